@@ -1,0 +1,1 @@
+"""What every router needs: problems, tokens, pages, languages, entity tags."""

@@ -1,0 +1,96 @@
+"""The words of problems, one TOML file per language in `messages/`, for translators to edit.
+
+`[problems.<code>]` has the title and detail of a problem and, for its page, what it is about and
+what to do; `[input]` the messages of single errors, `[words]` the names of states and types that
+stand in texts, `[page]` the words around the page. A text may hold placeholders in braces. All
+languages have the same keys and the same placeholders, or the service does not start.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from string import Formatter
+
+from app.http.languages import LANGUAGES, Language
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The texts of one language, by dotted key: `problems.not_found.title`."""
+
+    language: Language
+    texts: dict[str, str]
+
+    def text(self, key: str, /, **values: object) -> str:
+        """The text of a key, its placeholders filled; a value that is a known word is translated.
+
+        Raises KeyError for an unknown key or a placeholder without a value.
+        """
+        template = self.texts[key]
+        if "{" not in template:
+            return template
+        return template.format_map({name: self.word(value) for name, value in values.items()})
+
+    def word(self, value: object) -> str:
+        """The name of a state or type in this language; anything else as it is."""
+        return self.texts.get(f"words.{value}", str(value))
+
+
+class CatalogueError(Exception):
+    """The catalogues of two languages disagree, or a text is no text."""
+
+
+def flatten(table: dict[str, object], prefix: str = "") -> dict[str, str]:
+    """The texts of a TOML table by dotted key. Raises CatalogueError for what is no text."""
+    texts: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            texts |= flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, str) and value.strip():
+            texts[prefix + key] = value.strip()
+        else:
+            raise CatalogueError(f"{prefix}{key} is no text")
+    return texts
+
+
+def placeholders(text: str) -> set[str]:
+    """The names in braces. Raises CatalogueError for anything but a plain `{name}`."""
+    try:
+        fields = [part for part in Formatter().parse(text) if part[1] is not None]
+    except ValueError as error:
+        raise CatalogueError(f"unbalanced braces in: {text}") from error
+    for _, name, specification, conversion in fields:
+        if not (name or "").isidentifier() or specification or conversion:
+            raise CatalogueError(f"not a plain placeholder in: {text}")
+    return {name or "" for _, name, _, _ in fields}
+
+
+def check(catalogues: dict[Language, Catalogue]) -> None:
+    """Raises CatalogueError unless all languages have the same keys and placeholders."""
+    first, *others = catalogues.values()
+    for other in others:
+        if missing := first.texts.keys() ^ other.texts.keys():
+            raise CatalogueError(
+                f"only in one of {first.language} and {other.language}: {sorted(missing)}"
+            )
+        for key, text in first.texts.items():
+            if placeholders(text) != placeholders(other.texts[key]):
+                raise CatalogueError(
+                    f"{key}: other placeholders in {other.language} than in {first.language}"
+                )
+
+
+def load() -> dict[Language, Catalogue]:
+    """The catalogues of the package, checked."""
+    folder = files("app.http") / "messages"
+    catalogues: dict[Language, Catalogue] = {
+        language: Catalogue(
+            language, flatten(tomllib.loads((folder / f"{language}.toml").read_text("utf-8")))
+        )
+        for language in LANGUAGES
+    }
+    check(catalogues)
+    return catalogues
+
+
+CATALOGUES = load()

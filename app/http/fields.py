@@ -1,0 +1,267 @@
+"""The types of what comes in and goes out, so that every router refuses the same things alike.
+
+In: nothing is coerced, stripped or ignored. A number in quotes, `true` for 1, an unknown field, a
+NUL, half a surrogate pair, a date without a year are all 422. Bodies inherit from `Input`, merge
+patches from `MergePatch`, query strings from `Query`.
+Out: answers inherit from `Output`. Instants are written in UTC with `Z`, in whole seconds where
+they are whole and with six digits otherwise, by pydantic and orjson alike.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from babel import Locale
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from app.http.languages import Language
+from app.http.problems import InputCode
+
+EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
+"""Dates and instants outside are refused: they are typing errors, and would overflow sums."""
+
+_LARGEST = 2**31 - 1
+_CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_SOMETHING = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+_uuid_like = re.compile(_UUID)
+_atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_email = re.compile(rf"(?=[^@]{{1,64}}@){_atom}(\.{_atom})*@({_label}\.)+(?=[A-Za-z]){_label}")
+_civil_date = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_instant = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(?P<offset>[Zz]|[+-]\d{2}:\d{2})?", re.ASCII
+)
+_space_for_plus = re.compile(r" (?=\d{2}:\d{2}$)", re.ASCII)
+_whole_number = re.compile(r"-?\d{1,18}", re.ASCII)
+_visible = re.compile(r"[^\s\x00-\x1f\x7f]+")
+
+# Territories that Unicode knows and ISO 3166-1 does not assign: unions, outlying groups, tests.
+_NO_COUNTRIES = {"AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"}
+COUNTRIES = frozenset(
+    code
+    for code in map(str, Locale("en").territories)
+    if len(code) == 2 and code.isalpha() and code not in _NO_COUNTRIES
+)
+
+
+def refuse(code: InputCode, **params: object) -> PydanticCustomError:
+    """What a validator raises to refuse a value with a code of ours: `raise refuse("blank")`."""
+    return PydanticCustomError(f"ours.{code}", "refused", params)
+
+
+def clean(text: str) -> str:
+    """The text itself, unless PostgreSQL or UTF-8 could not hold it (NUL, half a surrogate)."""
+    if "\x00" in text:
+        raise refuse("forbidden_characters")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise refuse("forbidden_characters") from None
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text or text.isspace():
+        raise refuse("blank")
+    return text
+
+
+def _code(text: str) -> str:
+    if _uuid_like.match(text):
+        raise refuse("looks_like_id")
+    return text
+
+
+def _uuid(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    if not isinstance(value, str):
+        raise refuse("wrong_type", expected="text")
+    if not _uuid_like.fullmatch(value):
+        raise refuse("bad_format")
+    return UUID(value)
+
+
+def _date(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        parsed = value
+    elif not isinstance(value, str):
+        raise refuse("wrong_type", expected="text")
+    elif not _civil_date.fullmatch(value):
+        raise refuse("bad_format")
+    else:
+        try:
+            parsed = date.fromisoformat(value)
+        except ValueError:
+            raise refuse("bad_format") from None
+    if not EARLIEST <= parsed <= LATEST:
+        raise refuse("out_of_range")
+    return parsed
+
+
+def _utc(value: object) -> datetime:
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        parsed = value
+    elif not isinstance(value, str):
+        raise refuse("wrong_type", expected="text")
+    else:
+        match = _instant.fullmatch(value)
+        if match is None:
+            raise refuse("bad_format")
+        if match["offset"] is None:
+            raise refuse("offset_missing")
+        try:
+            parsed = datetime.fromisoformat(value.upper())
+        except ValueError:
+            raise refuse("bad_format") from None
+    # Compared before the conversion, which overflows at the ends of the calendar.
+    if not EARLIEST.year < parsed.year < LATEST.year:
+        try:
+            parsed = parsed.astimezone(UTC)
+        except OverflowError:
+            raise refuse("out_of_range") from None
+        if not EARLIEST <= parsed.date() <= LATEST:
+            raise refuse("out_of_range")
+    return parsed.astimezone(UTC)
+
+
+def _utc_of_query(value: object) -> datetime:
+    # In a query string a `+` that was not escaped arrives as a space.
+    return _utc(_space_for_plus.sub("+", value) if isinstance(value, str) else value)
+
+
+def _digits(value: object) -> object:
+    if isinstance(value, str):
+        if not _whole_number.fullmatch(value):
+            raise refuse("wrong_type", expected="integer")
+        return int(value)
+    return value
+
+
+def _country(text: str) -> str:
+    if text not in COUNTRIES:
+        raise refuse("bad_format")
+    return text
+
+
+def _address(text: str) -> str:
+    if not _email.fullmatch(text):
+        raise refuse("bad_format")
+    return text
+
+
+def _flag(value: object) -> bool:
+    if value not in ("true", "false", True, False):
+        raise refuse("not_allowed_value", allowed="true, false")
+    return value in ("true", True)
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - reading it raises ValueError for a port that is none
+    except ValueError:
+        raise refuse("bad_format") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _visible.fullmatch(text):
+        raise refuse("bad_format")
+    return text
+
+
+Sound = AfterValidator(clean)
+"""For texts of other lengths: `Annotated[str, Field(max_length=40), Sound]`."""
+NotBlank = AfterValidator(_not_blank)
+Digits = BeforeValidator(_digits)
+"""For whole numbers in a query string: `Annotated[int, Digits, Field(ge=1, le=200)]`."""
+
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": _SOMETHING}),
+    Sound,
+    NotBlank,
+]
+"""A person's, company's or product's name."""
+ShortText = Name
+"""A subject, a reason, a version: 1 to 200 characters, not blank."""
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=10_000, json_schema_extra={"pattern": _SOMETHING}),
+    Sound,
+    NotBlank,
+]
+"""A description, a comment, a resolution: 1 to 10,000 characters, not blank."""
+Code = Annotated[
+    str,
+    Field(pattern=_CODE, json_schema_extra={"not": {"pattern": _UUID}}),
+    AfterValidator(_code),
+]
+"""A code, serial number or number; never mistaken for an id."""
+Key = Annotated[str, Field(pattern=_CODE)]
+"""What a path takes: an id, or the code or number in its place. `as_id` tells which."""
+Id = Annotated[UUID, BeforeValidator(_uuid)]
+CivilDate = Annotated[date, BeforeValidator(_date)]
+"""`YYYY-MM-DD`, 1990 to 2199."""
+Instant = Annotated[datetime, BeforeValidator(_utc)]
+"""RFC 3339 with an offset, 1990 to 2199; aware and in UTC once read."""
+QueryInstant = Annotated[datetime, BeforeValidator(_utc_of_query)]
+"""An instant in a query string, where the `+` of an offset may have become a space."""
+Country = Annotated[
+    str, Field(json_schema_extra={"enum": sorted(COUNTRIES)}), AfterValidator(_country)
+]
+"""ISO 3166-1 alpha-2, in capitals (and XK, which Kosovo uses)."""
+LanguageCode = Language
+Email = Annotated[
+    str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)
+]
+HttpUrl = Annotated[
+    str,
+    Field(max_length=2_000, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
+    AfterValidator(clean),
+    AfterValidator(_url),
+]
+Minutes = Annotated[int, Field(ge=1, le=1_440)]
+"""Minutes worked: at least one, at most a day."""
+Count = Annotated[int, Field(ge=0, le=_LARGEST)]
+QueryFlag = Annotated[bool, BeforeValidator(_flag)]
+"""`true` or `false` in a query string, and no other spelling."""
+
+
+def as_id(key: str) -> UUID | None:
+    """The id that a path names, or None when it names a code or number."""
+    return UUID(key) if _uuid_like.match(key) else None
+
+
+class Input(BaseModel):
+    """A body: exactly the fields named, each of exactly its type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Query(BaseModel):
+    """A query string; its values are texts, so its types read them."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+def absent() -> Any:
+    """The default of a merge patch's fields: left out, hence left alone."""
+    return Field(default_factory=lambda: None)
+
+
+class MergePatch(Input):
+    """An RFC 7396 patch. `name: Name = absent()` may be left out but not be null;
+    `vat_number: Code | None = absent()` is cleared by null."""
+
+    def changes(self) -> dict[str, Any]:
+        """The fields that were sent, nulls included, by name."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class Output(BaseModel):
+    """An answer, or part of one."""
+
+    model_config = ConfigDict(extra="forbid")

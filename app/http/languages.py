@@ -1,0 +1,40 @@
+"""The language a request is answered in."""
+
+from functools import lru_cache
+from typing import Literal
+
+from starlette.requests import HTTPConnection
+
+from app.http.negotiation import weighted
+
+Language = Literal["it", "en", "de"]
+LANGUAGES: tuple[Language, ...] = ("en", "it", "de")
+
+
+def language_of(request: HTTPConnection) -> Language:
+    """The language of `Accept-Language` (RFC 9110, 12.5.4) among ours; English otherwise."""
+    headers = request.headers.getlist("accept-language")
+    return parse(headers[0] if len(headers) == 1 else ",".join(headers)) if headers else "en"
+
+
+@lru_cache(maxsize=256)
+def parse(header: str) -> Language:
+    """The best of our languages for a header. Of equally wanted ones the first named wins.
+
+    `it-CH` asks for Italian; `*` stands for every language not named, English first of all;
+    `q=0` excludes.
+    """
+    weights: dict[str, float] = {}
+    for name, weight in weighted(header):
+        primary = name.partition("-")[0]
+        weights[primary] = max(weight, weights.get(primary, 0.0))
+    anything_else = weights.pop("*", 0.0)
+    wanted = [*weights, *(language for language in LANGUAGES if language not in weights)]
+    best: Language = "en"
+    best_weight = 0.0
+    for name in wanted:
+        weight = weights.get(name, anything_else)
+        for language in LANGUAGES:
+            if language == name and weight > best_weight:
+                best, best_weight = language, weight
+    return best

@@ -1,0 +1,58 @@
+"""What the caller would rather have: quality values (RFC 9110, 12.4.2) and media types."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from starlette.requests import Request
+
+# Enough for any real header; what lies beyond is not looked at, so that no header is expensive.
+_LONGEST_HEADER = 1_000
+
+
+def weighted(header: str) -> list[tuple[str, float]]:
+    """The members of a list such as `it;q=0.8, de` in lower case, each with its weight.
+
+    A weight that is none (`q=much`, `q=2`) makes its member weigh nothing, like `q=0`.
+    """
+    members = []
+    for part in header[:_LONGEST_HEADER].split(","):
+        name, *parameters = (piece.strip() for piece in part.lower().split(";"))
+        if name:
+            members.append((name, _weight(parameters)))
+    return members
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            number = value.strip()
+            if not number.replace(".", "", 1).isdecimal() or not number.isascii():
+                return 0.0
+            weight = float(number)
+            return weight if weight <= 1 else 0.0
+    return 1.0
+
+
+@lru_cache(maxsize=256)
+def _best(accept: str, offered: tuple[str, ...]) -> str | None:
+    ranges = weighted(accept)
+    best, best_weight = None, 0.0
+    for media_type in offered:
+        # The most specific range that covers a type decides its weight (RFC 9110, 12.5.1).
+        for covering in (media_type, media_type.partition("/")[0] + "/*", "*/*"):
+            weights = [weight for name, weight in ranges if name == covering]
+            if weights:
+                if max(weights) > best_weight:
+                    best, best_weight = media_type, max(weights)
+                break
+    return best
+
+
+def media_type_of(request: Request, *offered: str) -> str | None:
+    """Which of `offered` the `Accept` header prefers; the first where it has no preference.
+
+    None when it excludes them all: the caller then raises `NotAcceptable`.
+    """
+    accept = ",".join(request.headers.getlist("accept"))
+    return _best(accept, offered) if accept.strip() else offered[0]

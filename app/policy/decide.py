@@ -1,0 +1,258 @@
+"""The decision: every service of the matrix with its grants, reasons and what would unlock it."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+from app.policy.civil import add_months
+from app.policy.document import COLUMNS, Cell, Column, Policies, Policy, ServiceRow
+from app.policy.facts import (
+    Contract,
+    Facts,
+    Grant,
+    Pack,
+    Reason,
+    ServiceAnswer,
+    ServiceYear,
+    Step,
+)
+from app.policy.standing import Standing, pack_order, service_year_from, stand
+
+
+class Answer(NamedTuple):
+    """All that depends on the civil date and nothing else; two equal ones say the same."""
+
+    policy: str
+    columns: tuple[Column, ...]
+    services: tuple[ServiceAnswer, ...]
+    service_year: ServiceYear | None
+    contracts: tuple[Contract, ...]
+    suspended: bool
+    """The contracts above wait for an Editor (R4)."""
+    packs: tuple[tuple[Pack, int], ...]
+    """Each with the tickets available on the date."""
+
+
+class Decision(NamedTuple):
+    on: date
+    answer: Answer
+    standing: Standing
+    valid_until: date | None
+    """The next day on which the answer differs if nobody does anything (R13)."""
+
+
+def decide(policies: Policies, facts: Facts, on: date) -> Decision:
+    """What a customer with these facts may use on a date, and until when that holds.
+
+    Takes civil dates of the vendor's time zone; facts as of the instant asked about (R13).
+    """
+    standing = stand(policies, facts, on)
+    now = _answer(policies, facts, standing)
+    for day in changing_days(policies, facts, on):
+        if _answer(policies, facts, stand(policies, facts, day)) != now:
+            return Decision(on, now, standing, day)
+    return Decision(on, now, standing, None)
+
+
+def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
+    """Every later day on which time alone might change an answer, in order (R13)."""
+    return sorted({day for day in _marked_days(policies, facts, after) if day > after})
+
+
+def _marked_days(policies: Policies, facts: Facts, after: date) -> Iterator[date]:
+    yield from policies.starts
+    for licence in facts.licences:
+        if licence.withdrawn_on is not None:
+            if licence.withdrawn_on <= after:
+                continue
+            yield licence.withdrawn_on
+        for bought in (licence.purchased_on, *licence.paid_upgrades):
+            yield bought
+            yield add_months(bought, policies.in_force(bought).development.months)
+            yield service_year_from(policies, facts, bought).ends_on
+    for contract in facts.contracts:
+        yield contract.starts_on
+        yield contract.closes_on
+    for pack in facts.packs:
+        yield pack.purchased_on
+        yield pack.expires_on
+
+
+def _answer(policies: Policies, facts: Facts, standing: Standing) -> Answer:
+    reasons = _Reasons(policies, facts, standing)
+    return Answer(
+        standing.policy.id,
+        standing.columns,
+        tuple(_service(row, standing, reasons) for row in standing.policy.services),
+        standing.service_year,
+        standing.contracts,
+        bool(standing.contracts) and not standing.holds_editor,
+        tuple((pack, pack.available(standing.on)) for pack in standing.packs),
+    )
+
+
+def _service(row: ServiceRow, standing: Standing, reasons: "_Reasons") -> ServiceAnswer:
+    cells = row.by_column
+    grants = []
+    for column in standing.columns:
+        cell = cells[column]
+        if cell.granted:
+            needs = cell.needs
+            # R9: allowed when a column grants it and, where something pays, something is left.
+            if needs is None or standing.left[needs] > 0:
+                paid_by = cell.pays
+                grants.append(Grant(column, paid_by, standing.left[paid_by] if paid_by else None))
+    if grants:
+        return ServiceAnswer(row.id, tuple(grants), (), ())
+    return ServiceAnswer(row.id, (), reasons.of(cells), reasons.unlocked_by(cells))
+
+
+class _Reasons:
+    """Why columns do not grant, and which single step would (R12). Each is found at most once."""
+
+    def __init__(self, policies: Policies, facts: Facts, standing: Standing) -> None:
+        self._policies = policies
+        self._facts = facts
+        self._standing = standing
+        self._known: dict[Column, Reason] = {}
+        self._fresh: int | None = None
+
+    def of(self, cells: dict[Column, Cell]) -> tuple[Reason, ...]:
+        standing = self._standing
+        found = [self._reason(column) for column in COLUMNS[1:] if cells[column].granted]
+        found += [
+            Reason(column, "not_in_matrix")
+            for column in standing.columns
+            if not cells[column].granted
+        ]
+        return tuple(found)
+
+    def _reason(self, column: Column) -> Reason:
+        reason = self._known.get(column)
+        if reason is None:
+            match column:
+                case "DEV":
+                    reason = self._development()
+                case "SA":
+                    reason = self._contract()
+                case _:
+                    reason = self._ticket()
+            self._known[column] = reason
+        return reason
+
+    def _development(self) -> Reason:
+        standing = self._standing
+        if not standing.holds_editor:
+            return Reason("DEV", "no_editor_licence")
+        if "DEV" not in standing.columns:
+            return Reason(
+                "DEV",
+                "last_purchase_lapsed",
+                {
+                    "last_purchase_on": standing.last_purchase,
+                    "lapsed_on": standing.development_ends,
+                },
+            )
+        year = standing.service_year
+        return Reason("DEV", "hours_exhausted", _hours((year,) if year else ()))
+
+    def _contract(self) -> Reason:
+        standing = self._standing
+        if not standing.contracts:
+            on = standing.on
+            ended = [c.closes_on for c in self._facts.contracts if c.starts_on < c.closes_on <= on]
+            coming = [c.starts_on for c in self._facts.contracts if c.closes_on > c.starts_on > on]
+            facts: dict[str, date] = {}
+            if ended:
+                facts["last_ended_on"] = max(ended)
+            if coming:
+                facts["next_starts_on"] = min(coming)
+            return Reason("SA", "no_contract_in_force", facts)
+        if not standing.holds_editor:
+            contract = standing.contracts[0]
+            return Reason(
+                "SA",
+                "contract_suspended",
+                {"number": contract.number, "ends_on": contract.closes_on},
+            )
+        return Reason("SA", "hours_exhausted", _hours(standing.contracts))
+
+    def _ticket(self) -> Reason:
+        on = self._standing.on
+        packs = [pack for pack in self._facts.packs if pack.purchased_on <= on]
+        held = sum(pack.held for pack in self._facts.packs)
+        consumed = sum(pack.consumed for pack in packs)
+        if held:
+            return Reason("TCK", "tickets_all_in_use", {"held": held, "consumed": consumed})
+        if not packs:
+            return Reason("TCK", "no_tickets")
+        latest = max(packs, key=pack_order)
+        if latest.unused:
+            return Reason(
+                "TCK",
+                "tickets_expired",
+                {"expired_on": latest.expires_on, "expired": latest.unused},
+            )
+        return Reason("TCK", "tickets_consumed", {"consumed": consumed})
+
+    def unlocked_by(self, cells: dict[Column, Cell]) -> tuple[Step, ...]:
+        """Single steps, each enough by itself (R12), for a service that is denied."""
+        standing = self._standing
+        dev, contract = cells["DEV"], cells["SA"]
+        steps: list[Step] = []
+        if not standing.holds_editor:
+            revived = sum(c.remaining_minutes for c in standing.contracts)
+            if (dev.granted and self._bought_today_grants(dev)) or (
+                contract.granted and standing.contracts and (not contract.needs or revived)
+            ):
+                steps.append("buy_editor_licence")
+        else:
+            if dev.granted:
+                # Whether hours restart with any purchase is the policy's switch (R14).
+                restarts = standing.policy.allowances.free_hours.restart == "any"
+                year_left = standing.left["free_hours"]
+                if self._bought_today_grants(dev) if restarts else not dev.needs or year_left:
+                    steps.append("buy_any_licence")
+                elif self._bought_today_grants(dev):
+                    steps.append("buy_editor_licence")
+            if contract.granted:
+                # R24: neither a renewed nor a cancelled contract can be renewed (again).
+                renewable = any(
+                    not c.renewed and c.cancelled_on is None for c in standing.contracts
+                )
+                steps.append("renew_contract" if renewable else "sign_contract")
+        if cells["TCK"].granted:
+            steps.append("buy_tickets")
+        return tuple(steps)
+
+    def _bought_today_grants(self, cell: Cell) -> bool:
+        """Purchases on one day make one service year, which may be spent already (R12, R14)."""
+        if not cell.needs:
+            return True
+        if self._fresh is None:
+            year = service_year_from(self._policies, self._facts, self._standing.on)
+            self._fresh = year.remaining_minutes
+        return self._fresh > 0
+
+
+def _hours(allowances: tuple[Contract | ServiceYear, ...]) -> dict[str, int]:
+    return {
+        "granted_minutes": sum(a.granted_minutes for a in allowances),
+        "used_minutes": sum(a.used_minutes for a in allowances),
+        "overrun_minutes": sum(a.overrun_minutes for a in allowances),
+    }
+
+
+def continuing(policy: Policy, facts: Facts) -> dict[str, list[str]]:
+    """Open cases by the service on which they go on being served (R11).
+
+    On every channel that the case's own allowance covers; a case that nothing pays for is served
+    on its own channel (R23).
+    """
+    found: dict[str, list[str]] = {}
+    for case in facts.open_cases:
+        kind = case.paid_by
+        channels = {case.channel} if kind == "none" else policy.covers[kind] | {case.channel}
+        for channel in channels:
+            found.setdefault(policy.service_of_channel[channel].id, []).append(case.number)
+    return found

@@ -1,0 +1,148 @@
+"""What is known about one customer when a rule is asked, and the codes an answer is made of.
+
+Named tuples, not dataclasses: a frozen dataclass takes four times as long to make, and these are
+made anew for every question.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+from app.policy.document import Channel, Column, PaidBy, Service
+
+ReasonCode = Literal[
+    "no_editor_licence",
+    "last_purchase_lapsed",
+    "no_contract_in_force",
+    "contract_suspended",
+    "hours_exhausted",
+    "no_tickets",
+    "tickets_expired",
+    "tickets_all_in_use",
+    "tickets_consumed",
+    "not_in_matrix",
+]
+Step = Literal[
+    "buy_editor_licence", "buy_any_licence", "sign_contract", "renew_contract", "buy_tickets"
+]
+LicenceKind = Literal["editor", "runtime", "other"]
+CasePaidBy = Literal["free_hours", "contract", "ticket", "none"]
+
+
+class Licence(NamedTuple):
+    id: str
+    serial_number: str
+    kind: LicenceKind
+    purchased_on: date
+    withdrawn_on: date | None = None
+    paid_upgrades: tuple[date, ...] = ()
+    """Days of upgrades that were purchases (R25)."""
+
+    def held(self, on: date) -> bool:
+        """Bought on or before the date and not withdrawn on or before it (R1)."""
+        return self.purchased_on <= on and (self.withdrawn_on is None or on < self.withdrawn_on)
+
+
+class ServiceYear(NamedTuple):
+    """A service year against which something was recorded, or one that stands on a date (R14)."""
+
+    starts_on: date
+    ends_on: date
+    granted_minutes: int
+    used_minutes: int = 0
+    overrun_minutes: int = 0
+
+    @property
+    def remaining_minutes(self) -> int:
+        return max(self.granted_minutes - self.used_minutes, 0)
+
+
+class Contract(NamedTuple):
+    id: str
+    number: str
+    starts_on: date
+    ends_on: date
+    cancelled_on: date | None
+    granted_minutes: int
+    used_minutes: int = 0
+    overrun_minutes: int = 0
+    renewed: bool = False
+    """A successor that is not cancelled exists (R24)."""
+
+    @property
+    def closes_on(self) -> date:
+        """The first day on which it pays no more: a cancelled contract ends early (R20)."""
+        return self.ends_on if self.cancelled_on is None else min(self.ends_on, self.cancelled_on)
+
+    def in_force(self, on: date) -> bool:
+        """Within its days and not cancelled on or before the date (R4, without the Editor)."""
+        return (
+            self.starts_on <= on < self.ends_on
+            and (self.cancelled_on is None or on < self.cancelled_on)
+        )  # fmt: skip
+
+    @property
+    def remaining_minutes(self) -> int:
+        return max(self.granted_minutes - self.used_minutes, 0)
+
+
+class Pack(NamedTuple):
+    id: str
+    number: str
+    purchased_on: date
+    expires_on: date
+    quantity: int
+    held: int = 0
+    consumed: int = 0
+
+    @property
+    def unused(self) -> int:
+        return self.quantity - self.held - self.consumed
+
+    def available(self, on: date) -> int:
+        """Tickets that can pay for a new case on the date (R5)."""
+        return self.unused if self.purchased_on <= on < self.expires_on else 0
+
+
+class OpenCase(NamedTuple):
+    number: str
+    channel: Channel
+    paid_by: CasePaidBy
+
+
+class Facts(NamedTuple):
+    """One customer's facts, from one snapshot; for a past instant, as R13 wants them."""
+
+    licences: tuple[Licence, ...] = ()
+    contracts: tuple[Contract, ...] = ()
+    packs: tuple[Pack, ...] = ()
+    service_years: Mapping[date, ServiceYear] = {}
+    """Those recorded, by first day; one never charged need not be here."""
+    open_cases: tuple[OpenCase, ...] = ()
+
+
+class Reason(NamedTuple):
+    """Why one column does not grant a service, with the facts that rests on."""
+
+    column: Column
+    code: ReasonCode
+    facts: Mapping[str, Any] = {}
+
+
+class Grant(NamedTuple):
+    """One column that grants a service; `remaining` in minutes or tickets, None if uncounted."""
+
+    column: Column
+    paid_by: PaidBy | None
+    remaining: int | None
+
+
+class ServiceAnswer(NamedTuple):
+    service: Service
+    granted_by: tuple[Grant, ...]
+    reasons: tuple[Reason, ...]
+    unlocked_by: tuple[Step, ...]
+
+    @property
+    def allowed(self) -> bool:
+        return bool(self.granted_by)

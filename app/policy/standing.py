@@ -1,0 +1,122 @@
+"""Where a customer stands on a date: columns and allowances (R1-R7, R14-R17)."""
+
+from datetime import date
+from typing import NamedTuple
+
+from app.policy.civil import add_months
+from app.policy.document import Column, PaidBy, Policies, Policy
+from app.policy.facts import Contract, Facts, Licence, Pack, ServiceYear
+
+
+class Standing(NamedTuple):
+    """All that the matrix asks about a customer on one date."""
+
+    on: date
+    policy: Policy
+    columns: tuple[Column, ...]
+    holds_editor: bool
+    last_purchase: date | None
+    development_ends: date | None
+    """The day DEV ends or ended (R3), None without any purchase."""
+    service_year: ServiceYear | None
+    contracts: tuple[Contract, ...]
+    """In force or suspended, in R18's order."""
+    packs: tuple[Pack, ...]
+    """With a ticket available or held, in R18's order."""
+    left: dict[PaidBy, int]
+    """Minutes, or tickets, with which a new case could be paid."""
+
+
+def holds_editor(licences: tuple[Licence, ...], on: date) -> bool:
+    """At least one Editor licence, bought and not withdrawn by then (R1)."""
+    return any(licence.kind == "editor" and licence.held(on) for licence in licences)
+
+
+def last_purchase(licences: tuple[Licence, ...], on: date) -> date | None:
+    """The latest purchase or paid upgrade known on a date, of licences not withdrawn (R2)."""
+    latest: date | None = None
+    for licence in licences:
+        if licence.held(on):
+            bought = licence.purchased_on
+            for upgraded_on in licence.paid_upgrades:
+                if bought < upgraded_on <= on:
+                    bought = upgraded_on
+            if latest is None or bought > latest:
+                latest = bought
+    return latest
+
+
+def service_year_from(policies: Policies, facts: Facts, starts_on: date) -> ServiceYear:
+    """The service year that starts on a date: as recorded, else by the policy of that day (R17)."""
+    recorded = facts.service_years.get(starts_on)
+    if recorded is not None:
+        return recorded
+    terms = policies.in_force(starts_on).allowances.free_hours
+    return ServiceYear(starts_on, add_months(starts_on, terms.months), terms.minutes)
+
+
+def service_year(policies: Policies, facts: Facts, on: date) -> ServiceYear | None:
+    """The service year of free hours that stands on a date, for a holder of an Editor (R14)."""
+    editors = tuple(lic for lic in facts.licences if lic.kind == "editor" and lic.held(on))
+    if not editors:
+        return None
+    only_editors = policies.in_force(on).allowances.free_hours.restart == "editor"
+    starts_on = last_purchase(editors if only_editors else facts.licences, on)
+    if starts_on is None:
+        return None
+    year = service_year_from(policies, facts, starts_on)
+    return year if on < year.ends_on else None
+
+
+def burn_order(contract: Contract) -> tuple[date, date, str]:
+    """What ends first pays first; ties by start, then id (R18)."""
+    return contract.closes_on, contract.starts_on, contract.id
+
+
+def pack_order(pack: Pack) -> tuple[date, date, str]:
+    """What expires first pays first; ties by purchase, then id (R18)."""
+    return pack.expires_on, pack.purchased_on, pack.id
+
+
+def stand(policies: Policies, facts: Facts, on: date) -> Standing:
+    policy = policies.in_force(on)
+    editor = holds_editor(facts.licences, on)
+    latest = last_purchase(facts.licences, on)
+    development_ends = (
+        None if latest is None else add_months(latest, policies.in_force(latest).development.months)
+    )
+    year = service_year(policies, facts, on)
+    contracts = [contract for contract in facts.contracts if contract.in_force(on)]
+    if len(contracts) > 1:
+        contracts.sort(key=burn_order)
+    # A held ticket stands for as long as its case is open, expired since or not (R5).
+    packs = [pack for pack in facts.packs if pack.held or pack.available(on)]
+    if len(packs) > 1:
+        packs.sort(key=pack_order)
+
+    columns: list[Column] = []
+    if editor and development_ends is not None and on < development_ends:
+        columns.append("DEV")
+    if editor and contracts:
+        columns.append("SA")
+    if not columns:
+        columns.append("NO_DEV")
+    if packs:
+        columns.append("TCK")
+    left: dict[PaidBy, int] = {
+        "free_hours": year.remaining_minutes if year else 0,
+        "contract": sum(c.remaining_minutes for c in contracts) if editor else 0,
+        "ticket": sum(pack.available(on) for pack in packs),
+    }
+    return Standing(
+        on,
+        policy,
+        tuple(columns),
+        editor,
+        latest,
+        development_ends,
+        year,
+        tuple(contracts),
+        tuple(packs),
+        left,
+    )

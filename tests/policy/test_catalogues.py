@@ -1,0 +1,74 @@
+"""The catalogues of messages are checked when they are read: what is wrong is named."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from app.policy.messages import MessagesError, load
+
+LANGUAGES = ("en", "it", "de")
+
+
+@pytest.fixture
+def catalogues(tmp_path: Path) -> Path:
+    """A copy of the published catalogues, to break."""
+    for language in LANGUAGES:
+        name = f"{language}.toml"
+        text = files("app.policy.messages").joinpath(name).read_text("utf-8")
+        (tmp_path / name).write_text(text, "utf-8")
+    return tmp_path
+
+
+def test_the_published_catalogues_are_sound(catalogues: Path) -> None:
+    assert load(catalogues).keys() == set(LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "error"),
+    [
+        ("it.toml", r"^no_tickets = .*$", "", r"it\.toml: reasons\.no_tickets: is missing"),
+        ("en.toml", r"^buy_tickets = .*$", "", r"en\.toml: steps\.buy_tickets: is missing"),
+        ("de.toml", r"\{expired\}", "{abgelaufen}", r"de\.toml: reasons\.tickets_expired: is told"),
+        ("it.toml", r"^denied = .*$", 'denied = "No."', r"it\.toml: say\.denied: is told"),
+        ("it.toml", 'count = "expired"', 'count = "held"', r"it\.toml: reasons\.tickets_expired"),
+        ("de.toml", r"\{service\}", "{service", r"de\.toml: say\.allowed: "),
+        ("de.toml", r"\{service\}", "{}", r"de\.toml: say\.allowed: .* plain \{name\}"),
+        ("de.toml", r"\{service\}", "{service.__class__}", r"de\.toml: say\.allowed: .* plain"),
+        ("de.toml", r"\{service\}", "{service:>9}", r"de\.toml: say\.allowed: .* plain"),
+        ("en.toml", r"^denied = .*$", 'denied = ""', r"en\.toml: say\.denied: is empty"),
+        ("en.toml", r"^denied = .*$", "denied = 7", r"en\.toml: say\.denied: is neither"),
+        ("en.toml", r"^denied = .*$", "denied = []", r"en\.toml: say\.denied: .* no facts"),
+        ("en.toml", r"one = ", "einzig = ", r"en\.toml: reasons\.tickets_expired: is neither"),
+        (
+            "en.toml",
+            r'^    "The time included is used up\.",$',
+            "",
+            r"en\.toml: reasons\.hours_exhausted: its last text must need no facts",
+        ),
+        (
+            "it.toml",
+            r"^contract_suspended = \[$",
+            'contract_suspended = [ "Sospeso.",',
+            r"it\.toml: reasons\.contract_suspended: .* is never said",
+        ),
+        ("de.toml", r"^\[words\]$", "[worte]", r"de\.toml: worte: is none of the sections"),
+        ("de.toml", r"^\[words\]$", "[words", r"de\.toml: "),
+    ],
+)
+def test_a_broken_catalogue_is_refused(
+    catalogues: Path, file: str, old: str, new: str, error: str
+) -> None:
+    text = (catalogues / file).read_text("utf-8")
+    broken, replaced = re.subn(old, lambda _: new, text, flags=re.MULTILINE)
+    assert replaced
+    (catalogues / file).write_text(broken, "utf-8")
+    with pytest.raises(MessagesError, match=error):
+        load(catalogues)
+
+
+def test_a_missing_catalogue_is_refused(catalogues: Path) -> None:
+    (catalogues / "de.toml").unlink()
+    with pytest.raises(MessagesError, match=r"de\.toml"):
+        load(catalogues)

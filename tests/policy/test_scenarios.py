@@ -1,0 +1,151 @@
+"""Every scenario through the pure policy; and every cell and number of the policy is held by one."""
+
+import copy
+import tomllib
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from importlib.resources import files
+from typing import Any
+
+import pytest
+import yaml
+
+from app.policy import civil
+from app.policy.document import COLUMNS, Policies, Policy
+from tests.scenario import DIRECTORY, Scenario, check_decision, scenarios
+
+ON = date(2026, 11, 23)
+SCENARIOS = list(scenarios())
+DESKS = yaml.safe_load((DIRECTORY / "help_desks.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_scenario(policies: Policies, scenario: Scenario) -> None:
+    check_decision(policies, scenario, ON)
+
+
+def check_desks(policies: Policies) -> None:
+    """R34-R36: raises AssertionError where a desk answers other than the scenarios say."""
+    policy = policies.in_force(ON)
+    desks = {desk.id: desk for desk in policy.help_desks}
+    for line in DESKS["facts"]:
+        desk = desks[line["desk"]]
+        tariff = desk.tariff and desk.tariff.model_dump(mode="json", exclude={"note"})
+        assert line == {
+            "desk": desk.id,
+            "phone": desk.phone,
+            "language": desk.language,
+            "time_zone": desk.time_zone,
+            **desk.calendar.model_dump(),
+            "tariff": tariff,
+        }
+    for line in DESKS["desks"]:
+        desk = desks[line["desk"]]
+        state = civil.state(desk.schedule, datetime.fromisoformat(line["at"]))
+        expected = (line["open"], datetime.fromisoformat(line["changes_at"]), line["phone"])
+        assert (state.open, state.changes_at, desk.phone) == expected, line
+    for line in DESKS["countries"]:
+        assert policy.desk_for(line["country"], line.get("named")).id == line["desk"], line
+
+
+def test_help_desks(policies: Policies) -> None:
+    check_desks(policies)
+
+
+# --- nothing in the document can change unseen ---------------------------------------------------
+
+DOCUMENT: dict[str, Any] = tomllib.loads(files("app.policy").joinpath("progea.toml").read_text())
+_OWN = {"DEV": "free_hours", "SA": "contract", "TCK": "ticket"}
+
+
+def _cell_changes(column: str, cell: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    kept = {key: value for key, value in cell.items() if key in ("provenance", "source")}
+    what_it_could_do: list[dict[str, Any]] = [{"granted": False}, {"granted": True}]
+    if column in _OWN:
+        what_it_could_do += [
+            {"granted": True, "pays": _OWN[column]},
+            {"granted": True, "requires": _OWN[column]},
+        ]
+    for other in what_it_could_do:
+        if kept | other != cell:
+            yield kept | other
+
+
+def _changes() -> Iterator[tuple[str, list[str | int], Any]]:
+    """Every single change: its name, where it is, and the new value."""
+    for index, service in enumerate(DOCUMENT["services"]):
+        for column in COLUMNS:
+            for other in _cell_changes(column, service["cells"][column]):
+                what = f"{service['id']} {column} {other}"
+                yield what, ["services", index, "cells", column], other
+    numbers = [["development", "months"]] + [
+        ["allowances", kind, name]
+        for kind, terms in DOCUMENT["allowances"].items()
+        for name, value in terms.items()
+        if isinstance(value, int)
+    ]
+    for where in numbers:
+        value = DOCUMENT
+        for step in where:
+            value = value[step]
+        for other in (value - 1, value + 1):
+            yield f"{'.'.join(where)} = {other}", [*where], other
+    yield "restart = editor", ["allowances", "free_hours", "restart"], "editor"
+    for index, desk in enumerate(DOCUMENT["help_desks"]):
+        here: list[str | int] = ["help_desks", index]
+        for at, hours in enumerate(desk["hours"]):
+            for end in ("opens", "closes"):
+                for minutes in (-1, 1):
+                    moved = datetime.combine(ON, hours[end]) + timedelta(minutes=minutes)
+                    yield f"{desk['id']} {end} {moved:%H:%M}", [*here, "hours", at, end], moved.time()
+        yield f"{desk['id']} saturday", [*here, "weekdays"], [*desk["weekdays"], "saturday"]
+        for weekday in desk["weekdays"]:
+            fewer = [other for other in desk["weekdays"] if other != weekday]
+            yield f"{desk['id']} no {weekday}", [*here, "weekdays"], fewer
+        yield f"{desk['id']} phone", [*here, "phone"], desk["phone"][:-1] + "9"
+        yield f"{desk['id']} countries", [*here, "countries"], [*desk["countries"], "FR"]
+        yield f"{desk['id']} zone", [*here, "time_zone"], "Europe/London"
+        other_calendar = {"country": "FR"}
+        yield f"{desk['id']} calendar", [*here, "calendar"], other_calendar
+        if "tariff" in desk:
+            yield f"{desk['id']} amount", [*here, "tariff", "amount"], "1.48"
+            yield f"{desk['id']} unit", [*here, "tariff", "per_minutes"], 2
+
+
+CHANGES = list(_changes())
+
+
+def _red(policies: Policies) -> bool:
+    try:
+        for scenario in SCENARIOS:
+            check_decision(policies, scenario, ON)
+        check_desks(policies)
+    except AssertionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("where", "value"), [(c[1], c[2]) for c in CHANGES], ids=[c[0] for c in CHANGES]
+)
+def test_a_changed_policy_turns_a_scenario_red(where: list[str | int], value: Any) -> None:
+    document: Any = copy.deepcopy(DOCUMENT)
+    place = document
+    for step in where[:-1]:
+        place = place[step]
+    place[where[-1]] = value
+    try:
+        changed = Policy.model_validate(document)
+    except ValueError:
+        return  # not even a policy: the start would be refused, which is red enough
+    assert _red(Policies([changed])), "no scenario notices"
+
+
+def test_the_hours_of_the_document_are_times() -> None:
+    # Guards the loop above, which would change nothing were they texts.
+    assert all(
+        isinstance(hours[end], time)
+        for desk in DOCUMENT["help_desks"]
+        for hours in desk["hours"]
+        for end in ("opens", "closes")
+    )
