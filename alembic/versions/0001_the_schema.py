@@ -205,7 +205,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_customers_words",
         "customers",
-        [sa.literal_column("to_tsvector('simple'::regconfig, ((name || ' '::text) || code))")],
+        [sa.literal_column("to_tsvector('simple'::regconfig, (name || ' '::text) || code)")],
         unique=False,
         postgresql_using="gin",
     )

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.http.problems import PreconditionFailed
 
-_TAG = re.compile(r'\s*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")\s*')
+_MEMBER = re.compile(r'[\s,]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")\s*(?=,|$)')
 _CACHING = {
     "Cache-Control": "private, no-cache",
     "Vary": "Authorization, Accept, Accept-Language",
@@ -41,15 +41,9 @@ def _tags(request: Request, header: str) -> list[str] | None:
     if text.strip() == "*":
         return ["*"]
     tags, position = [], 0
-    while position < len(text):
-        match = _TAG.match(text, position)
-        if match:
-            tags.append(match[1])
-            position = match.end()
-        if position < len(text):
-            if text[position] != ",":
-                break
-            position += 1
+    while match := _MEMBER.match(text, position):
+        tags.append(match[1])
+        position = match.end()
     return tags
 
 

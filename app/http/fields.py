@@ -242,9 +242,13 @@ class Input(BaseModel):
 
 
 class Query(BaseModel):
-    """A query string; its values are texts, so its types read them."""
+    """A query string; its values are texts, so its types read them.
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    What it does not name is refused by `strict_query`, which knows the whole route: a model that
+    forbade it would refuse the parameters declared beside it.
+    """
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
 def absent() -> Any:

@@ -53,16 +53,23 @@ def encode_cursor(kind: str, *keys: str | int | date | datetime | UUID | None) -
 
 
 def _read(value: Any, kind: type) -> Any:
+    """A sort key, of a type and within bounds that the database takes. Raises ValueError."""
     if value is None:
         return None
-    if kind in (str, int):
-        # bool is an int to Python and would be one to the database.
-        if type(value) is not kind:
-            raise ValueError
+    # bool is an int to Python and would be one to the database.
+    if kind is int and type(value) is int and abs(value) < 2**63:
+        return value
+    if type(value) is not str or "\x00" in value:
+        raise ValueError
+    if kind is str:
         return value
     if kind is UUID:
         return UUID(value)
-    return kind.fromisoformat(value)  # type: ignore[attr-defined]
+    if kind is date:
+        return date.fromisoformat(value)
+    if kind is datetime and (instant := datetime.fromisoformat(value)).tzinfo is not None:
+        return instant
+    raise ValueError
 
 
 def decode_cursor(kind: str, cursor: str, *types: type) -> list[Any]:
@@ -79,7 +86,7 @@ def decode_cursor(kind: str, cursor: str, *types: type) -> list[Any]:
         if found != kind or len(keys) != len(types):
             raise ValueError
         return [_read(value, type_) for value, type_ in zip(keys, types, strict=True)]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError):
         raise bad_cursor() from None
 
 

@@ -118,7 +118,7 @@ customers = Table(
     _unique_whatever_case("customers", "code"),
     Index(
         "ix_customers_words",
-        text("to_tsvector('simple'::regconfig, ((name || ' '::text) || code))"),
+        text("to_tsvector('simple'::regconfig, (name || ' '::text) || code)"),
         postgresql_using="gin",
     ),
     Index("ix_customers_country_id", "country", "id"),

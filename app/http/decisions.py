@@ -1,0 +1,272 @@
+"""A decision on the wire: names, messages and contacts in the caller's language."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.http.fields import Output
+from app.http.languages import Language
+from app.policy import civil
+from app.policy.decide import Decision, continuing
+from app.policy.document import Column, HelpDesk, Policies, Policy, Service, ServiceRow
+from app.policy.explain import explain
+from app.policy.facts import Contract, Facts, ReasonCode, ServiceAnswer, ServiceYear, Step
+from app.policy.messages import message
+from app.store.facts import Known
+
+
+class CustomerName(Output):
+    id: UUID
+    code: str
+    name: str
+
+
+class GrantBody(Output):
+    """One column that grants the service, and what pays for a case under it."""
+
+    column: Column
+    paid_by: Literal["free_hours", "contract", "ticket", "none"]
+    remaining_minutes: int | None = Field(default=None, description="Where hours pay.")
+    remaining_tickets: int | None = Field(default=None, description="Where tickets pay.")
+
+
+class ReasonBody(Output):
+    column: Column
+    code: ReasonCode
+    message: str
+    facts: dict[str, Any]
+
+
+class SalesContactBody(Output):
+    email: str
+    name: str
+
+
+class ServiceBody(Output):
+    service: Service
+    name: str
+    allowed: bool
+    granted_by: list[GrantBody]
+    reasons: list[ReasonBody]
+    unlocked_by: list[Step]
+    sales_contact: SalesContactBody | None = Field(
+        default=None, description="Whom to ask, where buying something would change the answer."
+    )
+    continues: list[str] = Field(description="Open cases that go on being served here.")
+
+
+class HoursBody(Output):
+    """Free hours, or a contract's."""
+
+    kind: Literal["free_hours", "contract"]
+    id: UUID | None = None
+    number: str | None = None
+    starts_on: date
+    ends_on: date
+    granted_minutes: int
+    used_minutes: int
+    remaining_minutes: int
+    overrun_minutes: int
+    suspended: bool | None = Field(default=None, description="A contract without an Editor.")
+
+
+class PackBody(Output):
+    kind: Literal["ticket_pack"]
+    id: UUID
+    number: str
+    starts_on: date
+    ends_on: date
+    quantity: int
+    available: int
+    held: int
+    consumed: int
+
+
+class HelpDeskState(Output):
+    id: str
+    phone: str
+    language: Language
+    open: bool
+    changes_at: datetime
+
+
+class RuleBody(Output):
+    clause: str
+    test: str
+    passed: bool
+    record: dict[str, Any] | None
+
+
+class ColumnBody(Output):
+    column: Column
+    stands: bool
+    rules: list[RuleBody]
+
+
+class EntitlementsBody(Output):
+    """A customer's whole service matrix at an instant."""
+
+    customer: CustomerName
+    at: datetime
+    on: date
+    valid_until: datetime | None = Field(
+        description="The next instant at which time alone changes anything but the desk's state."
+    )
+    policy: str
+    columns: list[Column]
+    services: list[ServiceBody]
+    allowances: list[HoursBody | PackBody]
+    help_desk: HelpDeskState
+    explanation: list[ColumnBody] | None = Field(default=None, description="With `explain=true`.")
+
+
+def sales_contact(policy: Policy, language: Language) -> dict[str, str]:
+    contact = policy.sales_contact
+    return {"email": contact.email, "name": getattr(contact.names, language)}
+
+
+def reasons_body(answer: ServiceAnswer, language: Language) -> list[dict[str, Any]]:
+    return [
+        {
+            "column": reason.column,
+            "code": reason.code,
+            "message": message(reason.code, reason.facts, language),
+            "facts": reason.facts,
+        }
+        for reason in answer.reasons
+    ]
+
+
+def refusal_body(answer: ServiceAnswer, policy: Policy, language: Language) -> dict[str, Any]:
+    """Why a service is denied and what would change that, for answers that are refusals."""
+    body: dict[str, Any] = {
+        "reasons": reasons_body(answer, language),
+        "unlocked_by": answer.unlocked_by,
+    }
+    if answer.unlocked_by:
+        body["sales_contact"] = sales_contact(policy, language)
+    return body
+
+
+def help_desk_body(desk: HelpDesk, at: datetime) -> dict[str, Any]:
+    state = civil.state(desk.schedule, at)
+    return {
+        "id": desk.id,
+        "phone": desk.phone,
+        "language": desk.language,
+        "open": state.open,
+        "changes_at": state.changes_at,
+    }
+
+
+def _service_body(
+    row: ServiceRow,
+    answer: ServiceAnswer,
+    policy: Policy,
+    continues: Mapping[str, list[str]],
+    language: Language,
+) -> dict[str, Any]:
+    granted = []
+    for grant in answer.granted_by:
+        entry: dict[str, Any] = {"column": grant.column, "paid_by": grant.paid_by or "none"}
+        if grant.paid_by is not None:
+            unit = "remaining_tickets" if grant.paid_by == "ticket" else "remaining_minutes"
+            entry[unit] = grant.remaining
+        granted.append(entry)
+    body = {
+        "service": row.id,
+        "name": getattr(row.names, language),
+        "allowed": bool(granted),
+        "granted_by": granted,
+        "reasons": [],
+        "unlocked_by": (),
+        "continues": continues.get(row.id, []),
+    }
+    if not granted:
+        body |= refusal_body(answer, policy, language)
+    return body
+
+
+def _minutes_body(hours: ServiceYear | Contract) -> dict[str, Any]:
+    return {
+        "granted_minutes": hours.granted_minutes,
+        "used_minutes": hours.used_minutes,
+        "remaining_minutes": hours.remaining_minutes,
+        "overrun_minutes": hours.overrun_minutes,
+    }
+
+
+def allowances_body(decision: Decision) -> list[dict[str, Any]]:
+    """Those in force, suspended contracts, and packs with a ticket available or held (R13)."""
+    answer = decision.answer
+    found: list[dict[str, Any]] = []
+    year = answer.service_year
+    if year is not None:
+        period = {"kind": "free_hours", "starts_on": year.starts_on, "ends_on": year.ends_on}
+        found.append(period | _minutes_body(year))
+    for contract in answer.contracts:
+        period = {
+            "kind": "contract",
+            "id": contract.id,
+            "number": contract.number,
+            "starts_on": contract.starts_on,
+            "ends_on": contract.closes_on,
+        }
+        found.append(period | _minutes_body(contract) | {"suspended": answer.suspended})
+    for pack, available in answer.packs:
+        found.append(
+            {
+                "kind": "ticket_pack",
+                "id": pack.id,
+                "number": pack.number,
+                "starts_on": pack.purchased_on,
+                "ends_on": pack.expires_on,
+                "quantity": pack.quantity,
+                "available": available,
+                "held": pack.held,
+                "consumed": pack.consumed,
+            }
+        )
+    return found
+
+
+def entitlements_body(
+    customer: Known,
+    decision: Decision,
+    policies: Policies,
+    at: datetime,
+    language: Language,
+    *,
+    explained: bool = False,
+) -> dict[str, Any]:
+    """The entitlement answer, ready to be serialised."""
+    policy = decision.standing.policy
+    continues = continuing(policy, customer.facts)
+    until = decision.valid_until
+    body: dict[str, Any] = {
+        "customer": {"id": customer.id, "code": customer.code, "name": customer.name},
+        "at": at,
+        "on": decision.on,
+        "valid_until": until and civil.start_of_day(until, policies.zone),
+        "policy": decision.answer.policy,
+        "columns": decision.answer.columns,
+        "services": [
+            _service_body(row, answer, policy, continues, language)
+            for row, answer in zip(policy.services, decision.answer.services, strict=True)
+        ],
+        "allowances": allowances_body(decision),
+        "help_desk": help_desk_body(policy.desk_for(customer.country, customer.help_desk), at),
+    }
+    if explained:
+        body["explanation"] = explanation_body(customer.facts, decision)
+    return body
+
+
+def explanation_body(facts: Facts, decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {"column": column, "stands": stands, "rules": [rule._asdict() for rule in rules]}
+        for column, stands, rules in explain(facts, decision.standing)
+    ]

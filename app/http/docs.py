@@ -1,0 +1,72 @@
+"""The documentation pages, with nothing fetched from elsewhere: a help desk behind a firewall
+would see them blank.
+
+Swagger UI and ReDoc come out of the package `fastapi-offline`, of which only the files are used.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+_HEADERS = {
+    # Both libraries style elements inline and ReDoc searches in a worker; nothing leaves the host.
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; font-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "public, max-age=3600",
+}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="{root}/docs/assets/favicon.png">
+<link rel="stylesheet" href="{root}/docs/assets/swagger-ui.css"></head>
+<body style="margin:0"><div id="page"></div>
+<script src="{root}/docs/assets/{script}"></script>
+<script src="{root}/docs/{start}.js"></script></body></html>
+"""
+# The address of the document is relative to the pages, which may stand behind a proxy's prefix.
+_SWAGGER = """SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true,
+  persistAuthorization: false, validatorUrl: null, syntaxHighlight: {activated: true}});
+"""
+_REDOC = 'Redoc.init("openapi.json", {hideLoading: true}, document.getElementById("page"));\n'
+
+
+def assets() -> Path:
+    """The folder of the scripts and styles. Raises RuntimeError when the package is missing."""
+    # Found, not imported: its module would build FastAPI applications of its own.
+    spec = find_spec("fastapi_offline")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the package fastapi-offline is not installed")
+    return Path(next(iter(spec.submodule_search_locations))) / "static"
+
+
+def install(app: FastAPI) -> None:
+    """Adds /docs (Swagger UI) and /redoc; the application is made with `docs_url=None` and
+    `redoc_url=None`. The pages are open."""
+
+    def page(title: str, script: str, start: str) -> object:
+        async def show(request: Request) -> Response:
+            root = request.scope.get("root_path", "")
+            html = _PAGE.format(title=title, root=root, script=script, start=start)
+            return HTMLResponse(html, headers=_HEADERS)
+
+        return show
+
+    def script(text: str) -> object:
+        async def show(_: Request) -> Response:
+            return Response(text, headers=_HEADERS, media_type="text/javascript")
+
+        return show
+
+    for path, endpoint in (
+        ("/docs", page(f"{app.title}: Swagger UI", "swagger-ui-bundle.js", "swagger")),
+        ("/redoc", page(f"{app.title}: ReDoc", "redoc.standalone.js", "redoc")),
+        ("/docs/swagger.js", script(_SWAGGER)),
+        ("/docs/redoc.js", script(_REDOC)),
+    ):
+        app.add_route(path, endpoint, methods=["GET"], include_in_schema=False)  # type: ignore[arg-type]
+    app.mount("/docs/assets", StaticFiles(directory=assets()), name="docs")

@@ -1,0 +1,118 @@
+"""Why an input was refused, in our codes instead of pydantic's, and without repeating the input."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app.http.problems import InputCode, InputError
+
+MOST_ERRORS = 100
+"""More than these help nobody, and a body of 1 MiB can hold a hundred thousand."""
+_LONGEST_NAME = 100
+
+_CODES: dict[str, InputCode] = {
+    "missing": "missing",
+    "extra_forbidden": "unknown_field",
+    "json_invalid": "malformed_json",
+    "string_unicode": "forbidden_characters",
+    "string_too_long": "too_long",
+    "string_too_short": "too_short",
+    "too_long": "too_many",
+    "too_short": "too_few",
+    "greater_than_equal": "too_small",
+    "less_than_equal": "too_large",
+    "literal_error": "not_allowed_value",
+    "enum": "not_allowed_value",
+    "union_tag_invalid": "not_allowed_value",
+    "union_tag_not_found": "missing",
+    "string_pattern_mismatch": "bad_format",
+    "int_parsing_size": "out_of_range",
+}
+# The name of the limit in pydantic's context, for the codes whose message has one.
+_LIMITS: dict[str, str] = {
+    "string_too_long": "max_length",
+    "string_too_short": "min_length",
+    "too_long": "max_length",
+    "too_short": "min_length",
+    "greater_than_equal": "ge",
+    "less_than_equal": "le",
+}
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "integer",
+    "int_parsing": "integer",
+    "int_from_float": "integer",
+    "bool_type": "boolean",
+    "bool_parsing": "boolean",
+    "list_type": "list",
+    "dict_type": "object",
+    "model_type": "object",
+    "model_attributes_type": "object",
+}
+
+
+def explain(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[InputError]:
+    """Our errors for those of a RequestValidationError, whose `body` helps to find the pointers."""
+    explained: list[InputError] = []
+    for error in errors:
+        one = _explain(error, body)
+        # Each branch of a union reports the same field: one message for it is enough.
+        if one not in explained:
+            explained.append(one)
+        if len(explained) == MOST_ERRORS:
+            break
+    return explained
+
+
+def _explain(error: Mapping[str, Any], body: object) -> InputError:
+    kind: str = error["type"]
+    place, *rest = error["loc"] or ("body",)
+    code, params = _code_of(kind, error.get("ctx") or {})
+    if code == "wrong_type" and error.get("input", ...) is None:
+        code, params = "null_not_allowed", {}
+    if code == "malformed_json":
+        rest = []
+    if place == "body":
+        return InputError(_pointer(rest, body, code), code, params)
+    if code == "unknown_field":
+        code = "unknown_parameter"
+    return InputError("/".join([place, *map(safe_name, rest[:1])]), code, params)
+
+
+def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[InputCode, Mapping[str, object]]:
+    if kind.startswith("ours."):
+        return kind.removeprefix("ours."), context  # type: ignore[return-value]
+    if kind in _EXPECTED:
+        return "wrong_type", {"expected": _EXPECTED[kind]}
+    code = _CODES.get(kind, "invalid")
+    if kind in _LIMITS:
+        return code, {"limit": context[_LIMITS[kind]]}
+    if code == "not_allowed_value":
+        return code, {"allowed": context.get("expected") or context.get("expected_tags")}
+    return code, {}
+
+
+def safe_name(name: object) -> str:
+    """A name out of the input, fit for an answer: shortened, and UTF-8 whatever it was."""
+    return str(name)[:_LONGEST_NAME].encode("utf-8", "replace").decode()
+
+
+def _pointer(path: Sequence[str | int], body: object, code: InputCode) -> str:
+    """The RFC 6901 pointer of a pydantic location.
+
+    Pydantic puts the names of union branches and validators into the path; what is neither a key
+    nor an index of the value at that place is left out, but for the key found missing.
+    """
+    parts: list[str] = []
+    value = body
+    for position, step in enumerate(path):
+        known = step in value if isinstance(value, dict) else _is_index(step, value)
+        if known:
+            value = value[step]  # type: ignore[index]
+        elif not (code == "missing" and position == len(path) - 1):
+            continue
+        parts.append("/" + safe_name(step).replace("~", "~0").replace("/", "~1"))
+    return "".join(parts)
+
+
+def _is_index(step: object, value: object) -> bool:
+    return isinstance(value, list) and isinstance(step, int) and step < len(value)

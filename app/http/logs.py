@@ -1,0 +1,64 @@
+"""Structured logs on standard error: one JSON object a line, or for people at a terminal.
+
+What is logged are ids, names of things, numbers and durations; never a token, a query string, a
+customer's words or the text of an exception, which may quote any of them.
+"""
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+import orjson
+import structlog
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def configure(level: str = "info") -> None:
+    """Sets up structlog, and standard logging to go the same way. Called once, at the start."""
+    people = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer()
+            if people
+            else structlog.processors.JSONRenderer(serializer=_json),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+        if people
+        else structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+    logging.root.handlers = [_Forward()]
+    logging.root.setLevel(_LEVELS[level])
+    for name in ("uvicorn", "uvicorn.error"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
+    # Ours knows the route, the caller and the duration; uvicorn's would show the query string.
+    logging.getLogger("uvicorn.access").handlers = []
+    logging.getLogger("uvicorn.access").propagate = False
+
+
+def _json(event: Any, **_: Any) -> bytes:
+    return orjson.dumps(event, default=str)
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where an exception came from, `file:line function`, and nothing of what it says."""
+    return [
+        f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+
+
+class _Forward(logging.Handler):
+    """Standard logging into structlog, exceptions by their kind and place alone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        about = {} if error is None else {"error": type(error).__name__, "at": frames(error)}
+        structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **about)

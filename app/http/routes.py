@@ -1,0 +1,180 @@
+"""The way every request goes: token, scope, query, transaction, handler, commit, answer.
+
+A route says in `openapi_extra=needs("customers:read")` what it needs, and the document says the
+same because it is the same. Handlers find the connection and the caller through `Connection` and
+`CurrentCaller`. Nobody else commits: the transaction ends here, before the answer leaves.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import clock
+from app.http import idempotency
+from app.http.faults import is_disconnect, problem_of
+from app.http.problems import InvalidInput, Problem
+from app.http.strict_query import refuse_unknown_parameters
+from app.http.tokens import Caller, authenticate, sent_token
+from app.store.database import Database, statements
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+class KeptRefusal(Exception):
+    """A refusal of which a record stays (R33): the work is rolled back, the record committed."""
+
+    def __init__(
+        self, problem: Problem, record: Callable[[AsyncConnection], Awaitable[None]]
+    ) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.record = record
+
+
+def needs(
+    scope: str | None, *, remembered: bool = True, reads_token_itself: bool = False
+) -> dict[str, Any]:
+    """What a route needs: a scope, or None for any valid token.
+
+    `remembered=False`: its answers are not kept for an Idempotency-Key. `reads_token_itself`: its
+    one statement reads the token too, and the handler calls `admit`.
+    """
+    return {
+        "security": [{"token": [scope] if scope else []}],
+        "x-assistenza": {"remembered": remembered, "reads_token_itself": reads_token_itself},
+    }
+
+
+class Route(APIRoute):
+    """A route under /v1. One without `needs(...)` cannot be made."""
+
+    def get_route_handler(self) -> Handler:
+        handler = super().get_route_handler()
+        extra = self.openapi_extra or {}
+        if "security" not in extra:
+            raise TypeError(f"{self.path}: a route says what it needs")
+        (wanted,) = extra["security"]
+        scope: str | None = next(iter(wanted["token"]), None)
+        flags = extra["x-assistenza"]
+        if flags["reads_token_itself"]:
+            inner = _alone(self, handler, scope)
+        elif (self.methods or set()) <= _SAFE:
+            inner = _reading(self, handler, scope)
+        else:
+            inner = _writing(self, handler, scope, remembered=flags["remembered"])
+
+        async def handle(request: Request) -> Response:
+            counter = [0]
+            marker = statements.set(counter)
+            try:
+                return await inner(request)
+            except KeptRefusal as refusal:
+                raise refusal.problem from refusal
+            except (DBAPIError, PoolTimeoutError, OSError) as error:
+                problem = problem_of(error)
+                if problem is None:
+                    raise
+                raise problem from error
+            finally:
+                request.state.statements = counter[0]
+                statements.reset(marker)
+
+        return handle
+
+
+def _alone(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
+    async def handle(request: Request) -> Response:
+        request.state.now = now = clock.now()
+        sent_token(request)
+        try:
+            refuse_unknown_parameters(route, request)
+            return await handler(request)
+        except (RequestValidationError, InvalidInput):
+            # The token was not looked at yet, and comes before what is wrong with the query.
+            database: Database = request.app.state.database
+            async with database.reading.connect() as connection:
+                await authenticate(connection, request, scope, now)
+            raise
+
+    return handle
+
+
+def _reading(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
+    async def once(request: Request) -> Response:
+        database: Database = request.app.state.database
+        async with database.reading.connect() as connection:
+            request.state.connection = connection
+            request.state.caller = await authenticate(connection, request, scope, request.state.now)
+            refuse_unknown_parameters(route, request)
+            return await handler(request)
+
+    async def handle(request: Request) -> Response:
+        request.state.now = clock.now()
+        sent_token(request)
+        try:
+            return await once(request)
+        except DBAPIError as error:
+            # A pooled connection may be older than the database's last restart. Nothing was
+            # written and nothing sent: the second try takes a new connection.
+            if not is_disconnect(error):
+                raise
+        return await once(request)
+
+    return handle
+
+
+def _writing(route: APIRoute, handler: Handler, scope: str | None, *, remembered: bool) -> Handler:
+    async def handle(request: Request) -> Response:
+        request.state.now = now = clock.now()
+        sent_token(request)
+        # Read before a connection is taken: a slow client must not hold one.
+        await request.body()
+        database: Database = request.app.state.database
+        async with database.writing.connect() as connection:
+            request.state.connection = connection
+            try:
+                async with connection.begin():
+                    caller = await authenticate(connection, request, scope, now)
+                    request.state.caller = caller
+                    refuse_unknown_parameters(route, request)
+                    if remembered and request.method == "POST":
+                        return await idempotency.once(connection, request, caller, handler)
+                    return await handler(request)
+            except KeptRefusal as refusal:
+                async with connection.begin():
+                    await refusal.record(connection)
+                raise
+
+    return handle
+
+
+async def _connection(request: Request) -> AsyncConnection:
+    connection: AsyncConnection = request.state.connection
+    return connection
+
+
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+async def _now(request: Request) -> datetime:
+    now: datetime = request.state.now
+    return now
+
+
+Connection = Annotated[AsyncConnection, Depends(_connection)]
+"""A transaction for routes that write; a connection without one for those that read."""
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+Now = Annotated[datetime, Depends(_now)]
+"""The instant at which the request arrived; the clock is read once."""

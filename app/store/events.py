@@ -1,0 +1,48 @@
+"""The one record of what happened: audit trail, a case's timeline and the feed's source."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.tables import events
+
+
+class Actor(NamedTuple):
+    """Who did it: a token's name and id; the id is None for the service itself."""
+
+    name: str
+    id: UUID | None = None
+
+
+async def record(
+    connection: AsyncConnection,
+    event_type: str,
+    actor: Actor,
+    now: datetime,
+    *,
+    customer_id: UUID | None,
+    subject_id: UUID | None = None,
+    case_id: UUID | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Append what happened, in the transaction in which it happens.
+
+    `data` is JSON: what changed, before and after where that matters, and the decision with its
+    policy version where there was one.
+    """
+    await connection.execute(
+        insert(events).values(
+            type=event_type,
+            actor=actor.name,
+            actor_id=actor.id,
+            occurred_at=now,
+            customer_id=customer_id,
+            subject_id=subject_id,
+            case_id=case_id,
+            data=dict(data or {}),
+        )
+    )

@@ -1,0 +1,173 @@
+"""Rows to facts: one customer's, in one statement and so from one snapshot.
+
+Two forms of one statement. The present reads one balance row for each allowance, whatever the
+ledger's length, and serves future dates too; a past instant sums the ledger instead (R13).
+"""
+
+from datetime import date, datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.policy.facts import Contract, Facts, Licence, OpenCase, Pack, ServiceYear
+
+# What a balance is now, and what it was: charges count on the day they were worked, a ticket's
+# state changes when it is recorded.
+_BALANCE = {
+    "now": {
+        "used": "b.used_minutes",
+        "overrun": "b.overrun_minutes",
+        "held": "b.held",
+        "consumed": "b.consumed",
+        "balance": "JOIN balances b ON b.allowance_id = a.id",
+        "tickets": "JOIN balances b ON b.allowance_id = a.id",
+    },
+    "past": {
+        "used": "b.used",
+        "overrun": "b.overrun",
+        "held": "b.held",
+        "consumed": "b.consumed",
+        "balance": """CROSS JOIN LATERAL (
+                SELECT coalesce(sum(used_minutes), 0) AS used,
+                    coalesce(sum(overrun_minutes), 0) AS overrun
+                FROM ledger e WHERE e.allowance_id = a.id AND e.counts_on <= :on) b""",
+        "tickets": """CROSS JOIN LATERAL (
+                SELECT coalesce(sum(held), 0) AS held, coalesce(sum(consumed), 0) AS consumed
+                FROM ledger e WHERE e.allowance_id = a.id AND e.recorded_at <= :at) b""",
+    },
+}
+
+_CASES = {
+    "now": """
+        SELECT k.number, k.channel, k.paid_by FROM cases k
+        WHERE k.customer_id = c.id AND k.state IN ('open', 'in_progress', 'waiting_for_customer')
+        ORDER BY k.opened_at, k.id""",
+    # Every step that opens, closes or rebinds a case says in its event what it left behind.
+    "past": """
+        SELECT k.number, k.channel, last.paid_by FROM cases k
+        CROSS JOIN LATERAL (
+            SELECT e.data->>'state' AS state, e.data->>'paid_by' AS paid_by FROM events e
+            WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
+            ORDER BY e.id DESC LIMIT 1) last
+        WHERE k.customer_id = c.id AND k.opened_at <= :at
+            AND last.state NOT IN ('closed', 'cancelled')
+        ORDER BY k.opened_at, k.id""",
+}
+
+
+def _facts(when: Literal["now", "past"]) -> str:
+    """An SQL expression: all facts of the customer `c` as one JSON text."""
+    b = _BALANCE[when]
+    return f"""json_build_array(
+        ARRAY(SELECT json_build_array(a.id, a.serial_number, a.kind, a.purchased_on,
+                a.withdrawn_on,
+                ARRAY(SELECT u.upgraded_on FROM licence_upgrades u
+                    WHERE u.licence_id = a.id AND u.paid_by = 'purchase'))
+            FROM licences a WHERE a.customer_id = c.id ORDER BY a.id),
+        ARRAY(SELECT json_build_array(a.id, a.number, a.starts_on, a.ends_on, a.cancelled_on,
+                a.included_minutes, {b["used"]}, {b["overrun"]},
+                EXISTS (SELECT FROM contracts s
+                    WHERE s.renews = a.id AND s.cancelled_on IS NULL))
+            FROM contracts a {b["balance"]} WHERE a.customer_id = c.id ORDER BY a.id),
+        ARRAY(SELECT json_build_array(a.id, a.number, a.purchased_on, a.expires_on, a.quantity,
+                {b["held"]}, {b["consumed"]})
+            FROM ticket_packs a {b["tickets"]} WHERE a.customer_id = c.id ORDER BY a.id),
+        ARRAY(SELECT json_build_array(a.starts_on, a.ends_on, a.granted_minutes,
+                {b["used"]}, {b["overrun"]})
+            FROM service_years a {b["balance"]} WHERE a.customer_id = c.id),
+        ARRAY(SELECT json_build_array(k.number, k.channel, k.paid_by) FROM ({_CASES[when]}) k)
+        )::text AS facts"""
+
+
+CUSTOMER = "c.id AS customer, c.code, c.name AS customer_name, c.country, c.language, c.help_desk"
+FACTS_NOW = _facts("now")
+FACTS_PAST = _facts("past")
+
+_LOAD = text(f"SELECT {CUSTOMER}, {FACTS_NOW} FROM customers c WHERE c.id = :id")
+_LOAD_PAST = text(f"SELECT {CUSTOMER}, {FACTS_PAST} FROM customers c WHERE c.id = :id").bindparams(
+    bindparam("at"), bindparam("on")
+)
+
+
+class Known(NamedTuple):
+    """A customer with its facts."""
+
+    id: UUID
+    code: str
+    name: str
+    country: str
+    language: str
+    help_desk: str | None
+    facts: Facts
+
+
+def known(row: Any) -> Known:
+    return Known(
+        row.customer,
+        row.code,
+        row.customer_name,
+        row.country,
+        row.language,
+        row.help_desk,
+        parse(row.facts),
+    )
+
+
+async def load(
+    connection: AsyncConnection, customer_id: UUID, past: tuple[datetime, date] | None = None
+) -> Known:
+    """A customer's facts as they are, or as of a past instant and its civil date (R13).
+
+    In a transaction that decides, call it after the customer's lock is taken.
+    """
+    if past is None:
+        result = await connection.execute(_LOAD, {"id": customer_id})
+    else:
+        at, on = past
+        result = await connection.execute(_LOAD_PAST, {"id": customer_id, "at": at, "on": on})
+    return known(result.one())
+
+
+def facts_statement(when: Literal["now", "past"], token: str, lookup: str) -> TextClause:
+    """The token and the facts of every customer that `lookup` finds, as one statement.
+
+    `token` and `lookup` are SQL conditions, on `tokens` and on the customer `c`. No valid token,
+    no row; a valid one and nobody found, one row whose `customer` is null. A token bound to one
+    customer finds itself alone.
+    """
+    facts = FACTS_NOW if when == "now" else FACTS_PAST
+    return text(f"""
+        WITH token AS MATERIALIZED (
+            SELECT id, name, scopes, customer_id FROM tokens WHERE {token})
+        SELECT token.*, {CUSTOMER}, {facts}
+        FROM token LEFT JOIN customers c
+            ON ({lookup}) AND (token.customer_id IS NULL OR c.id = token.customer_id)
+        ORDER BY c.code""")
+
+
+def _date(value: str | None) -> date | None:
+    return None if value is None else date.fromisoformat(value)
+
+
+def parse(document: str) -> Facts:
+    licences, contracts, packs, years, cases = orjson.loads(document)
+    day = date.fromisoformat
+    return Facts(
+        tuple(
+            Licence(key, serial, kind, day(bought), _date(withdrawn), tuple(map(day, upgrades)))
+            for key, serial, kind, bought, withdrawn, upgrades in licences
+        ),
+        tuple(
+            Contract(key, number, day(starts), day(ends), _date(cancelled), *rest)
+            for key, number, starts, ends, cancelled, *rest in contracts
+        ),
+        tuple(
+            Pack(key, number, day(bought), day(expires), *rest)
+            for key, number, bought, expires, *rest in packs
+        ),
+        {day(starts): ServiceYear(day(starts), day(ends), *rest) for starts, ends, *rest in years},
+        tuple(OpenCase(*case) for case in cases),
+    )

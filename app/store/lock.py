@@ -1,0 +1,20 @@
+"""The customer's lock: whoever writes a fact that counts holds it from before the first read."""
+
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_LOCK = text("SELECT id FROM customers WHERE id = :id FOR NO KEY UPDATE")
+
+
+async def customer(connection: AsyncConnection, customer_id: UUID) -> bool:
+    """Lock a customer until the transaction ends; False if there is none.
+
+    A statement of its own, before anything is read that decides: in one statement with the sum it
+    guards it would see the sum as it was before the wait. Raises RuntimeError outside a
+    transaction, where the lock would end with the statement.
+    """
+    if not connection.in_transaction():
+        raise RuntimeError("a lock outside a transaction guards nothing")
+    return (await connection.execute(_LOCK, {"id": customer_id})).one_or_none() is not None

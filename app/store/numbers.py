@@ -1,0 +1,39 @@
+"""The numbers by which people call things: given by hand, or made here."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Sequence, Table, func, literal_column
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.tables import contracts, ticket_packs
+
+_MADE: dict[str, tuple[str, Sequence]] = {
+    contracts.name: ("SA", Sequence("contract_numbers")),
+    ticket_packs.name: ("TP", Sequence("ticket_pack_numbers")),
+}
+_TAKEN = func.lower(literal_column('number COLLATE "C"'))
+
+
+async def insert_numbered(
+    connection: AsyncConnection, table: Table, values: Mapping[str, Any], today: date
+) -> UUID:
+    """Insert a row under its own `number`, or without one under the next made: `SA-2026-000007`.
+
+    The year is that of `today`, the running number never restarts. One that somebody has given by
+    hand before is passed over.
+    """
+    row = insert(table).values(values).returning(table.c.id)
+    if values.get("number") is not None:
+        return (await connection.execute(row)).scalar_one()
+    prefix, sequence = _MADE[table.name]
+    while True:
+        running = await connection.scalar(sequence.next_value())
+        number = f"{prefix}-{today.year}-{running:06d}"
+        attempt = row.values(number=number).on_conflict_do_nothing(index_elements=[_TAKEN])
+        made = (await connection.execute(attempt)).scalar_one_or_none()
+        if made is not None:
+            return made

@@ -1,0 +1,210 @@
+"""What every test stands on: a real PostgreSQL of the tests' own.
+
+`ASSISTENZA_TEST_DATABASE_URL` names another server (as a superuser, 15 to 18); the application's
+own settings are never read. Databases are cloned from one migrated template and thrown away.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import insert
+from sqlalchemy.engine import make_url
+
+from app.http.tokens import SCOPES, new_token
+from app.ids import new_id
+from app.main import create_app
+from app.policy.civil import civil_date
+from app.policy.document import Policies, load
+from app.settings import Settings
+from app.store import migrations, tables
+from app.store.database import Database
+from app.store.embedded import EmbeddedPostgres
+
+for _name in [name for name in os.environ if name.startswith("ASSISTENZA_")]:
+    if _name != "ASSISTENZA_TEST_DATABASE_URL":
+        del os.environ[_name]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL on which the tests may make databases and roles."""
+
+    admin_url: str
+    password: str
+    prefix: str
+
+    def url(self, database: str, role: str | None = None) -> str:
+        """An address of a database; of its owner, the superuser, where no role is named."""
+        url = make_url(self.admin_url).set(drivername="postgresql", database=database)
+        if role is not None:
+            url = url.set(username=role, password=self.password)
+        return url.render_as_string(hide_password=False)
+
+    @property
+    def login(self) -> str:
+        return f"{self.prefix}_login"
+
+    @property
+    def template(self) -> str:
+        return f"{self.prefix}_template"
+
+    async def run(self, *commands: str) -> None:
+        connection = await asyncpg.connect(self.url(make_url(self.admin_url).database or ""))
+        try:
+            for command in commands:
+                await connection.execute(command)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The superuser's address of a running server."""
+    given = os.environ.get("ASSISTENZA_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    directory = Path(tempfile.mkdtemp(prefix="assistenza-tests-"))
+    directory.chmod(0o755)
+    try:
+        with EmbeddedPostgres(directory / "data", durable=False).serve() as server:
+            yield server.admin_dsn
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def server(postgres: str) -> AsyncIterator[Server]:
+    prefix = f"assistenza_test_{secrets.token_hex(4)}"
+    server = Server(postgres, secrets.token_hex(16), prefix)
+    await server.run(f"CREATE DATABASE {server.template}")
+    await migrations.upgrade(_driver(server.url(server.template)))
+    # As on a real server: the role that logs in to serve owns nothing and is no superuser.
+    await server.run(
+        f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app"
+    )
+    yield server
+    await server.run(f"DROP DATABASE {server.template} WITH (FORCE)", f"DROP ROLE {server.login}")
+
+
+def _driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+@pytest.fixture(scope="session")
+async def new_database(server: Server) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """Clones the template: the name of a database that nothing else uses."""
+    made: list[str] = []
+
+    async def make() -> str:
+        name = f"{server.prefix}_{len(made)}"
+        await server.run(f"CREATE DATABASE {name} TEMPLATE {server.template}")
+        made.append(name)
+        return name
+
+    yield make
+    await server.run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in made))
+
+
+@dataclass
+class Service:
+    """The application on a database, and how to speak to it as anybody."""
+
+    app: FastAPI
+    database: Database
+    server: Server
+    database_name: str
+    policies: Policies
+
+    @property
+    def admin_url(self) -> str:
+        return self.server.url(self.database_name)
+
+    def today(self) -> date:
+        return civil_date(datetime.now(UTC), self.policies.zone)
+
+    async def token(
+        self,
+        *scopes: str,
+        customer_id: UUID | str | None = None,
+        name: str | None = None,
+        **more: Any,
+    ) -> str:
+        token, token_hash = new_token(customer_id is not None)
+        async with self.database.writing.begin() as connection:
+            await connection.execute(
+                insert(tables.tokens).values(
+                    id=new_id(),
+                    name=name or f"test-{secrets.token_hex(4)}",
+                    hash=token_hash,
+                    scopes=sorted(scopes),
+                    customer_id=customer_id and UUID(str(customer_id)),
+                    created_at=datetime.now(UTC),
+                    **more,
+                )
+            )
+        return token
+
+    def client(self, token: str | None, **headers: str) -> httpx.AsyncClient:
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+    async def client_with(self, *scopes: str, **more: Any) -> httpx.AsyncClient:
+        return self.client(await self.token(*scopes, **more))
+
+
+@pytest.fixture(scope="session")
+def policies() -> Policies:
+    return load()
+
+
+@pytest.fixture(scope="session")
+async def new_service(
+    server: Server, new_database: Callable[[], Awaitable[str]], policies: Policies
+) -> AsyncIterator[Callable[..., Awaitable[Service]]]:
+    """Makes services, each on a database of its own; settings by keyword."""
+    made: list[Service] = []
+
+    async def make(**settings: Any) -> Service:
+        name = await new_database()
+        chosen = Settings(database_url=server.url(name, server.login), **settings)
+        database = Database(chosen)
+        app = create_app(chosen, policies=policies, database=database)
+        made.append(Service(app, database, server, name, policies))
+        return made[-1]
+
+    yield make
+    for service in made:
+        await service.database.close()
+
+
+@pytest.fixture(scope="module")
+async def service(new_service: Callable[..., Awaitable[Service]]) -> Service:
+    """One for each file of tests: what they make must not be in each other's way."""
+    return await new_service()
+
+
+@pytest.fixture(scope="module")
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """Someone who holds every scope."""
+    async with await service.client_with(*SCOPES) as client:
+        yield client
+
+
+@pytest.fixture
+def today(service: Service) -> date:
+    return service.today()

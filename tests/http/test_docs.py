@@ -1,0 +1,30 @@
+"""The documentation pages work without the rest of the world."""
+
+import re
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from app.http import docs
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_everything_comes_from_here(page: str) -> None:
+    app = FastAPI(docs_url=None, redoc_url=None)
+    docs.install(app)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.get(page)
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        linked = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+        assert len(linked) == 4
+        for address in linked:
+            assert address.startswith("/docs/")
+            asset = await client.get(address)
+            assert asset.status_code == 200
+            assert len(asset.content) > 50
+        start = (await client.get(linked[-1])).text
+        assert '"openapi.json"' in start
+        assert "http" not in start

@@ -1,0 +1,77 @@
+"""Accept-Language and Accept, read as RFC 9110 has them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from app.http.languages import LANGUAGES, language_of, parse
+from app.http.negotiation import media_type_of
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "en"),
+        ("it", "it"),
+        ("it-CH", "it"),
+        ("IT", "it"),
+        ("fr, de;q=0.3, it;q=0.7", "it"),
+        ("fr", "en"),
+        ("fr, *;q=0.1", "en"),
+        ("en;q=0, *", "it"),
+        ("en;q=0", "en"),
+        ("de;q=0.5, *", "en"),
+        ("de, it", "de"),
+        ("it, de", "it"),
+        ("it;q=much, de;q=0.1", "de"),
+        ("it;q=7, de;q=0.1", "de"),
+        ("it ; Q=0.2 , de;q=0.1", "it"),
+        (",,;q=1,-,de", "de"),
+        ("x" * 5_000 + ",it", "en"),
+    ],
+)
+def test_language(header: str, language: str) -> None:
+    assert parse(header) == language
+
+
+@given(st.text())
+def test_any_header_gives_a_language(header: str) -> None:
+    assert parse(header) in LANGUAGES
+
+
+@given(
+    st.permutations(LANGUAGES),
+    st.lists(st.integers(1, 1_000), min_size=3, max_size=3, unique=True),
+)
+def test_the_heaviest_wins_wherever_it_stands(languages: list[str], weights: list[int]) -> None:
+    pairs = list(zip(languages, weights, strict=True))
+    header = ", ".join(f"{language};q={weight / 1000}" for language, weight in pairs)
+    assert parse(header) == max(pairs, key=lambda pair: pair[1])[0]
+
+
+def request(*headers: tuple[bytes, bytes]) -> Request:
+    return Request({"type": "http", "headers": list(headers)})
+
+
+def test_several_headers_are_one_list() -> None:
+    both = request((b"accept-language", b"de;q=0.1"), (b"accept-language", b"it"))
+    assert language_of(both) == "it"
+    assert language_of(request()) == "en"
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        (b"", "application/json"),
+        (b"*/*", "application/json"),
+        (b"text/csv", "text/csv"),
+        (b"text/*", "text/csv"),
+        (b"text/csv;q=0.5, application/json;q=0.4", "text/csv"),
+        (b"application/json;q=0, */*", "text/csv"),
+        (b"image/png", None),
+        (b"text/csv;q=0", None),
+    ],
+)
+def test_media_type(accept: bytes, chosen: str | None) -> None:
+    assert media_type_of(request((b"accept", accept)), "application/json", "text/csv") == chosen
