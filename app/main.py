@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
-from app.http import answers
+from app.http import answers, docs, problem_pages
 from app.http.edge import Edge
+from app.http.logs import configure
 from app.policy.document import Policies, load
 from app.routers import entitlements, operations
 from app.settings import Settings
@@ -37,14 +39,49 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.policies = policies or load(settings.policy_dir)
     if database is not None:
         app.state.database = database
     answers.install(app)
+    _describe(app)
     for router in _ROUTERS:
         app.include_router(router, prefix="/v1")
     app.include_router(operations.router)
+    app.include_router(problem_pages.router)
+    docs.install(app)
     app.add_middleware(Edge)
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    """The OpenAPI document is FastAPI's, with the problems' shapes and how to sign in."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            answers.add_schemas(document)
+            document["components"]["securitySchemes"] = {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A token made by `assistenza keys create`.",
+                }
+            }
+            for operation in document["paths"].values():
+                for method in operation.values():
+                    method.pop("x-assistenza", None)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def from_environment() -> FastAPI:
+    """What each process that serves runs: everything it needs is in its environment."""
+    settings = Settings()
+    configure(settings.log_level)
+    return create_app(settings)

@@ -685,9 +685,12 @@ def upgrade() -> None:
         sa.Column("ticket_position", sa.Integer(), nullable=True),
         sa.Column("time_entry_id", sa.Uuid(), nullable=True),
         sa.Column("reverses", sa.BigInteger(), nullable=True),
+        sa.Column("covers", sa.BigInteger(), nullable=True),
         sa.Column("cause_case_id", sa.Uuid(), nullable=True),
         sa.Column("counts_on", sa.Date(), nullable=False),
         sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("covers IS NULL OR kind = 'charge'", name=op.f("ck_ledger_covers")),
+        sa.ForeignKeyConstraint(["covers"], ["ledger.id"], name=op.f("fk_ledger_covers")),
         sa.CheckConstraint(
             "(kind = 'reversal') = (reverses IS NOT NULL)", name=op.f("ck_ledger_reverses")
         ),

@@ -7,6 +7,7 @@ one where there is no handler, in plain ASGI code.
 from collections import defaultdict
 from collections.abc import Iterable
 from http import HTTPStatus
+from re import sub
 from typing import Any
 
 import orjson
@@ -112,6 +113,8 @@ def problems(*classes: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 def _documented(classes: Iterable[type[Problem]]) -> dict[str, Any]:
     texts = CATALOGUES["en"].texts
+    message = texts["input.missing"]
+    error = {"errors": [{"pointer": "/name", "code": "missing", "message": message}]}
     examples = {
         problem.code: {
             "summary": texts[f"problems.{problem.code}.title"],
@@ -119,9 +122,10 @@ def _documented(classes: Iterable[type[Problem]]) -> dict[str, Any]:
                 "type": f"/problems/{problem.code}",
                 "title": texts[f"problems.{problem.code}.title"],
                 "status": problem.status,
-                "detail": texts[f"problems.{problem.code}.detail"],
+                "detail": sub(r"{\w+}", "…", texts[f"problems.{problem.code}.detail"]),
                 "code": problem.code,
-                "request_id": "0199b0f0-5c1e-7d3a-9a51-0c6f0d1b2a3c",
+                "request_id": "5f0c9a3b6d1e4c7f8a2b0d9e3c6f1a47",
+                **(error if problem is InvalidInput else {}),
             },
         }
         for problem in classes
@@ -152,7 +156,8 @@ def allowed_methods(request: Request) -> set[str]:
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.path_regex.match(path):
             methods |= route.methods
-    return methods
+    # Nothing but a folder of files has no methods of its own.
+    return methods or {"GET", "HEAD"}
 
 
 def _translated(request: Request, error: HTTPException) -> Problem:
@@ -187,6 +192,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_invalid_input(request: Request, error: Exception) -> Response:
     """The handler of FastAPI's RequestValidationError."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
+    if isinstance(error.body, bytes):
+        # FastAPI hands on unread what does not call itself JSON.
+        return problem_response(request, UnsupportedMediaType())
     return problem_response(request, InvalidInput(*explain(error.errors(), error.body)))
 
 

@@ -2,6 +2,7 @@
 an answer whatever happens. Plain ASGI, for it is on the path of every request."""
 
 import re
+from os import urandom
 from time import perf_counter_ns
 from typing import Any
 
@@ -10,10 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http import logs
 from app.http.answers import LARGEST_BODY, problem_response
-from app.http.logs import frames
 from app.http.problems import InternalError, PayloadTooLarge
-from app.ids import new_id
 
 log = structlog.get_logger("request")
 
@@ -48,13 +48,13 @@ class Edge:
                 traceparent = value.decode()
             elif name == b"content-length" and value.isdigit():
                 declared = int(value[:20])
-        request_id = request_id or str(new_id())
+        request_id = request_id or urandom(16).hex()
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         context = {"request_id": request_id}
         if traceparent:
             state["traceparent"] = context["traceparent"] = traceparent
-        tokens = structlog.contextvars.bind_contextvars(**context)
+        token = logs.request.set(context)
         header = (b"x-request-id", request_id.encode())
         received = 0
         status = 0
@@ -84,7 +84,7 @@ class Edge:
             else:
                 await self.app(scope, limited, answer)
         except Exception as error:
-            log.error("unhandled", error=type(error).__name__, at=frames(error))
+            log.error("unhandled", error=type(error).__name__, at=logs.frames(error))
             if status:
                 # Too late for another answer: the server cuts the connection.
                 raise
@@ -100,7 +100,7 @@ class Edge:
                 duration_ms=round((perf_counter_ns() - started) / 1e6, 2),
                 statements=state.get("statements"),
             )
-            structlog.contextvars.reset_contextvars(**tokens)
+            logs.request.reset(token)
 
 
 def route_of(scope: Scope) -> str | None:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
@@ -86,7 +87,14 @@ def json_bytes(content: bytes | BaseModel | Any) -> bytes:
         return content
     if isinstance(content, BaseModel):
         return content.__pydantic_serializer__.to_json(content)
-    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    return orjson.dumps(content, default=_driver_uuid, option=orjson.OPT_UTC_Z)
+
+
+def _driver_uuid(value: object) -> str:
+    # The driver's ids are a subclass of UUID, which orjson leaves to us.
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def json_response(

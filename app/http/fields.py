@@ -176,7 +176,8 @@ Sound = AfterValidator(clean)
 """For texts of other lengths: `Annotated[str, Field(max_length=40), Sound]`."""
 NotBlank = AfterValidator(_not_blank)
 Digits = BeforeValidator(_digits)
-"""For whole numbers in a query string: `Annotated[int, Digits, Field(ge=1, le=200)]`."""
+"""For whole numbers in a query string: `Annotated[int, Field(ge=1, le=200), Digits]`. Last, or
+the OpenAPI document lacks the bounds."""
 
 Name = Annotated[
     str,

@@ -7,6 +7,9 @@ customer's words or the text of an exception, which may quote any of them.
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -15,12 +18,17 @@ import structlog
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
+request: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingProxyType({}))
+"""What every line says of the request it belongs to. One variable, for structlog's own merging
+copies the whole context for every line."""
+
+
 def configure(level: str = "info") -> None:
     """Sets up structlog, and standard logging to go the same way. Called once, at the start."""
     people = sys.stderr.isatty()
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            add_request,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.dev.ConsoleRenderer()
@@ -41,6 +49,12 @@ def configure(level: str = "info") -> None:
     # Ours knows the route, the caller and the duration; uvicorn's would show the query string.
     logging.getLogger("uvicorn.access").handlers = []
     logging.getLogger("uvicorn.access").propagate = False
+
+
+def add_request(_logger: Any, _method: str, event: Any) -> Any:
+    """The processor that adds `request` to a line."""
+    event.update(request.get())
+    return event
 
 
 def _json(event: Any, **_: Any) -> bytes:

@@ -31,7 +31,7 @@ _VERSION = b"cursor 1"
 class PageQuery(Query):
     """The query string of a list; filters are added by inheriting."""
 
-    limit: Annotated[int, Digits, Field(ge=1, le=LARGEST_LIMIT)] = DEFAULT_LIMIT
+    limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
     cursor: Annotated[str, Field(max_length=_LONGEST_CURSOR)] | None = None
 
 
@@ -57,7 +57,7 @@ def _read(value: Any, kind: type) -> Any:
     if value is None:
         return None
     # bool is an int to Python and would be one to the database.
-    if kind is int and type(value) is int and abs(value) < 2**63:
+    if kind is int and type(value) is int and -(2**63) <= value < 2**63:
         return value
     if type(value) is not str or "\x00" in value:
         raise ValueError

@@ -14,9 +14,10 @@ from app.http.etags import json_response
 from app.http.fields import Output
 from app.http.languages import Language, language_of
 from app.http.negotiation import media_type_of
-from app.http.problems import NotAcceptable, NotFound, Problem, by_code
+from app.http.problems import InvalidInput, NotAcceptable, NotFound, Problem, by_code
+from app.http.strict_query import OpenRoute
 
-router = APIRouter(tags=["problems"])
+router = APIRouter(tags=["problems"], route_class=OpenRoute)
 
 _PAGE = """<!doctype html>
 <html lang="{language}"><head><meta charset="utf-8">
@@ -79,7 +80,7 @@ def _responses(*classes: type[Problem]) -> dict[int | str, dict[str, Any]]:
     "/problems",
     operation_id="list_problems",
     response_model=ProblemsExplained,
-    responses=_responses(NotAcceptable),
+    responses=_responses(NotAcceptable, InvalidInput),
 )
 async def list_problems(request: Request) -> Response:
     """Every code of an error answer."""
@@ -99,7 +100,7 @@ async def list_problems(request: Request) -> Response:
     "/problems/{code}",
     operation_id="explain_problem",
     response_model=ProblemExplained,
-    responses=_responses(NotFound, NotAcceptable),
+    responses=_responses(NotFound, NotAcceptable, InvalidInput),
 )
 async def explain_problem(request: Request, code: str) -> Response:
     """What one code means and what to do about it."""

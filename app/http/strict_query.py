@@ -1,7 +1,7 @@
 """No query parameter is ignored: a mistyped filter must not return everyone."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -9,6 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
+from starlette.responses import Response
 
 from app.http.invalid_input import MOST_ERRORS, safe_name
 from app.http.problems import InputError, InvalidInput, invalid
@@ -64,3 +65,16 @@ def refuse_unknown_parameters(route: APIRoute, request: Request) -> None:
             errors.append(InputError(f"query/{name}", "repeated_parameter"))
     if errors:
         raise InvalidInput(*errors[:MOST_ERRORS])
+
+
+class OpenRoute(APIRoute):
+    """A route that asks for no token and is as strict about its query string as all others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            refuse_unknown_parameters(self, request)
+            return await handler(request)
+
+        return handle

@@ -5,7 +5,7 @@ from datetime import date
 from typing import NamedTuple
 
 from app.policy.civil import add_months
-from app.policy.document import COLUMNS, Cell, Column, Policies, Policy, ServiceRow
+from app.policy.document import COLUMNS, Cell, Column, PaidBy, Policies, Policy, ServiceRow
 from app.policy.facts import (
     Contract,
     Facts,
@@ -105,6 +105,26 @@ def _service(row: ServiceRow, standing: Standing, reasons: "_Reasons") -> Servic
     if grants:
         return ServiceAnswer(row.id, tuple(grants), (), ())
     return ServiceAnswer(row.id, (), reasons.of(cells), reasons.unlocked_by(cells))
+
+
+def narrowed(
+    policies: Policies, facts: Facts, standing: Standing, row: ServiceRow, paid_by: PaidBy
+) -> ServiceAnswer:
+    """Why one kind of allowance does not pay for a service: that column's reason and steps."""
+    column = _COLUMN_OF[paid_by]
+    cells = {c: cell if c == column else _GRANTS_NOTHING for c, cell in row.by_column.items()}
+    reasons = _Reasons(policies, facts, standing)
+    found = tuple(reason for reason in reasons.of(cells) if reason.column == column)
+    return ServiceAnswer(
+        row.id,
+        (),
+        found or (Reason(column, "not_in_matrix"),),
+        reasons.unlocked_by(cells),
+    )
+
+
+_COLUMN_OF: dict[PaidBy, Column] = {"free_hours": "DEV", "contract": "SA", "ticket": "TCK"}
+_GRANTS_NOTHING = Cell(granted=False, provenance="inferred")
 
 
 class _Reasons:

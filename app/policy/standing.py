@@ -55,13 +55,18 @@ def service_year_from(policies: Policies, facts: Facts, starts_on: date) -> Serv
     return ServiceYear(starts_on, add_months(starts_on, terms.months), terms.minutes)
 
 
+def restarting_licences(policies: Policies, facts: Facts, on: date) -> tuple[Licence, ...]:
+    """Those whose purchase starts a new service year: a switch of the policy (R14)."""
+    if policies.in_force(on).allowances.free_hours.restart == "any":
+        return facts.licences
+    return tuple(licence for licence in facts.licences if licence.kind == "editor")
+
+
 def service_year(policies: Policies, facts: Facts, on: date) -> ServiceYear | None:
     """The service year of free hours that stands on a date, for a holder of an Editor (R14)."""
-    editors = tuple(lic for lic in facts.licences if lic.kind == "editor" and lic.held(on))
-    if not editors:
+    if not holds_editor(facts.licences, on):
         return None
-    only_editors = policies.in_force(on).allowances.free_hours.restart == "editor"
-    starts_on = last_purchase(editors if only_editors else facts.licences, on)
+    starts_on = last_purchase(restarting_licences(policies, facts, on), on)
     if starts_on is None:
         return None
     year = service_year_from(policies, facts, starts_on)

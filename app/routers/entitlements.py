@@ -87,10 +87,9 @@ async def get_entitlements(
         raise CustomerNotFound
     customer = known(rows[0])
     decision = decide(policies, customer.facts, on)
-    body = entitlements_body(
-        customer, decision, policies, at, language_of(request), explained=query.explain
-    )
-    return json_response(request, body, etag=False)
+    language = language_of(request)
+    body = entitlements_body(customer, decision, policies, at, language, explained=query.explain)
+    return json_response(request, body, etag=False, headers={"Content-Language": language})
 
 
 async def _read(request: Request, statement: TextClause, parameters: dict[str, Any]) -> Any:

@@ -26,14 +26,16 @@ async def insert_numbered(
     The year is that of `today`, the running number never restarts. One that somebody has given by
     hand before is passed over.
     """
-    row = insert(table).values(values).returning(table.c.id)
     if values.get("number") is not None:
-        return (await connection.execute(row)).scalar_one()
+        id_: UUID = values["id"]
+        await connection.execute(insert(table).values(values))
+        return id_
     prefix, sequence = _MADE[table.name]
-    while True:
+    made: UUID | None = None
+    while made is None:
         running = await connection.scalar(sequence.next_value())
         number = f"{prefix}-{today.year}-{running:06d}"
-        attempt = row.values(number=number).on_conflict_do_nothing(index_elements=[_TAKEN])
-        made = (await connection.execute(attempt)).scalar_one_or_none()
-        if made is not None:
-            return made
+        row = insert(table).values({**values, "number": number})
+        attempt = row.on_conflict_do_nothing(index_elements=[_TAKEN]).returning(table.c.id)
+        made = await connection.scalar(attempt)
+    return made

@@ -30,10 +30,9 @@ def roles_sql(app_password: str, owner_password: str) -> list[str]:
     """
     return [
         *(_create(role) for role in (OWNER, LOGIN, APP, BOUND, SWITCH)),
-        # The owner owns the tables; inheriting the groups would only put it under their filters.
-        f"ALTER ROLE {OWNER} LOGIN CREATEROLE NOINHERIT PASSWORD {_literal(owner_password)}",
+        f"ALTER ROLE {OWNER} LOGIN CREATEROLE INHERIT PASSWORD {_literal(owner_password)}",
         f"ALTER ROLE {LOGIN} LOGIN NOCREATEROLE INHERIT PASSWORD {_literal(app_password)}",
-        f"GRANT {APP}, {BOUND} TO {OWNER} WITH ADMIN OPTION",
+        _let_owner_grant(),
         f"GRANT {BOUND} TO {SWITCH}",
         f"GRANT {APP}, {SWITCH} TO {LOGIN}",
     ]
@@ -41,10 +40,20 @@ def roles_sql(app_password: str, owner_password: str) -> list[str]:
 
 def _create(role: str) -> str:
     # From 16 on a grant remembers what the member was when it was made: NOINHERIT from the start.
-    inherit = "NOINHERIT" if role in (OWNER, SWITCH) else "INHERIT"
+    inherit = "NOINHERIT" if role == SWITCH else "INHERIT"
     return (
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN"
         f" CREATE ROLE {role} NOLOGIN {inherit}; END IF; END $$"
+    )
+
+
+def _let_owner_grant() -> str:
+    # Without being under the groups' filters itself. In 15 CREATEROLE is enough to grant them, and
+    # any membership would be inherited.
+    return (
+        "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN"
+        f" EXECUTE 'GRANT {APP}, {BOUND} TO {OWNER} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"
+        " END IF; END $$"
     )
 
 

@@ -404,6 +404,8 @@ ledger = Table(
     Column("ticket_position", Integer),
     Column("time_entry_id", Uuid),
     Column("reverses", BigInteger, ForeignKey("ledger.id")),
+    # The overrun that this charge covers afterwards, and the case that gave the minutes back.
+    Column("covers", BigInteger, ForeignKey("ledger.id")),
     Column("cause_case_id", Uuid),
     Column("counts_on", Date, nullable=False),
     Column("recorded_at", Instant, nullable=False),
@@ -430,6 +432,7 @@ ledger = Table(
         name="time_entry_id",
     ),
     CheckConstraint("(kind = 'reversal') = (reverses IS NOT NULL)", name="reverses"),
+    CheckConstraint("covers IS NULL OR kind = 'charge'", name="covers"),
     CheckConstraint(
         "allowance_id IS NOT NULL OR kind IN ('overrun', 'reversal')", name="allowance"
     ),

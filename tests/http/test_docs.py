@@ -6,12 +6,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.http import docs
+from app.http import answers, docs
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 async def test_everything_comes_from_here(page: str) -> None:
     app = FastAPI(docs_url=None, redoc_url=None)
+    answers.install(app)
     docs.install(app)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -25,6 +26,8 @@ async def test_everything_comes_from_here(page: str) -> None:
             asset = await client.get(address)
             assert asset.status_code == 200
             assert len(asset.content) > 50
+        refused = await client.post(linked[0])
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
         start = (await client.get(linked[-1])).text
         assert '"openapi.json"' in start
         assert "http" not in start

@@ -1,11 +1,13 @@
 """Every request has an id, a bounded body, one line in the log, and an answer."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import orjson
 import pytest
-import structlog
 from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
@@ -27,7 +29,7 @@ async def test_another_is_replaced(client: httpx.AsyncClient, odd: str) -> None:
     made = answer.headers.get_list("x-request-id")
     assert len(made) == 1
     assert made[0] != odd
-    assert len(made[0]) == 36
+    assert len(made[0]) == 32
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/raise/crash", "/v1/things?x=1"])
@@ -56,6 +58,13 @@ async def test_too_large(client: httpx.AsyncClient, streamed: bool) -> None:
     assert "1048576 Byte" in answer.json()["detail"]
 
 
+async def test_too_large_a_promise_is_not_waited_for() -> None:
+    _, sent = await run(empty, [(b"content-length", str(LIMIT + 1).encode())])
+    assert sent[0]["status"] == 413
+    _, sent = await run(empty, [(b"content-length", str(LIMIT).encode())])
+    assert sent[0]["status"] == 204
+
+
 async def test_exactly_large_enough(client: httpx.AsyncClient) -> None:
     body = b'{"name": "a"}'.ljust(LIMIT)
     for content in (body, chunked(body)):
@@ -82,7 +91,7 @@ async def chunked(body: bytes) -> AsyncIterator[bytes]:
 async def test_one_line_without_the_callers_words(
     client: httpx.AsyncClient, path: str, route: str | None, status: int
 ) -> None:
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[logs.add_request]) as lines:
         await client.get(
             path, headers={"X-Request-Id": "mine", "Authorization": "Bearer secret-token"}
         )
@@ -99,7 +108,7 @@ async def test_a_crash_is_logged_by_kind_and_place(client: httpx.AsyncClient) ->
         await client.get("/v1/raise/crash")
     line = lines[0]
     assert (line["event"], line["error"]) == ("unhandled", "RuntimeError")
-    assert line["at"][-1].startswith("conftest.py:")
+    assert line["at"][-1].startswith("tiny.py:")
 
 
 async def run(app: Any, headers: list[tuple[bytes, bytes]]) -> tuple[Scope, list[Message]]:
@@ -137,12 +146,12 @@ GOOD = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     ],
 )
 async def test_traceparent(sent: bytes, kept: str | None) -> None:
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+    with capture_logs(processors=[logs.add_request]) as lines:
         scope, _ = await run(empty, [(b"traceparent", sent)])
     assert scope["state"].get("traceparent") == kept
     assert lines[0].get("traceparent") == kept
     assert (lines[0]["client"], lines[0]["statements"]) == ("crm", 3)
-    assert structlog.contextvars.get_contextvars() == {}
+    assert logs.request.get() == {}
 
 
 async def test_a_crash_after_the_start_cuts_the_answer() -> None:
@@ -153,6 +162,34 @@ async def test_a_crash_after_the_start_cuts_the_answer() -> None:
     with capture_logs() as lines, pytest.raises(RuntimeError):
         await run(late, [])
     assert [line["event"] for line in lines] == ["unhandled", "request"]
+
+
+def test_what_is_written() -> None:
+    program = """
+import logging
+from app.http import logs
+logs.configure("info")
+logs.request.set({"request_id": "mine"})
+logging.getLogger("uvicorn.access").info("GET /?phone=secret")
+try:
+    raise ValueError("secret")
+except ValueError:
+    logging.getLogger("library").exception("failed")
+logging.getLogger("library").debug("chatter")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    (line,) = ran.stderr.splitlines()
+    written = orjson.loads(line)
+    assert written.pop("timestamp").endswith("Z")
+    assert written == {
+        "event": "failed",
+        "logger": "library",
+        "level": "error",
+        "error": "ValueError",
+        "at": ["<string>:8 <module>"],
+        "request_id": "mine",
+    }
+    assert ran.stdout == b""
 
 
 def test_frames_hold_no_words() -> None:

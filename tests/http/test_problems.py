@@ -5,6 +5,7 @@ import pytest
 
 from app.http.answers import ProblemBody, add_schemas, problems
 from app.http.catalogue import CATALOGUES
+from app.http.invalid_input import explain
 from app.http.problems import InvalidInput, NotFound, WrongState, by_code
 
 MEDIA_TYPE = "application/problem+json"
@@ -148,6 +149,13 @@ async def test_awkward_bodies(
     assert {(one["pointer"], one["code"]) for one in answer.json()["errors"]} == {(pointer, code)}
 
 
+@pytest.mark.parametrize("type_", [None, "text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_that_is_not_called_json(client: httpx.AsyncClient, type_: str | None) -> None:
+    headers = {} if type_ is None else {"Content-Type": type_}
+    answer = await client.post("/v1/things", content=b'{"name": "a"}', headers=headers)
+    assert (answer.status_code, answer.headers["accept"]) == (415, "application/json")
+
+
 async def test_half_a_surrogate_pair_as_a_field_name(client: httpx.AsyncClient) -> None:
     answer = await client.post(
         "/v1/things",
@@ -155,6 +163,12 @@ async def test_half_a_surrogate_pair_as_a_field_name(client: httpx.AsyncClient) 
         headers={"Content-Type": "application/json"},
     )
     assert answer.status_code == 422
+
+
+def test_no_name_in_a_pointer_breaks_the_answer() -> None:
+    errors = [{"type": "missing", "loc": ("body", "\ud800", "x" * 500, "n")}]
+    (error,) = explain(errors, {"\ud800": {"x" * 500: {}}})
+    assert error.pointer == f"/?/{'x' * 100}/n"
 
 
 async def test_errors_are_bounded(client: httpx.AsyncClient) -> None:

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from tests.http.conftest import make_app
+from tests.http.tiny import make_app
 
 
 async def errors(client: httpx.AsyncClient, query: str) -> set[tuple[str, str]]:
@@ -67,6 +67,12 @@ async def test_all_at_once(client: httpx.AsyncClient) -> None:
 async def test_unknown_on_a_route_without_parameters(client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/things/a?b=1")
     assert answer.json()["errors"][0]["code"] == "unknown_parameter"
+
+
+async def test_bounds_are_documented() -> None:
+    parameters = make_app().openapi()["paths"]["/v1/things"]["get"]["parameters"]
+    (limit,) = [one["schema"] for one in parameters if one["name"] == "limit"]
+    assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 200, 50)
 
 
 async def test_taken(client: httpx.AsyncClient) -> None:

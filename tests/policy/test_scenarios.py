@@ -33,7 +33,6 @@ def check_desks(policies: Policies) -> None:
         tariff = desk.tariff and desk.tariff.model_dump(mode="json", exclude={"note"})
         assert line == {
             "desk": desk.id,
-            "phone": desk.phone,
             "language": desk.language,
             "time_zone": desk.time_zone,
             **desk.calendar.model_dump(),
@@ -97,7 +96,11 @@ def _changes() -> Iterator[tuple[str, list[str | int], Any]]:
             for end in ("opens", "closes"):
                 for minutes in (-1, 1):
                     moved = datetime.combine(ON, hours[end]) + timedelta(minutes=minutes)
-                    yield f"{desk['id']} {end} {moved:%H:%M}", [*here, "hours", at, end], moved.time()
+                    yield (
+                        f"{desk['id']} {end} {moved:%H:%M}",
+                        [*here, "hours", at, end],
+                        moved.time(),
+                    )
         yield f"{desk['id']} saturday", [*here, "weekdays"], [*desk["weekdays"], "saturday"]
         for weekday in desk["weekdays"]:
             fewer = [other for other in desk["weekdays"] if other != weekday]

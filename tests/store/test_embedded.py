@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,29 @@ IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
+    """A directory of a test's own, still to be made."""
+    with _place() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def used_dir() -> Iterator[Path]:
+    """One with a cluster that is down; each test leaves it as it was."""
+    with _place() as directory:
+        with quick(directory).serve():
+            pass
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """One that is up; each test makes its own tables."""
+    with _place() as directory, quick(directory).serve() as server:
+        yield server
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[Path]:
     with contextlib.ExitStack() as last:
         parent = Path(tempfile.mkdtemp(prefix="assistenza-"))
         last.callback(shutil.rmtree, parent, ignore_errors=True)
@@ -103,7 +127,8 @@ def service(
         f"    {body}\n"
     )
     command = [sys.executable, "-B", "-c", script, str(data_dir), how.pop("durable", "not")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **how)
     assert process.stdout is not None
     try:
@@ -134,41 +159,40 @@ def test_a_restart_keeps_data_port_and_passwords(data_dir: Path) -> None:
         assert sql(server.owner_dsn, "SELECT answer FROM kept") == 42
 
 
-def test_it_takes_another_port_when_its_own_is_taken(data_dir: Path) -> None:
-    with quick(data_dir).serve() as server:
+def test_it_takes_another_port_when_its_own_is_taken(used_dir: Path) -> None:
+    with quick(used_dir).serve() as server:
         port = server.port
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        with quick(data_dir).serve() as server:
+        with quick(used_dir).serve() as server:
             assert server.port != port
             assert sql(server.app_dsn, "SELECT 1") == 1
 
 
 def test_it_listens_locally_asks_for_passwords_and_keeps_words_out_of_its_log(
-    data_dir: Path,
+    server: EmbeddedPostgres,
 ) -> None:
-    with quick(data_dir).serve() as server:
-        listening = psutil.Process(server.pid).net_connections(kind="all")
-        assert {c.laddr for c in listening if c.status == "LISTEN"} == {("127.0.0.1", server.port)}
-        with pytest.raises(asyncpg.InvalidPasswordError):
-            sql(f"postgresql://postgres:wrong@127.0.0.1:{server.port}/postgres", "SELECT 1")
-        rules = "SELECT string_agg(DISTINCT auth_method, ',') FROM pg_hba_file_rules"
-        assert sql(server.admin_dsn, rules) == "scram-sha-256"
-        assert sql(server.admin_dsn, "SHOW timezone") == "UTC"
-        provider = "SELECT datlocprovider::text || datlocale FROM pg_database WHERE datname = $1"
-        assert sql(server.admin_dsn, provider, "assistenza") == "bC.UTF-8"
-        sql(server.owner_dsn, "CREATE TABLE word (word text PRIMARY KEY)")
-        sql(server.owner_dsn, "INSERT INTO word VALUES ('statement-secret')")
-        for statement in ("INSERT INTO word VALUES ('statement-secret')", "SELECT bad_secret"):
-            with pytest.raises(asyncpg.PostgresError):
-                sql(server.owner_dsn, statement)
-        with pytest.raises(asyncpg.UniqueViolationError):
-            sql(server.owner_dsn, "INSERT INTO word VALUES ($1)", "statement-secret")
-        logs = "".join(path.read_text() for path in (data_dir / "cluster/log").iterdir())
-        assert "duplicate key" in logs
-        assert "statement-secret" not in logs
+    assert sql(server.admin_dsn, "SHOW listen_addresses") == "127.0.0.1"
+    assert sql(server.admin_dsn, "SHOW unix_socket_directories") == ""
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        sql(f"postgresql://postgres:wrong@127.0.0.1:{server.port}/postgres", "SELECT 1")
+    rules = "SELECT string_agg(DISTINCT auth_method, ',') FROM pg_hba_file_rules"
+    assert sql(server.admin_dsn, rules) == "scram-sha-256"
+    assert sql(server.admin_dsn, "SHOW timezone") == "UTC"
+    provider = "SELECT datlocprovider::text || datlocale FROM pg_database WHERE datname = $1"
+    assert sql(server.admin_dsn, provider, "assistenza") == "bC.UTF-8"
+    sql(server.owner_dsn, "CREATE TABLE word (word text PRIMARY KEY)")
+    sql(server.owner_dsn, "INSERT INTO word VALUES ('statement-secret')")
+    for statement in ("INSERT INTO word VALUES ('statement-secret')", "SELECT bad_secret"):
+        with pytest.raises(asyncpg.PostgresError):
+            sql(server.owner_dsn, statement)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        sql(server.owner_dsn, "INSERT INTO word VALUES ($1)", "statement-secret")
+    logs = "".join(path.read_text() for path in (server.data_dir / "cluster/log").iterdir())
+    assert "duplicate key" in logs
+    assert "statement-secret" not in logs
 
 
 def test_durability_is_on_unless_given_up(data_dir: Path) -> None:
@@ -177,60 +201,61 @@ def test_durability_is_on_unless_given_up(data_dir: Path) -> None:
             assert sql(server.admin_dsn, f"SHOW {setting}") == "on"
 
 
-def test_the_files_are_private(data_dir: Path) -> None:
-    with quick(data_dir).serve():
-        for name in ("credentials.json", "lock", "port", "startup.log"):
-            assert stat.S_IMODE((data_dir / name).stat().st_mode) == 0o600, name
-        assert stat.S_IMODE((data_dir / "cluster").stat().st_mode) == 0o700
-        assert stat.S_IMODE(data_dir.stat().st_mode) == (0o711 if IS_ROOT else 0o700)
-        assert not list(data_dir.glob("initdb-*"))
+def test_the_files_are_private(server: EmbeddedPostgres) -> None:
+    for name in ("credentials.json", "lock", "port", "startup.log"):
+        assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600, name
+    assert stat.S_IMODE((server.data_dir / "cluster").stat().st_mode) == 0o700
+    assert stat.S_IMODE(server.data_dir.stat().st_mode) == (0o711 if IS_ROOT else 0o700)
+    assert not list(server.data_dir.glob("initdb-*"))
 
 
-def test_the_roles_may_what_they_should_and_no_more(data_dir: Path) -> None:
-    with quick(data_dir).serve() as server:
-        who = "SELECT bool_or(rolsuper) FROM pg_roles WHERE rolname LIKE 'assistenza%'"
-        assert sql(server.admin_dsn, who) is False
-        sql(server.owner_dsn, "CREATE TABLE one AS SELECT 1 AS n")
-        sql(server.owner_dsn, "GRANT SELECT ON one TO assistenza_app")
-        sql(server.owner_dsn, "CREATE TABLE two AS SELECT 2 AS n")
-        sql(server.owner_dsn, "GRANT SELECT ON two TO assistenza_bound")
-        assert sql(server.app_dsn, "SELECT n FROM one") == 1
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            sql(server.app_dsn, "SELECT n FROM two")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            sql(server.app_dsn, "CREATE TABLE three (n int)")
+def test_the_roles_may_what_they_should_and_no_more(server: EmbeddedPostgres) -> None:
+    who = "SELECT bool_or(rolsuper) FROM pg_roles WHERE rolname LIKE 'assistenza%'"
+    assert sql(server.admin_dsn, who) is False
+    sql(server.owner_dsn, "CREATE TABLE one AS SELECT 1 AS n")
+    sql(server.owner_dsn, "GRANT SELECT ON one TO assistenza_app")
+    sql(server.owner_dsn, "CREATE TABLE two AS SELECT 2 AS n")
+    sql(server.owner_dsn, "GRANT SELECT ON two TO assistenza_bound")
+    assert sql(server.app_dsn, "SELECT n FROM one") == 1
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        sql(server.app_dsn, "SELECT n FROM two")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        sql(server.app_dsn, "CREATE TABLE three (n int)")
 
-        async def step_down() -> tuple[Any, Any]:
-            connection = await asyncpg.connect(server.app_dsn, ssl=False)
-            try:
-                await connection.execute("SET ROLE assistenza_bound")
-                n = await connection.fetchval("SELECT n FROM two")
-                with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    await connection.fetchval("SELECT n FROM one")
-                return n, await connection.fetchval("SELECT current_user")
-            finally:
-                await connection.close()
-
-        assert run_apart(step_down()) == (2, "assistenza_bound")
-        for group in ("assistenza_app", "assistenza_bound"):
-            sql(server.owner_dsn, f"CREATE ROLE member_of_{group}")
-            sql(server.owner_dsn, f"GRANT {group} TO member_of_{group}")
-        for role in ("assistenza_owner", "postgres"):
+    async def step_down() -> tuple[Any, Any]:
+        connection = await asyncpg.connect(server.app_dsn, ssl=False)
+        try:
+            await connection.execute("SET ROLE assistenza_bound")
+            n = await connection.fetchval("SELECT n FROM two")
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                sql(server.app_dsn, f"SET ROLE {role}")
+                await connection.fetchval("SELECT n FROM one")
+            return n, await connection.fetchval("SELECT current_user")
+        finally:
+            await connection.close()
+
+    assert run_apart(step_down()) == (2, "assistenza_bound")
+    for group in ("assistenza_app", "assistenza_bound"):
+        sql(server.owner_dsn, f"CREATE ROLE member_of_{group}")
+        sql(server.owner_dsn, f"GRANT {group} TO member_of_{group}")
+    for role in ("assistenza_owner", "postgres"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            sql(server.app_dsn, f"SET ROLE {role}")
 
 
-def test_a_row_filter_for_bound_tokens_does_not_touch_the_login_role(data_dir: Path) -> None:
-    with quick(data_dir).serve() as server:
-        sql(server.owner_dsn, "CREATE TABLE rows AS SELECT generate_series(1, 3) AS n")
-        sql(server.owner_dsn, "GRANT SELECT ON rows TO assistenza_app, assistenza_bound")
-        sql(server.owner_dsn, "ALTER TABLE rows ENABLE ROW LEVEL SECURITY")
-        sql(server.owner_dsn, "CREATE POLICY everyone ON rows USING (true)")
-        sql(
-            server.owner_dsn,
-            "CREATE POLICY bound ON rows AS RESTRICTIVE TO assistenza_bound USING (n = 2)",
-        )
-        assert sql(server.app_dsn, "SELECT count(*) FROM rows") == 3
+def test_a_row_filter_for_bound_tokens_does_not_touch_the_login_role(
+    server: EmbeddedPostgres,
+) -> None:
+    sql(server.owner_dsn, "CREATE TABLE rows AS SELECT generate_series(1, 3) AS n")
+    sql(server.owner_dsn, "GRANT SELECT ON rows TO assistenza_app, assistenza_bound")
+    sql(server.owner_dsn, "ALTER TABLE rows ENABLE ROW LEVEL SECURITY")
+    sql(server.owner_dsn, "CREATE POLICY everyone ON rows USING (true)")
+    sql(
+        server.owner_dsn,
+        "CREATE POLICY bound ON rows AS RESTRICTIVE TO assistenza_bound USING (n = 2)",
+    )
+    assert sql(server.app_dsn, "SELECT count(*) FROM rows") == 3
+    sql(server.owner_dsn, "ALTER TABLE rows FORCE ROW LEVEL SECURITY")
+    assert sql(server.owner_dsn, "SELECT count(*) FROM rows") == 3
 
 
 # --- who owns it, who borrows it ----------------------------------------------------------------
@@ -307,21 +332,19 @@ def test_after_both_are_killed_the_next_recovers(data_dir: Path) -> None:
 
 @pytest.mark.parametrize("first_line", ["{foreign}", "-{foreign}", "not a number", ""])
 def test_a_stale_pid_file_with_a_strangers_pid_stands_in_nobodys_way(
-    data_dir: Path, first_line: str
+    used_dir: Path, first_line: str
 ) -> None:
-    with quick(data_dir).serve() as server:
-        port = server.port
-    owner = (data_dir / "cluster").stat()
+    owner = (used_dir / "cluster").stat()
     as_owner = {"user": owner.st_uid, "group": owner.st_gid} if IS_ROOT else {}
     # Of the server's own account: the one case in which PostgreSQL itself refuses to start.
     with subprocess.Popen(["sleep", "60"], **as_owner) as stranger:
         try:
             line = first_line.format(foreign=stranger.pid)
-            rest = f"{data_dir / 'cluster'}\n1700000000\n{port}\n\n127.0.0.1\n  1 2\nready\n"
-            pid_file = data_dir / "cluster/postmaster.pid"
+            rest = f"{used_dir / 'cluster'}\n1700000000\n5432\n\n127.0.0.1\n  1 2\nready\n"
+            pid_file = used_dir / "cluster/postmaster.pid"
             pid_file.write_text(line and f"{line}\n{rest}")
             os.chown(pid_file, owner.st_uid, owner.st_gid)
-            with quick(data_dir).serve() as server:
+            with quick(used_dir).serve() as server:
                 assert server.pid != stranger.pid
                 assert sql(server.app_dsn, "SELECT 1") == 1
             assert stranger.poll() is None, "the stranger lives on"
@@ -329,17 +352,33 @@ def test_a_stale_pid_file_with_a_strangers_pid_stands_in_nobodys_way(
             stranger.kill()
 
 
-def test_a_server_started_by_hand_on_our_data_is_never_pushed_aside(data_dir: Path) -> None:
-    with quick(data_dir).serve() as server:
-        pid = server.pid
-        other = cluster.Cluster(data_dir / "cluster", durable=False)
-        ours = other.postmaster()
-        assert ours is not None
-        other._drop_foreign_pid_file()
-        assert (data_dir / "cluster/postmaster.pid").exists()
-        (data_dir / "cluster/postmaster.pid").rename(data_dir / "kept")
-        assert pid in other.leftovers(), "known without its pid file"
-        (data_dir / "kept").rename(data_dir / "cluster/postmaster.pid")
+def test_a_server_started_by_hand_on_our_data_is_never_pushed_aside(used_dir: Path) -> None:
+    directory = used_dir / "cluster"
+    who = account.server_account(used_dir, directory)
+    how = {"user": who.uid, "group": who.gid, "extra_groups": []} if who else {}
+    with quick(used_dir).serve() as server:
+        port = server.port
+    program = account.programs(who, used_dir / "binaries")["postgres"]
+    options = ["-p", str(port), "-h", "127.0.0.1", "-k", ""]
+    with subprocess.Popen(
+        [program, "-D", str(directory), *options], stderr=subprocess.DEVNULL, **how
+    ) as by_hand:
+        eventually(lambda: answers(server.app_dsn))
+        pid_file = directory / "postmaster.pid"
+        pid_file.rename(used_dir / "kept")
+        with (
+            pytest.raises(ServerFailed, match=f"{by_hand.pid}.* have not ended|still in use"),
+            EmbeddedPostgres(used_dir, start_timeout=0.3).serve(),
+        ):
+            pass
+        (used_dir / "kept").rename(pid_file)
+        assert by_hand.poll() is None
+        # Adopted, as it takes our passwords. Root without CAP_SYS_PTRACE (a container) cannot
+        # know it for ours; then PostgreSQL refuses to start a second.
+        with contextlib.suppress(ServerFailed), quick(used_dir).serve() as server:
+            assert server.pid == by_hand.pid
+        by_hand.send_signal(signal.SIGINT)
+        assert by_hand.wait(10) == 0
 
 
 def test_the_start_waits_for_the_backends_of_a_killed_server(data_dir: Path) -> None:
@@ -376,7 +415,8 @@ async def test_a_dead_server_is_restarted_on_its_port(data_dir: Path) -> None:
             pid = server.pid
             os.kill(pid, signal.SIGKILL)
             await asyncio.to_thread(eventually, lambda: answers(dsn))
-            assert server.pid != pid
+            assert gone(pid)
+            await asyncio.sleep(0.2)  # the watcher asks it too, before it watches again
         watching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await watching
@@ -427,31 +467,30 @@ def test_ctrl_c_in_the_terminal_reaches_the_service_first(data_dir: Path) -> Non
 # --- what stops it from starting, said clearly --------------------------------------------------
 
 
-def test_data_of_another_major_version_are_refused(data_dir: Path) -> None:
-    with quick(data_dir).serve():
+def test_data_of_another_major_version_are_refused(used_dir: Path) -> None:
+    (used_dir / "cluster/PG_VERSION").write_text("17\n")
+    with pytest.raises(VersionMismatch, match=r"PostgreSQL 17.*pg_dump"), quick(used_dir).serve():
         pass
-    (data_dir / "cluster/PG_VERSION").write_text("17\n")
-    with pytest.raises(VersionMismatch, match=r"PostgreSQL 17.*pg_dump"), quick(data_dir).serve():
-        pass
-    (data_dir / "cluster/PG_VERSION").write_text("18\n")
-    with quick(data_dir).serve():
+    (used_dir / "cluster/PG_VERSION").write_text("18\n")
+    with quick(used_dir).serve():
         pass
 
 
-def test_lost_passwords_are_told(data_dir: Path) -> None:
-    with quick(data_dir).serve():
+def test_lost_passwords_are_told(used_dir: Path) -> None:
+    kept = (used_dir / "credentials.json").rename(used_dir / "kept")
+    with pytest.raises(DataDirectoryUnusable, match="missing"), quick(used_dir).serve():
         pass
-    (data_dir / "credentials.json").unlink()
-    with pytest.raises(DataDirectoryUnusable, match="missing"), quick(data_dir).serve():
-        pass
+    assert not (used_dir / "credentials.json").exists(), "new ones would open nothing"
+    kept.rename(used_dir / "credentials.json")
 
 
-def test_a_start_that_fails_says_what_the_server_said(data_dir: Path) -> None:
-    with quick(data_dir).serve():
+def test_a_start_that_fails_says_what_the_server_said(used_dir: Path) -> None:
+    settings = used_dir / "cluster/postgresql.conf"
+    kept = settings.read_text()
+    settings.write_text("no_such_setting = 1\n")
+    with pytest.raises(ServerFailed, match="no_such_setting"), quick(used_dir).serve():
         pass
-    (data_dir / "cluster/postgresql.conf").write_text("no_such_setting = 1\n")
-    with pytest.raises(ServerFailed, match="no_such_setting"), quick(data_dir).serve():
-        pass
+    settings.write_text(kept)
 
 
 def test_a_half_made_cluster_is_made_anew(data_dir: Path) -> None:
@@ -462,13 +501,11 @@ def test_a_half_made_cluster_is_made_anew(data_dir: Path) -> None:
     assert not (data_dir / "cluster.new").exists()
 
 
-def test_old_logs_go(data_dir: Path) -> None:
-    with quick(data_dir).serve():
-        pass
-    logs = data_dir / "cluster/log"
+def test_old_logs_go(used_dir: Path) -> None:
+    logs = used_dir / "cluster/log"
     for day in range(10, 30):
         (logs / f"postgresql-200001{day}-000000.log").touch()
-    with quick(data_dir).serve():
+    with quick(used_dir).serve():
         assert len(list(logs.iterdir())) <= 9
 
 
@@ -502,7 +539,10 @@ def _as_nobody(work: Callable[[], None]) -> None:
     import pwd
 
     nobody = pwd.getpwnam("nobody")
-    child = os.fork()
+    with warnings.catch_warnings():
+        # From 3.12 on: other threads; here they are a pool's, which wait for work.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         code = 1
         try:

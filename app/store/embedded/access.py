@@ -16,7 +16,13 @@ from app.store.embedded.files import write_private
 from app.store.roles import DATABASE, LOGIN, OWNER, roles_sql
 
 _CONNECT_SECONDS = 5.0
-_UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# A server that ends between greeting and first query makes asyncpg raise InternalClientError.
+_UNREACHABLE = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 T = TypeVar("T")
 

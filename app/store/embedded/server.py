@@ -16,12 +16,7 @@ import structlog
 from app.store.embedded.access import Access
 from app.store.embedded.account import check_reachable, programs, server_account
 from app.store.embedded.cluster import SUPERUSER, Cluster, alive, free_port, is_free
-from app.store.embedded.errors import (
-    DataDirectoryUnusable,
-    EmbeddedPostgresError,
-    ServerFailed,
-    ServerInUse,
-)
+from app.store.embedded.errors import DataDirectoryUnusable, ServerFailed, ServerInUse
 from app.store.embedded.files import write_private
 from app.store.embedded.lock import DirectoryLock
 from app.store.embedded.signals import termination_unwinds
@@ -145,7 +140,8 @@ class EmbeddedPostgres:
     async def watch(self, *, every: float = 0.5) -> None:
         """For the owner: start the server again, on the same port, whenever it has died.
 
-        Looks every `every` seconds, and runs until it is cancelled.
+        Looks every `every` seconds, and runs until it is cancelled, which also breaks off a
+        restart under way; not to be called again after that.
         """
         delay, next_pruning = every, 0.0
         try:
@@ -160,8 +156,8 @@ class EmbeddedPostgres:
                 log.error("database_server_died", port=self._port)
                 try:
                     await asyncio.to_thread(self._restart)
-                except (EmbeddedPostgresError, OSError) as error:
-                    log.error("database_server_restart_failed", error=str(error))
+                except Exception:  # whatever it was, the next attempt may succeed
+                    log.exception("database_server_restart_failed")
                     delay = max(every, _RETRY_SECONDS)
         finally:
             # A restart under way in its thread cannot be cancelled; it looks here.

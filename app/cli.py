@@ -1,0 +1,345 @@
+"""The `assistenza` command."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import insert, select, update
+
+from app import clock
+from app.http.fields import as_id
+from app.http.logs import configure
+from app.http.reach import called
+from app.http.tokens import BOUND_SCOPES, SCOPES, new_token
+from app.ids import new_id
+from app.main import create_app
+from app.policy.document import PolicyError, load
+from app.settings import Settings
+from app.store import migrations
+from app.store.database import Database
+from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.store.roles import roles_sql
+from app.store.tables import customers, tokens
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="What support may this customer use, on what grounds, and what is left.",
+)
+keys = typer.Typer(no_args_is_help=True, help="Tokens of the service's clients.")
+cli.add_typer(keys, name="keys")
+
+_screen = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    cli()
+
+
+def _fail(message: str) -> typer.Exit:
+    _screen.print(f"[bold red]assistenza:[/] {message}")
+    return typer.Exit(1)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """What an operator can mend is said in a line, without a traceback."""
+    try:
+        yield
+    except (EmbeddedPostgresError, PolicyError) as error:
+        raise _fail(str(error)) from error
+    except ValidationError as error:
+        faults = (
+            f"ASSISTENZA_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise _fail("\n".join(faults)) from error
+    except OSError as error:
+        raise _fail(f"the database cannot be reached: {error}") from error
+
+
+@contextmanager
+def _database() -> Iterator[Settings]:
+    """The settings with a database to use: the one named, or the embedded one."""
+    with _clear_errors():
+        settings = Settings()
+        if settings.database_url is not None:
+            yield settings
+            return
+        with EmbeddedPostgres(settings.data_dir).share() as server:
+            asyncio.run(_make_current(server))
+            yield _on(settings, server)
+
+
+def _on(settings: Settings, server: EmbeddedPostgres) -> Settings:
+    return Settings(
+        **settings.model_dump(exclude={"database_url", "migration_database_url"}),
+        database_url=server.app_dsn,
+        migration_database_url=server.owner_dsn,
+    )
+
+
+async def _make_current(server: EmbeddedPostgres) -> None:
+    await migrations.upgrade(_driver(server.owner_dsn))
+
+
+def _driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Fill an empty database with examples.")
+    ] = False,
+) -> None:
+    """Serve the API, on the database named by ASSISTENZA_DATABASE_URL or on an embedded one."""
+    with _clear_errors():
+        settings = Settings()
+        changes = {"host": host, "port": port}
+        settings = settings.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        configure(settings.log_level)
+        load(settings.policy_dir)
+        if settings.database_url is not None:
+            asyncio.run(_refuse_old_schema(settings))
+            _serve(settings, demo)
+            return
+        with EmbeddedPostgres(settings.data_dir).serve() as server:
+            asyncio.run(_make_current(server))
+            watcher = threading.Thread(
+                target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
+            )
+            watcher.start()
+            _serve(_on(settings, server), demo)
+
+
+async def _refuse_old_schema(settings: Settings) -> None:
+    version = await migrations.version(settings.database_url or "")
+    if version != migrations.head():
+        found = f"at version {version}" if version else "empty"
+        raise _fail(
+            f"the database's schema is {found}, this program needs {migrations.head()}."
+            " Run `assistenza migrate` first."
+        )
+
+
+def _serve(settings: Settings, demo: bool) -> None:
+    greeting = None
+    if demo:
+        from app.demo import DemoRefused, prepare
+
+        try:
+            greeting = asyncio.run(prepare(settings))
+        except DemoRefused as refused:
+            raise _fail(str(refused)) from refused
+    # Workers are processes of their own and read their settings from the environment.
+    for name, value in settings.model_dump(exclude_none=True, mode="json").items():
+        os.environ[f"ASSISTENZA_{name.upper()}"] = str(value)
+    options: dict[str, Any] = {
+        "app": "app.main:from_environment",
+        "factory": True,
+        "host": settings.host,
+        "port": settings.port,
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": 20,
+    }
+    if settings.workers > 1:
+        if greeting:
+            print(greeting(settings.host, settings.port), flush=True)
+        uvicorn.run(**options, workers=settings.workers)
+        return
+    server = _Announcing(uvicorn.Config(**options))
+    if greeting:
+        server.greeting = greeting
+    server.run()
+    if not server.started:
+        raise typer.Exit(3)
+
+
+class _Announcing(uvicorn.Server):
+    """Says how to use the demo once the service answers."""
+
+    greeting: object = None
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started and callable(self.greeting):
+            port = self.servers[0].sockets[0].getsockname()[1]
+            print(self.greeting(self.config.host, port), flush=True)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema to this program's version."""
+    with _clear_errors():
+        settings = Settings()
+        url = settings.migration_database_url or settings.database_url
+        if url is None:
+            with EmbeddedPostgres(settings.data_dir).share() as server:
+                asyncio.run(_make_current(server))
+        else:
+            asyncio.run(migrations.upgrade(url))
+        _screen.print(f"The schema is at version {migrations.head()}.")
+
+
+@cli.command()
+def roles() -> None:
+    """Print the SQL that makes the service's roles on a PostgreSQL of your own."""
+    for statement in roles_sql("CHANGE-ME-1", "CHANGE-ME-2"):
+        print(f"{statement};")
+    print("CREATE DATABASE assistenza OWNER assistenza_owner;")
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    with _clear_errors():
+        # The document depends on nobody's settings: it is the program's own.
+        app = create_app(Settings.model_construct(policy_dir=None))
+        document = app.openapi()
+        sys.stdout.buffer.write(
+            orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Whose it is; repeats of a request are told by it.")],
+    scope: Annotated[list[str], typer.Option(help="What it may do; may be given several times.")],
+    customer: Annotated[
+        str | None, typer.Option(help="Code of the one customer it is bound to.")
+    ] = None,
+    expires_in_days: Annotated[int | None, typer.Option(min=1, max=36500)] = None,
+) -> None:
+    """Print a new token, once: it is kept as a hash and cannot be shown again."""
+    allowed = SCOPES if customer is None else BOUND_SCOPES
+    unknown = [one for one in scope if one not in allowed]
+    if unknown:
+        kind = "a scope" if customer is None else "a scope for a token bound to a customer"
+        raise _fail(f"{unknown[0]!r} is not {kind}. There are: {', '.join(sorted(allowed))}")
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise _fail("a name has 1 to 100 printable characters")
+    with _database() as settings:
+        print(asyncio.run(_create_key(settings, name, scope, customer, expires_in_days)))
+
+
+async def _create_key(
+    settings: Settings, name: str, scopes: list[str], customer: str | None, days: int | None
+) -> str:
+    now = clock.now()
+    database = Database(settings)
+    try:
+        async with database.writing.begin() as connection:
+            customer_id: UUID | None = None
+            if customer is not None:
+                found = select(customers.c.id).where(called(customers, customer))
+                customer_id = await connection.scalar(found)
+                if customer_id is None:
+                    raise _fail(f"no customer has the code {customer!r}")
+            token, token_hash = new_token(customer_id is not None)
+            await connection.execute(
+                insert(tokens).values(
+                    id=new_id(),
+                    name=name,
+                    hash=token_hash,
+                    scopes=sorted(set(scopes)),
+                    customer_id=customer_id,
+                    created_at=now,
+                    expires_at=None
+                    if days is None
+                    else datetime.fromtimestamp(now.timestamp() + days * 86_400, UTC),
+                )
+            )
+            return token
+    finally:
+        await database.close()
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Show every token that is valid: its id, name, scopes, never the token."""
+
+    async def read(settings: Settings) -> list[tuple[str, ...]]:
+        database = Database(settings)
+        query = (
+            select(tokens, customers.c.code)
+            .outerjoin(customers, customers.c.id == tokens.c.customer_id)
+            .where(tokens.c.revoked_at.is_(None))
+            .where(tokens.c.expires_at.is_(None) | (tokens.c.expires_at > clock.now()))
+            .order_by(tokens.c.id)
+        )
+        try:
+            async with database.reading.connect() as connection:
+                rows = (await connection.execute(query)).all()
+        finally:
+            await database.close()
+        return [
+            (
+                str(row.id),
+                row.name,
+                " ".join(row.scopes),
+                row.code or "",
+                *(
+                    "" if at is None else f"{at:%Y-%m-%d %H:%M}"
+                    for at in (row.expires_at, row.last_used_at)
+                ),
+            )
+            for row in rows
+        ]
+
+    with _database() as settings:
+        table = Table("id", "name", "scopes", "customer", "expires", "last used", box=None)
+        for line in asyncio.run(read(settings)):
+            table.add_row(*line)
+        # A pipe gets whole lines, however long; a terminal gets them folded.
+        Console(width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key: Annotated[str, typer.Argument(help="The token's id, or a client's name.")],
+) -> None:
+    """End a token, or all of a client's, at once."""
+
+    async def revoke(settings: Settings) -> int:
+        database = Database(settings)
+        identity = as_id(key)
+        wanted = tokens.c.id == identity if identity else tokens.c.name == key
+        try:
+            async with database.writing.begin() as connection:
+                done = await connection.execute(
+                    update(tokens)
+                    .where(wanted, tokens.c.revoked_at.is_(None))
+                    .values(revoked_at=clock.now())
+                )
+                return done.rowcount
+        finally:
+            await database.close()
+
+    with _database() as settings:
+        count = asyncio.run(revoke(settings))
+        if not count:
+            raise _fail(f"no valid token has the id or name {key!r}")
+        _screen.print(f"{count} revoked.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Other systems' references to a customer, such as `crm:4711`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from app.http.fields import NotBlank, Sound
+
+_SYSTEM = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+System = Annotated[str, Field(pattern=f"^{_SYSTEM}$")]
+"""The name of the other system; without a colon, which separates it from the reference."""
+Reference = Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank]
+"""What that system calls the customer; compared as it is."""
+SystemReference = Annotated[
+    str,
+    Field(pattern=rf"^{_SYSTEM}:.", max_length=265),
+    Sound,
+]
+"""`system:reference` in a query string; `split` takes it apart."""
+
+
+def split(reference: str) -> tuple[str, str]:
+    system, _, ref = reference.partition(":")
+    return system, ref

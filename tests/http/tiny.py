@@ -1,0 +1,76 @@
+"""A tiny application with the handlers and the edge, no database."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query
+
+from app.http import answers, fields, pages, problem_pages, problems
+from app.http.edge import Edge
+from app.http.strict_query import OpenRoute
+
+
+class Contact(fields.Input):
+    name: fields.Name
+    email: fields.Email | None = None
+
+
+class Body(fields.Input):
+    name: fields.Name
+    minutes: fields.Minutes = 1
+    on: fields.CivilDate | None = None
+    at: fields.Instant | None = None
+    owner: fields.Id | None = None
+    contacts: list[Contact] = []
+    refs: dict[fields.Code, fields.Name] = {}
+
+
+class Patch(fields.MergePatch):
+    name: fields.Name = fields.absent()
+    vat_number: fields.Code | None = fields.absent()
+
+
+class Things(pages.PageQuery):
+    at: fields.QueryInstant | None = None
+    open: fields.QueryFlag | None = None
+    country: fields.Country | None = None
+
+
+def make_app() -> FastAPI:
+    app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
+    answers.install(app)
+    app.include_router(problem_pages.router)
+    router = APIRouter(prefix="/v1", route_class=OpenRoute)
+
+    @router.post("/things")
+    async def create(body: Body) -> dict[str, Any]:
+        return body.model_dump(mode="json")
+
+    @router.get("/things")
+    async def things(
+        query: Annotated[Things, Query()], tag: Annotated[list[str] | None, Query()] = None
+    ) -> dict[str, Any]:
+        return {**query.model_dump(mode="json"), "tag": tag}
+
+    @router.get("/things/{key}")
+    async def thing(key: fields.Key) -> str:
+        return key
+
+    @router.patch("/things/{key}")
+    async def change(key: fields.Key, body: Patch) -> dict[str, Any]:
+        return body.changes()
+
+    @router.get("/raise/{code}")
+    async def refuse(code: str) -> None:
+        special: dict[str, Callable[[], Exception]] = {
+            "wrong_state": lambda: problems.WrongState("closed", "in_progress"),
+            "insufficient_scope": lambda: problems.InsufficientScope("cases:work"),
+            "wrong_token": lambda: problems.Unauthorized(token_sent=True),
+            "not_entitled": lambda: problems.NotEntitled(extra={"reasons": ["x"], "status": 1}),
+            "crash": lambda: RuntimeError("the customer's own words"),
+        }
+        raise special.get(code, problems.by_code().get(code, problems.NotFound))()
+
+    app.include_router(router)
+    app.add_middleware(Edge)
+    return app
