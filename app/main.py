@@ -10,12 +10,29 @@ from app.http import answers, docs, problem_pages
 from app.http.edge import Edge
 from app.http.logs import configure
 from app.policy.document import Policies, load
-from app.routers import entitlements, operations
+from app.routers import (
+    cases,
+    contracts,
+    customers,
+    entitlements,
+    licences,
+    operations,
+    published,
+    ticket_packs,
+)
 from app.settings import Settings
 from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
-_ROUTERS = (entitlements.router,)
+_ROUTERS = (
+    entitlements.router,
+    customers.router,
+    licences.router,
+    contracts.router,
+    ticket_packs.router,
+    cases.router,
+    published.router,
+)
 
 
 def create_app(

@@ -68,6 +68,14 @@ class Server:
         finally:
             await connection.close()
 
+    async def run_in(self, database: str, command: str, *parameters: Any) -> list[asyncpg.Record]:
+        """One statement as the superuser: what no client of the service can do."""
+        connection = await asyncpg.connect(self.url(database))
+        try:
+            return await connection.fetch(command, *parameters)
+        finally:
+            await connection.close()
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:

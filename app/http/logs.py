@@ -7,7 +7,8 @@ customer's words or the text of an exception, which may quote any of them.
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
@@ -21,6 +22,7 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 request: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingProxyType({}))
 """What every line says of the request it belongs to. One variable, for structlog's own merging
 copies the whole context for every line."""
+_unheard: ContextVar[bool] = ContextVar("unheard", default=False)
 
 
 def configure(level: str = "info") -> None:
@@ -49,10 +51,24 @@ def configure(level: str = "info") -> None:
     # Ours knows the route, the caller and the duration; uvicorn's would show the query string.
     logging.getLogger("uvicorn.access").handlers = []
     logging.getLogger("uvicorn.access").propagate = False
+    # Tells every address it asks, query string and all.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def add_request(_logger: Any, _method: str, event: Any) -> Any:
+@contextmanager
+def unheard() -> Iterator[None]:
+    """No lines of the kind `info`: for the program's own requests while it fills a database."""
+    before = _unheard.set(True)
+    try:
+        yield
+    finally:
+        _unheard.reset(before)
+
+
+def add_request(_logger: Any, method: str, event: Any) -> Any:
     """The processor that adds `request` to a line."""
+    if method == "info" and _unheard.get():
+        raise structlog.DropEvent
     event.update(request.get())
     return event
 

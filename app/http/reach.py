@@ -51,10 +51,17 @@ def reachable(caller: Caller, table: Table) -> Select[Any]:
 
 
 async def find(
-    connection: AsyncConnection, caller: Caller, table: Table, key: str | UUID
+    connection: AsyncConnection,
+    caller: Caller,
+    table: Table,
+    key: str | UUID,
+    rows: Select[Any] | None = None,
 ) -> Row[Any]:
-    """The row that a path names. Raises NotFound, for what is out of reach as well."""
-    query = reachable(caller, table).where(called(table, key))
+    """The row that a path names. Raises NotFound, for what is out of reach as well.
+
+    `rows` is where to look, made with `reachable`; the whole table without it.
+    """
+    query = (reachable(caller, table) if rows is None else rows).where(called(table, key))
     row: Row[Any] | None = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound

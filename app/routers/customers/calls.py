@@ -24,6 +24,7 @@ from app.http.problems import AlreadyExists, NotFound
 from app.http.reach import lock_customer_of
 from app.http.references import split
 from app.http.routes import Connection, CurrentCaller, Now, Route, needs
+from app.http.today import Rules
 from app.http.tokens import Caller
 from app.ids import new_id
 from app.policy.document import Policies
@@ -85,10 +86,15 @@ async def _answer(
     responses=posts(AlreadyExists),
 )
 async def create_customer(
-    request: Request, connection: Connection, caller: CurrentCaller, now: Now, body: NewCustomer
+    request: Request,
+    connection: Connection,
+    caller: CurrentCaller,
+    now: Now,
+    policies: Rules,
+    body: NewCustomer,
 ) -> Response:
     """Make a customer, with its contacts."""
-    fields = _own_fields(request.app.state.policies, body)
+    fields = _own_fields(policies, body)
     phones = stored_phones(
         ((f"/contacts/{place}", one.phones) for place, one in enumerate(body.contacts)),
         body.country,
@@ -116,6 +122,7 @@ async def put_customer(
     connection: Connection,
     caller: CurrentCaller,
     now: Now,
+    policies: Rules,
     code: Code,
     body: KnownCustomer,
 ) -> Response:
@@ -124,7 +131,7 @@ async def put_customer(
     Contacts keep their ids: each is matched by `id`, else by e-mail address, else by name. The
     same body again changes nothing. `If-None-Match: *` only creates.
     """
-    fields = _own_fields(request.app.state.policies, body)
+    fields = _own_fields(policies, body)
     phones = stored_phones(
         ((f"/contacts/{place}", one.phones) for place, one in enumerate(body.contacts)),
         body.country,
@@ -222,6 +229,7 @@ async def update_customer(
     connection: Connection,
     caller: CurrentCaller,
     now: Now,
+    policies: Rules,
     customer: Key,
     body: CustomerPatch,
 ) -> Response:
@@ -230,7 +238,7 @@ async def update_customer(
     before = await read(connection, caller, row.id)
     check_if_match(request, etag_of(before))
     sent = body.changes()
-    check_desk(request.app.state.policies, sent.get("help_desk"))
+    check_desk(policies, sent.get("help_desk"))
     if "external_refs" in sent:
         patch = sent["external_refs"]
         merged = {} if patch is None else {**before.external_refs, **patch}

@@ -20,8 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.http.problems import NotFound, invalid
-from app.http.reach import called, reachable
+from app.http.problems import invalid
+from app.http.reach import find, reachable
 from app.http.tokens import Caller
 from app.routers.customers.shapes import MOST_CONTACTS, MOST_REFERENCES, Contact, Customer
 from app.store import events
@@ -45,13 +45,13 @@ _CONTACTS = literal_column(
 _DOCUMENT: ColumnElement[Any] = literal_column(
     "to_tsvector('simple'::regconfig, (customers.name || ' '::text) || customers.code)"
 )
-# Split by the very parser that the index was made with. Each lexeme is quoted, so that nothing in
-# it is read as an operator, and stands for all that begins with it.
+# Split by the very parser that the index was made with; each lexeme is quoted, so that nothing in
+# it is read as an operator, and stands for all that begins with it. Of the code `C-0042` that
+# parser makes `c` and the number `-0042`, which people look for as `0042`.
 _BEGINNINGS = text(
-    r"""(SELECT string_agg(
-            format($$'%s':*$$, replace(replace(lexeme, '\', '\\'), $$'$$, $$''$$)),
-            ' & ')::tsquery
-        FROM unnest(to_tsvector('simple', :q)))"""
+    r"""(SELECT string_agg(format($$('%1$s':* | '-%1$s':*)$$, quoted), ' & ')::tsquery
+        FROM unnest(to_tsvector('simple', :q)),
+            replace(replace(lexeme, '\', '\\'), $$'$$, $$''$$) AS quoted)"""
 )
 
 
@@ -66,11 +66,7 @@ def customer_of(row: Row[Any]) -> Customer:
 
 async def read(connection: AsyncConnection, caller: Caller, key: str | UUID) -> Customer:
     """The customer that an id or code names. Raises NotFound."""
-    query = representations(caller).where(called(customers, key))
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound
-    return customer_of(row)
+    return customer_of(await find(connection, caller, customers, key, representations(caller)))
 
 
 def matching(q: str) -> ColumnElement[bool]:

@@ -1,0 +1,113 @@
+"""The systems that would use the service, each with a token and a call to begin with."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from app.http.tokens import Scope
+
+Greeting = Callable[[str, int], str]
+"""From the host and port on which the service listens to what is to be said at its start."""
+
+HOLD_FOR = timedelta(days=30)
+
+
+class Client(NamedTuple):
+    name: str
+    title: str
+    scopes: tuple[Scope, ...]
+    call: str
+    """What its line asks for; `{code}` is the customer that shows most."""
+    bound: bool = False
+    """To that customer, as in its reserved area."""
+
+
+CLIENTS = (
+    Client(
+        "demo-crm",
+        "CRM",
+        (
+            "customers:read",
+            "customers:write",
+            "licences:read",
+            "licences:write",
+            "contracts:read",
+            "contracts:write",
+            "tickets:read",
+            "tickets:write",
+            "entitlements:read",
+            "events:read",
+        ),
+        "/v1/customers?limit=3",
+    ),
+    Client(
+        "demo-website",
+        "Website, the reserved area of {code}",
+        (
+            "entitlements:read",
+            "customers:read",
+            "licences:read",
+            "contracts:read",
+            "tickets:read",
+            "cases:read",
+            "cases:write",
+            "usage:read",
+        ),
+        "/v1/entitlements?customer_code={code}",
+        bound=True,
+    ),
+    Client(
+        "demo-phone-system",
+        "Phone system",
+        ("entitlements:read",),
+        "/v1/entitlements?customer_code={code}&explain=true",
+    ),
+    Client(
+        "demo-dashboard",
+        "Dashboard",
+        ("usage:read", "entitlements:read", "cases:read"),
+        "/v1/service-matrix",
+    ),
+    Client(
+        "demo-technician",
+        "Technician",
+        ("cases:read", "cases:write", "cases:work", "customers:read", "entitlements:read"),
+        "/v1/customers/{code}",
+    ),
+)
+
+
+def greeting(tokens: Mapping[str, str], code: str, customers: int, loaded_on: date) -> Greeting:
+    """What to say of a demo: each client's token, by its name, in a line to be run as it is."""
+
+    def say(host: str, port: int) -> str:
+        address = f"http://{_reached_at(host)}:{port}"
+        # Double quotes are understood by every shell, and nothing inside is special to any.
+        calls = "".join(
+            f"  {client.title.format(code=code)}:\n"
+            f'    curl -s -H "Authorization: Bearer {tokens[client.name]}"'
+            f' "{address}{client.call.format(code=code)}"\n'
+            for client in CLIENTS
+        )
+        return (
+            f"\n{customers} made-up customers, as of {loaded_on}."
+            f" What each one shows is in its external_refs, under demo.\n\n{calls}\n"
+            f"All calls: {address}/docs\n"
+            f"These tokens hold for {HOLD_FOR.days} days;"
+            " another start with --demo makes new ones and ends these.\n"
+        )
+
+    return say
+
+
+def _reached_at(host: str) -> str:
+    """Where a client on this machine reaches a service that listens on `host`, for a URL."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if address.is_unspecified:
+        # Listening on every IPv6 address does not include the IPv4 ones.
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"

@@ -1,0 +1,90 @@
+"""The examples' steps sent, one after the other, as any client would send them."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import httpx
+
+from app.demo.abroad import ABROAD
+from app.demo.germany import GERMANY
+from app.demo.italy import ITALY
+from app.demo.steps import Customer, Known, Step
+
+CUSTOMERS = ITALY + GERMANY + ABROAD
+
+SCOPES = (
+    "customers:read",
+    "customers:write",
+    "licences:write",
+    "contracts:write",
+    "tickets:write",
+    "cases:write",
+    "cases:work",
+)
+"""What it takes to load."""
+
+
+class StepRefused(Exception):
+    """A step that the service did not take."""
+
+
+async def load_records(client: httpx.AsyncClient, today: date) -> None:
+    """Every customer with its licences, contracts and ticket packs.
+
+    `today` is the civil date from which the examples' days are counted: on a second run that of
+    the first, for the steps done then are recognised by saying the same. Raises StepRefused.
+    """
+    for customer in CUSTOMERS:
+        made = Step("/v1/customers", customer.body, keeps="customer")
+        await _run(client, f"{customer.code}-record", (made, *customer.records), {}, today)
+
+
+async def load_cases(client: httpx.AsyncClient, today: date) -> None:
+    """Every customer's cases, as `load_records`, and after it. Raises StepRefused."""
+    for customer in CUSTOMERS:
+        if customer.cases:
+            known = {
+                "customer": (await client.get(f"/v1/customers/{customer.code}")).json()["id"],
+                "requester": _requester(customer),
+            }
+            await _run(client, f"{customer.code}-case", customer.cases, known, today)
+
+
+def _requester(customer: Customer) -> dict[str, str]:
+    contact = customer.contacts[0]
+    return {"name": contact["name"], "email": contact["email"], "phone": contact["phones"][0]}
+
+
+async def _run(
+    client: httpx.AsyncClient,
+    key: str,
+    steps: Iterable[Step],
+    known: dict[str, Any],
+    today: date,
+) -> None:
+    for position, step in enumerate(steps):
+        path = step.path.format_map(known)
+        headers = {} if step.method == "PATCH" else {"Idempotency-Key": f"{key}-{position}"}
+        body = _filled(step.body, known, today)
+        answer = await client.request(step.method, path, json=body, headers=headers)
+        if not answer.is_success:
+            problem = answer.json()
+            raise StepRefused(
+                f"{step.method} {path} was answered {answer.status_code} {problem['code']}:"
+                f" {problem['detail']}"
+            )
+        if step.keeps:
+            known[step.keeps] = answer.json()["id"]
+
+
+def _filled(body: Mapping[str, Any], known: Mapping[str, Any], today: date) -> dict[str, Any]:
+    filled = {}
+    for name, value in body.items():
+        if isinstance(value, Known):
+            filled[name] = known[value.name]
+        elif callable(value):
+            filled[name] = value(today).isoformat()
+        else:
+            filled[name] = value
+    return filled

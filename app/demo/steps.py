@@ -1,0 +1,206 @@
+"""What the examples are made of: a customer, and the calls that make its story.
+
+Every step is a call of the service's own API. Those that make something are POSTs, so that an
+Idempotency-Key tells on a second run which of them were done; a PATCH says a state and may be said
+twice.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from app.demo.days import Day
+
+DOMAIN = "example.com"
+_ROLES = {
+    "it": (("Ufficio tecnico", "tecnico"), ("Ufficio acquisti", "acquisti")),
+    "de": (("Technische Abteilung", "technik"), ("Einkauf", "einkauf")),
+    "en": (("Engineering", "engineering"), ("Purchasing", "purchasing")),
+}
+# Numbers that nobody has: set aside for fiction where a country does so (DE, FR, GB, SE, US),
+# elsewhere well formed and never handed out.
+_PHONES = {
+    "AT": "+43155501{:02}",
+    "CH": "+419100000{:02}",
+    "DE": "+4930231250{:02}",
+    "ES": "+349100000{:02}",
+    "FR": "+331990000{:02}",
+    "GB": "+4420794600{:02}",
+    "IT": "+3905900000{:02}",
+    "PL": "+482200000{:02}",
+    "SE": "+468465004{:02}",
+    "US": "+121255501{:02}",
+}
+
+
+class Known(NamedTuple):
+    """In a body: what an earlier answer is remembered for."""
+
+    name: Literal["customer", "requester"]
+
+
+class Step(NamedTuple):
+    path: str
+    """May name what is known: `/v1/cases/{case}/closure`."""
+    body: Mapping[str, Any]
+    """A `Day` in it becomes its date, a `Known` what is known."""
+    keeps: str | None = None
+    """The name under which the answer's id is known from then on."""
+    method: Literal["POST", "PATCH"] = "POST"
+
+
+class Customer(NamedTuple):
+    code: str
+    name: str
+    country: str
+    language: Literal["it", "en", "de"]
+    shows: str
+    """The columns it stands in once everything is loaded, and what else there is to see."""
+    records: tuple[Step, ...] = ()
+    """Licences, contracts and ticket packs."""
+    cases: tuple[Step, ...] = ()
+    """Cases, and what happens to the records after them."""
+    help_desk: str | None = None
+    switchboard: str | None = None
+    """A number shared with others, in place of one of its own."""
+
+    @property
+    def columns(self) -> list[str]:
+        return self.shows.partition(":")[0].split("+")
+
+    @property
+    def contacts(self) -> list[dict[str, Any]]:
+        """Roles, not people; the first is who opens cases."""
+        phone = self.switchboard or _PHONES[self.country].format(int(self.code[2:]))
+        return [
+            {"name": role, "email": f"{box}@{self.code.lower()}.{DOMAIN}", "phones": phones}
+            for (role, box), phones in zip(_ROLES[self.language], ([phone], []), strict=True)
+        ]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "name": self.name,
+            "country": self.country,
+            "language": self.language,
+            "help_desk": self.help_desk,
+            "external_refs": {"crm": f"K{int(self.code[2:]):05}", "demo": self.shows},
+            "contacts": self.contacts,
+        }
+
+
+def editor(serial_number: str, bought: Day) -> Step:
+    return _licence("editor", "Plant Editor", serial_number, bought)
+
+
+def runtime(serial_number: str, bought: Day) -> Step:
+    return _licence("runtime", "Plant Runtime", serial_number, bought)
+
+
+def other(serial_number: str, bought: Day) -> Step:
+    return _licence("other", "Plant Data Server", serial_number, bought)
+
+
+def _licence(kind: str, product: str, serial_number: str, bought: Day) -> Step:
+    body = {
+        "customer_id": Known("customer"),
+        "serial_number": serial_number,
+        "kind": kind,
+        "product": product,
+        "version": "4.1",
+        "purchased_on": bought,
+    }
+    return Step("/v1/licences", body)
+
+
+def upgraded(serial_number: str, on: Day, paid_by: Literal["purchase", "contract"]) -> Step:
+    body = {"version": "4.2", "upgraded_on": on, "paid_by": paid_by}
+    return Step(f"/v1/licences/{serial_number}/upgrades", body)
+
+
+def withdrawn(serial_number: str, on: Day, reason: str) -> Step:
+    body = {"withdrawn_on": on, "reason": reason}
+    return Step(f"/v1/licences/{serial_number}/withdrawal", body)
+
+
+def contract(number: str, starts: Day, minutes: int | None = None) -> Step:
+    body = {"customer_id": Known("customer"), "number": number, "starts_on": starts}
+    return Step("/v1/contracts", body if minutes is None else body | {"included_minutes": minutes})
+
+
+def renewed(
+    number: str, by: str, starts: Literal["today", "at_end"], *, take_over: bool = False
+) -> Step:
+    body = {"starts": starts, "number": by, "take_over_overrun": take_over}
+    return Step(f"/v1/contracts/{number}/renewal", body)
+
+
+def cancelled(number: str, on: Day, reason: str) -> Step:
+    body = {"cancelled_on": on, "reason": reason}
+    return Step(f"/v1/contracts/{number}/cancellation", body)
+
+
+def tickets(number: str, quantity: int, bought: Day) -> Step:
+    body = {
+        "customer_id": Known("customer"),
+        "number": number,
+        "quantity": quantity,
+        "purchased_on": bought,
+    }
+    return Step("/v1/ticket-packs", body)
+
+
+def case(subject: str, description: str, **more: str) -> Step:
+    """Opens a case; the steps after it belong to this one until the next. `more`: its channel,
+    category, serial_number, pay_with and so on."""
+    body = {
+        "customer_id": Known("customer"),
+        "requester": Known("requester"),
+        "subject": subject,
+        "description": description,
+    }
+    return Step("/v1/cases", body | more, keeps="case")
+
+
+def assigned(technician: str, **more: str) -> Step:
+    """To a technician, who may set the priority at once."""
+    return Step("/v1/cases/{case}", {"technician": technician} | more, method="PATCH")
+
+
+def taken_up() -> Step:
+    return Step("/v1/cases/{case}/transition", {"to": "in_progress"})
+
+
+def waiting() -> Step:
+    return Step("/v1/cases/{case}/transition", {"to": "waiting_for_customer"})
+
+
+def comment(text: str, *, internal: bool = False) -> Step:
+    return Step("/v1/cases/{case}/comments", {"body": text, "internal": internal})
+
+
+def worked(technician: str, minutes: int, note: str) -> Step:
+    """Recorded as worked now: an earlier instant might lie before the case's opening day."""
+    body = {"technician": technician, "minutes": minutes, "note": note}
+    return Step("/v1/cases/{case}/time-entries", body, keeps="entry")
+
+
+def not_worked(reason: str) -> Step:
+    """Reverses the last time entry."""
+    return Step("/v1/cases/{case}/time-entries/{entry}/reversal", {"reason": reason})
+
+
+def found_a_bug() -> Step:
+    return Step("/v1/cases/{case}", {"category": "bug"}, method="PATCH")
+
+
+def closed(resolution: str) -> Step:
+    return Step("/v1/cases/{case}/closure", {"resolution": resolution})
+
+
+def reopened(reason: str) -> Step:
+    return Step("/v1/cases/{case}/reopening", {"reason": reason})
+
+
+def case_cancelled(reason: str) -> Step:
+    return Step("/v1/cases/{case}/cancellation", {"reason": reason})

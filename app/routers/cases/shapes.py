@@ -1,0 +1,188 @@
+"""Cases on the wire."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.http.fields import (
+    Code,
+    Email,
+    HttpUrl,
+    Id,
+    Input,
+    Instant,
+    MergePatch,
+    Minutes,
+    Name,
+    NotBlank,
+    Output,
+    QueryFlag,
+    QueryInstant,
+    ShortText,
+    Sound,
+    Text,
+    absent,
+)
+from app.http.pages import PageQuery
+from app.policy.cases import State
+from app.policy.document import Channel
+from app.policy.facts import CasePaidBy
+
+Category = Literal["problem", "question", "bug"]
+Priority = Literal["high", "normal", "low"]
+PayWith = Literal["auto", "free_hours", "contract", "ticket"]
+Phone = Annotated[str, Field(min_length=1, max_length=60), Sound, NotBlank]
+
+
+class RequesterFields(Input):
+    """Who asks: a contact of the customer, or somebody named here alone."""
+
+    contact_id: Id | None = None
+    name: Name
+    email: Email | None = None
+    phone: Phone | None = None
+
+
+class NewCase(Input):
+    customer_id: Id | None = Field(
+        default=None, description="May be left out with a token bound to one customer."
+    )
+    requester: RequesterFields
+    subject: ShortText
+    description: Text
+    channel: Channel = "email"
+    category: Literal["problem", "question", "bug", "training"] = Field(
+        default="problem", description="`training` is always refused: the service solves problems."
+    )
+    priority_requested: Priority = "normal"
+    pay_with: PayWith = "auto"
+    serial_number: Code | None = None
+    product: Name | None = None
+    product_version: ShortText | None = None
+    steps_to_reproduce: Text | None = None
+    example_url: HttpUrl | None = None
+
+
+class CasePatch(MergePatch):
+    technician: Name | None = absent()
+    priority: Priority = absent()
+    category: Category = absent()
+    product: Name | None = absent()
+    product_version: ShortText | None = absent()
+    subject: ShortText = absent()
+
+
+class Transition(Input):
+    to: Literal["in_progress", "waiting_for_customer"]
+
+
+class NewComment(Input):
+    body: Text
+    internal: bool = Field(default=False, description="For staff: never shown to a bound token.")
+
+
+class NewTimeEntry(Input):
+    technician: Name
+    minutes: Minutes
+    worked_at: Instant | None = Field(default=None, description="When the work began; now if not.")
+    note: Text | None = None
+
+
+class ReasonGiven(Input):
+    reason: ShortText
+
+
+class Closure(Input):
+    resolution: Text
+
+
+class Requester(Output):
+    contact_id: UUID | None
+    name: str
+    email: str | None
+    phone: str | None
+
+
+class Payer(Output):
+    """The allowance that pays: a contract or ticket pack by id and number, or a service year."""
+
+    kind: CasePaidBy
+    id: UUID | None = None
+    number: str | None = None
+    service_year_start: date | None = None
+
+
+class Case(Output):
+    id: UUID
+    number: str
+    customer_id: UUID
+    requester: Requester
+    serial_number: str | None
+    product: str | None
+    product_version: str | None
+    channel: Channel
+    category: Category
+    priority_requested: Priority
+    priority: Priority
+    priority_support: bool
+    subject: str
+    description: str
+    steps_to_reproduce: str | None
+    example_url: str | None
+    technician: str | None
+    state: State
+    paid_by: Payer
+    worked_minutes: int
+    charged_minutes: int
+    overrun_minutes: int
+    resolution: str | None
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class Charge(Output):
+    allowance: Payer
+    minutes: int
+
+
+class TimeEntry(Output):
+    id: UUID
+    case_id: UUID
+    technician: str
+    minutes: int
+    worked_at: datetime
+    note: str | None
+    recorded_at: datetime
+    reversed_at: datetime | None
+    reversal_reason: str | None
+    charges: list[Charge]
+    overrun_minutes: int
+
+
+class TimelineEntry(Output):
+    at: datetime
+    type: str
+    actor: str
+    data: dict[str, Any]
+
+
+class Timeline(Output):
+    items: list[TimelineEntry]
+
+
+class CasesQuery(PageQuery):
+    customer_id: Id | None = None
+    state: State | None = None
+    technician: Name | None = None
+    channel: Channel | None = None
+    category: Category | None = None
+    opened_after: QueryInstant | None = None
+    opened_before: QueryInstant | None = None
+    q: Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank] | None = Field(
+        default=None, description="A part of the subject, or the beginning of a number."
+    )
+    queue: QueryFlag = Field(
+        default=False, description="The work queue: open cases in the order to be worked, one page."
+    )

@@ -1,0 +1,110 @@
+"""What tests make over HTTP, so that each says only what it is about."""
+
+import itertools
+import secrets
+from datetime import date, timedelta
+from typing import Any
+
+import httpx
+
+_serial = itertools.count(1)
+_run = secrets.token_hex(3)
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{_run}-{next(_serial)}"
+
+
+async def made(answer: httpx.Response, status: int = 201) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+class Customer:
+    """A customer and all that is made for it."""
+
+    def __init__(self, client: httpx.AsyncClient, body: dict[str, Any], today: date) -> None:
+        self.client = client
+        self.id: str = body["id"]
+        self.code: str = body["code"]
+        self.today = today
+        self.serials: list[str] = []
+
+    @classmethod
+    async def new(cls, client: httpx.AsyncClient, today: date, **fields: Any) -> "Customer":
+        code = unique("C")
+        body = {"code": code, "name": f"Customer {code}", "country": "IT", **fields}
+        return cls(client, await made(await client.post("/v1/customers", json=body)), today)
+
+    async def licence(self, kind: str = "editor", days: int = -30, **fields: Any) -> dict[str, Any]:
+        body = {
+            "customer_id": self.id,
+            "serial_number": unique("S"),
+            "kind": kind,
+            "product": "Movicon",
+            "version": "11",
+            "purchased_on": str(self.today + timedelta(days=days)),
+            **fields,
+        }
+        licence = await made(await self.client.post("/v1/licences", json=body))
+        self.serials.append(licence["serial_number"])
+        return licence
+
+    async def contract(self, days: int = -30, **fields: Any) -> dict[str, Any]:
+        body = {
+            "customer_id": self.id,
+            "starts_on": str(self.today + timedelta(days=days)),
+            **fields,
+        }
+        return await made(await self.client.post("/v1/contracts", json=body))
+
+    async def pack(self, quantity: int = 1, days: int = -30, **fields: Any) -> dict[str, Any]:
+        body = {
+            "customer_id": self.id,
+            "quantity": quantity,
+            "purchased_on": str(self.today + timedelta(days=days)),
+            **fields,
+        }
+        return await made(await self.client.post("/v1/ticket-packs", json=body))
+
+    async def try_open(self, **fields: Any) -> httpx.Response:
+        body: dict[str, Any] = {
+            "customer_id": self.id,
+            "requester": {"name": "Plant engineer"},
+            "subject": "Screen stays blank",
+            "description": "After the start the screen stays blank.",
+            **fields,
+        }
+        if self.serials and "serial_number" not in body:
+            body["serial_number"] = self.serials[0]
+        return await self.client.post("/v1/cases", json=body)
+
+    async def open(self, **fields: Any) -> dict[str, Any]:
+        return await made(await self.try_open(**fields))
+
+    async def entitlements(self, **query: Any) -> dict[str, Any]:
+        query = {"customer_id": self.id, **query}
+        return await made(await self.client.get("/v1/entitlements", params=query), 200)
+
+    async def service(self, service: str, **query: Any) -> dict[str, Any]:
+        answer = await self.entitlements(**query)
+        return next(s for s in answer["services"] if s["service"] == service)
+
+    async def case(self, number: str) -> dict[str, Any]:
+        return await made(await self.client.get(f"/v1/cases/{number}"), 200)
+
+    async def step(
+        self, case: dict[str, Any], step: str, status: int = 200, **body: Any
+    ) -> dict[str, Any]:
+        answer = await self.client.post(f"/v1/cases/{case['id']}/{step}", json=body)
+        return await made(answer, status)
+
+    async def work(self, case: dict[str, Any], minutes: int, **fields: Any) -> dict[str, Any]:
+        body = {"technician": "Help desk", "minutes": minutes, **fields}
+        answer = await self.client.post(f"/v1/cases/{case['id']}/time-entries", json=body)
+        return await made(answer)
+
+    async def patch(self, case: dict[str, Any], status: int = 200, **fields: Any) -> dict[str, Any]:
+        answer = await self.client.patch(f"/v1/cases/{case['id']}", json=fields)
+        return await made(answer, status)

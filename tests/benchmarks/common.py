@@ -1,0 +1,211 @@
+"""What every measurement stands on: a database, services on it, the load, and medians."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+import asyncpg
+
+from app import clock
+from app.http.tokens import hash_of, new_token
+from app.ids import new_id
+from app.policy.civil import civil_date
+from app.policy.document import load as load_policies
+from app.store import migrations
+from app.store.embedded import EmbeddedPostgres
+from tests.benchmarks.fill import fill
+from tests.benchmarks.load import HOST, Plan, Sample
+from tests.conftest import Server
+
+_START_SECONDS = 30.0
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that PostgreSQL's account may pass through too, when we are root."""
+    directory = Path(tempfile.mkdtemp(prefix="assistenza-benchmark-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def postgres(directory: Path) -> Iterator[Server]:
+    """A server of our own, as durable as a real one, or the one that the tests are given."""
+    prefix = f"assistenza_benchmark_{secrets.token_hex(4)}"
+    given = os.environ.get("ASSISTENZA_TEST_DATABASE_URL")
+    if given:
+        yield Server(given, secrets.token_hex(16), prefix)
+        return
+    with EmbeddedPostgres(directory / "data").serve() as own:
+        yield Server(own.admin_dsn, secrets.token_hex(16), prefix)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A database with customers 1 to `customers` and a token that may read all."""
+
+    owner_url: str
+    app_url: str
+    customers: int
+    token: str
+
+    @property
+    def token_hash(self) -> bytes:
+        return hash_of(self.token)
+
+
+@asynccontextmanager
+async def databases(server: Server, *sizes: int) -> AsyncIterator[list[Filled]]:
+    """One migrated and filled database for each number of customers; dropped at the end."""
+    names = [f"{server.prefix}_{size}" for size in sizes]
+    await server.run(*(f"CREATE DATABASE {name}" for name in names))
+    try:
+        filled = [
+            await _filled(server, name, size) for name, size in zip(names, sizes, strict=True)
+        ]
+        await server.run(
+            f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app"
+        )
+        yield filled
+    finally:
+        await server.run(
+            *(f"DROP DATABASE {name} WITH (FORCE)" for name in names),
+            f"DROP ROLE IF EXISTS {server.login}",
+        )
+
+
+async def _filled(server: Server, name: str, customers: int) -> Filled:
+    started = time.monotonic()
+    url = server.url(name)
+    await migrations.upgrade(_driver(url))
+    now = clock.now()
+    await fill(url, customers, civil_date(now, load_policies().zone))
+    token = await _token(url, now)
+    say(f"{customers:,} customers made in {time.monotonic() - started:.0f} s")
+    return Filled(url, server.url(name, server.login), customers, token)
+
+
+async def _token(url: str, now: datetime) -> str:
+    token, token_hash = new_token(bound=False)
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "INSERT INTO tokens (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)",
+            new_id(),
+            "benchmark",
+            token_hash,
+            ["entitlements:read"],
+            now,
+        )
+    finally:
+        await connection.close()
+    return token
+
+
+def _driver(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(
+    directory: Path, ready_path: str, *arguments: str, **environment: str
+) -> Iterator[tuple[int, int]]:
+    """A server that runs as `python ARGUMENTS --port PORT`, once it answers `ready_path`: its port
+    and process. What it logs goes to a file, as under a service manager."""
+    port = free_port()
+    with (directory / f"server-{port}.log").open("wb") as log:
+        started = subprocess.Popen(
+            [sys.executable, *arguments, "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+        )
+    try:
+        _wait_until_ready(started, f"http://{HOST}:{port}{ready_path}", Path(log.name))
+        yield port, started.pid
+    finally:
+        started.send_signal(signal.SIGTERM)
+        try:
+            started.wait(20)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+def _wait_until_ready(started: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError as error:
+            if started.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no server: {error}\n{log.read_text()[-2000:]}") from error
+            time.sleep(0.1)
+
+
+def service(directory: Path, database: Filled) -> AbstractContextManager[tuple[int, int]]:
+    """The service as it is really run, with its defaults."""
+    return process(
+        directory,
+        "/readyz",
+        *("-m", "app.cli", "serve", "--host", HOST),
+        ASSISTENZA_DATABASE_URL=database.app_url,
+    )
+
+
+def get(port: int, path: str, token: str | None = None) -> str:
+    """A request, head only, as it goes over the wire; `{id}` is left for the load to fill in."""
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n{authorization}Accept: */*\r\n\r\n"
+
+
+def measure(plan: Plan) -> Sample:
+    """Runs the load in a process of its own. Raises RuntimeError if anything but 200 came back."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.load"],
+        input=plan.model_dump_json().encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=plan.warm_up + plan.seconds + 60,
+    )
+    sample = Sample.model_validate_json(done.stdout)
+    if set(sample.statuses) != {200}:
+        raise RuntimeError(f"not every answer was 200: {sample.statuses}")
+    return sample
+
+
+def middle(samples: list[Sample]) -> Sample:
+    """The median of each figure: one disturbed run among several does not count."""
+    return Sample(
+        rate=median(sample.rate for sample in samples),
+        p50=median(sample.p50 for sample in samples),
+        p99=median(sample.p99 for sample in samples),
+    )
+
+
+def say(line: str = "") -> None:
+    print(line, flush=True)

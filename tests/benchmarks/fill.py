@@ -1,0 +1,171 @@
+"""Customers by the hundred thousand, with what they own, in plain SQL.
+
+Everything follows from a customer's number, so that two databases of one size are alike. The
+schema's own triggers make the balances and move them, and its constraints hold as ever.
+"""
+
+from datetime import date
+
+import asyncpg
+
+
+def _key(kind: int, copy: str = "i") -> str:
+    """An id of version 7, in the order of making like the service's own; see `load.customer_id`."""
+    return f"('019a0000-000{kind}-7000-800' || {copy} || '-' || lpad(n::text, 12, '0'))::uuid"
+
+
+_CUSTOMER, _LICENCE, _CONTRACT, _PACK, _YEAR, _CASE = map(_key, range(6))
+_CUSTOMER = _key(0, "0")
+_HAS_EDITOR = "n % 10 <> 0"
+_HAS_CONTRACT = "n % 5 < 3"
+_HAS_PACK = "n % 2 = 0"
+_HAS_YEAR = f"n % 5 < 2 AND {_HAS_EDITOR}"
+_BOUGHT = "$2::date - 20 - n * 37 % 700"
+_SIGNED = "$2::date - n % 330 - 400 * i"
+_PREPAID = "$2::date - n % 400"
+_MADE = "$2::date - 10"
+
+
+def _twelve_months(start: str) -> str:
+    return f"({start} + interval '12 months')::date"
+
+
+def _rows(table: str, columns: dict[str, str], condition: str = "true", copies: str = "0") -> str:
+    return f"""INSERT INTO {table} ({", ".join(columns)}) SELECT {", ".join(columns.values())}
+        FROM generate_series(1, $1::int) n, generate_series(0, {copies}) i WHERE {condition}"""
+
+
+def _cases(kind: str, allowance: int, state: str, condition: str, copy: int) -> str:
+    closed = state == "closed"
+    binding = {
+        "paid_by": f"'{kind}'",
+        "allowance_id": _key(allowance, "0"),
+        "ticket_position": "1" if kind == "ticket" else "NULL::int",
+    }
+    return _rows(
+        "cases",
+        {
+            "id": _key(5, str(copy)),
+            "customer_id": _CUSTOMER,
+            "number": f"'2026-{copy}' || lpad(n::text, 7, '0')",
+            "requester_name": "'Requester'",
+            "channel": "'email'",
+            "category": "'problem'",
+            "priority_requested": "'normal'",
+            "priority": "'normal'",
+            "priority_support": "false",
+            "subject": "'Subject'",
+            "description": "'Description'",
+            "state": f"'{state}'",
+            **binding,
+            **{f"first_{column}": value for column, value in binding.items()},
+            "resolution": "'Solved.'" if closed else "NULL",
+            "opened_on": _MADE,
+            "opened_at": _MADE,
+            "closed_at": "$2::date - 5" if closed else "NULL",
+            "updated_at": "$2::date - 5",
+        },
+        condition,
+    )
+
+
+_STATEMENTS = [
+    _rows(
+        "customers",
+        {
+            "id": _CUSTOMER,
+            "code": "'C-' || n",
+            "name": "'Customer ' || n",
+            "country": "(ARRAY['IT', 'DE', 'CH'])[1 + n % 3]",
+            "language": "(ARRAY['it', 'de', 'en'])[1 + n % 3]",
+            "created_at": _MADE,
+            "updated_at": _MADE,
+        },
+    ),
+    _rows(
+        "licences",
+        {
+            "id": _LICENCE,
+            "customer_id": _CUSTOMER,
+            "serial_number": "'S-' || n || '-' || i",
+            "kind": f"CASE WHEN i = 0 AND {_HAS_EDITOR} THEN 'editor' ELSE 'runtime' END",
+            "product": "'Product'",
+            "version": "'1.0'",
+            "purchased_on": _BOUGHT,
+            "created_at": _MADE,
+        },
+        copies="n % 3",
+    ),
+    _rows(
+        "contracts",
+        {
+            "id": _CONTRACT,
+            "customer_id": _CUSTOMER,
+            "number": "'SA-' || n || '-' || i",
+            "starts_on": _SIGNED,
+            "ends_on": _twelve_months(_SIGNED),
+            "included_minutes": "1200",
+            "created_at": _MADE,
+        },
+        _HAS_CONTRACT,
+        # The one in force, and for every second customer the one before it.
+        copies="n % 2",
+    ),
+    _rows(
+        "ticket_packs",
+        {
+            "id": _PACK,
+            "customer_id": _CUSTOMER,
+            "number": "'T-' || n",
+            "quantity": "5",
+            "purchased_on": _PREPAID,
+            "expires_on": _twelve_months(_PREPAID),
+            "created_at": _MADE,
+        },
+        _HAS_PACK,
+    ),
+    _rows(
+        "service_years",
+        {
+            "id": _YEAR,
+            "customer_id": _CUSTOMER,
+            "starts_on": _BOUGHT,
+            "ends_on": _twelve_months(_BOUGHT),
+            "granted_minutes": "300",
+        },
+        _HAS_YEAR,
+    ),
+    _cases("contract", 2, "closed", _HAS_CONTRACT, 0),
+    _cases("contract", 2, "in_progress", f"{_HAS_CONTRACT} AND n % 4 = 0", 1),
+    _cases("free_hours", 4, "closed", _HAS_YEAR, 2),
+    _cases("ticket", 3, "open", "n % 20 = 0", 3),
+    # Two pieces of work on every case that hours pay for.
+    """INSERT INTO time_entries (id, customer_id, case_id, technician, minutes, worked_at,
+            worked_on, recorded_at)
+        SELECT gen_random_uuid(), customer_id, id, 'technician', 20, day, day, day
+        FROM cases, (VALUES ($2::date - 9), ($2::date - 8)) worked (day)
+        WHERE $1::int > 0 AND paid_by <> 'ticket'""",
+    """INSERT INTO ledger (customer_id, case_id, allowance_id, kind, used_minutes, time_entry_id,
+            counts_on, recorded_at)
+        SELECT e.customer_id, k.id, k.allowance_id, 'charge', e.minutes, e.id, e.worked_on,
+            e.recorded_at
+        FROM time_entries e JOIN cases k ON k.id = e.case_id
+        WHERE $1::int > 0 AND $2::date IS NOT NULL""",
+    """INSERT INTO ledger (customer_id, case_id, allowance_id, kind, held, ticket_position,
+            counts_on, recorded_at)
+        SELECT customer_id, id, allowance_id, 'hold', 1, ticket_position, opened_on, opened_at
+        FROM cases WHERE $1::int > 0 AND $2::date IS NOT NULL AND paid_by = 'ticket'""",
+]
+
+
+async def fill(url: str, customers: int, today: date) -> None:
+    """Fills an empty, migrated database, as its owner."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("SET synchronous_commit = off; SET timezone = 'UTC'")
+        for statement in _STATEMENTS:
+            await connection.execute(statement, customers, today)
+        await connection.execute("VACUUM (ANALYZE)")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()

@@ -1,0 +1,141 @@
+"""The load: a small HTTP/1.1 client in a process of its own, for a fixed time, on loopback only.
+
+A general client would be slower than what it measures. This one keeps its connections, sends a
+request when the answer before it is complete (no pipelining), and reads no more of an answer than
+its status and its length. It takes a `Plan` as JSON on standard input and prints a `Sample`.
+"""
+
+import asyncio
+import random
+import sys
+from collections import Counter
+from time import perf_counter
+from typing import cast
+
+import orjson
+from pydantic import BaseModel, Field
+
+HOST = "127.0.0.1"
+PLACE = "{id}"
+
+
+class Plan(BaseModel):
+    """`request` is sent as it is, with the id of a random customer (1 to `customers`) in place of
+    `{id}`. What is answered in the first `warm_up` seconds does not count."""
+
+    port: int
+    request: str
+    customers: int
+    connections: int = Field(ge=1, le=64)
+    seconds: float = Field(gt=0, le=60)
+    warm_up: float = Field(default=0.3, ge=0, le=30)
+
+
+class Sample(BaseModel):
+    """Answers a second, and times in milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    statuses: dict[int, int] = Field(default_factory=dict)
+
+
+def customer_id(number: int) -> str:
+    """The id that `fill` gives to a customer: of version 7, and in the order of making."""
+    return f"019a0000-0000-7000-8000-{number:012d}"
+
+
+def sample_of(times: list[float], seconds: float, statuses: dict[int, int]) -> Sample:
+    """`times` in milliseconds, in any order."""
+    times.sort()
+    last = len(times) - 1
+    return Sample(
+        rate=len(times) / seconds,
+        p50=times[round(last * 0.5)],
+        p99=times[round(last * 0.99)],
+        statuses=statuses,
+    )
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, plan: Plan, begin: float, end: float) -> None:
+        head, place, tail = plan.request.partition(PLACE)
+        self._head, self._tail, self._varies = head.encode(), tail.encode(), bool(place)
+        self._customers = plan.customers
+        self._begin, self._end = begin, end
+        self._buffer = b""
+        self._sent = 0.0
+        self.times: list[float] = []
+        self.statuses: Counter[int] = Counter()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+        self._send()
+
+    def _send(self) -> None:
+        identity = customer_id(random.randint(1, self._customers)) if self._varies else ""
+        self._sent = perf_counter()
+        self._transport.write(self._head + identity.encode() + self._tail)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end_of_head = self._buffer.find(b"\r\n\r\n")
+        if end_of_head < 0:
+            return
+        head = self._buffer[:end_of_head].lower()
+        at = head.index(b"content-length:") + 15
+        line_end = head.find(b"\r", at)
+        length = int(head[at : line_end if line_end > 0 else len(head)])
+        if len(self._buffer) < end_of_head + 4 + length:
+            return
+        now = perf_counter()
+        if self._sent >= self._begin:
+            self.times.append((now - self._sent) * 1000)
+            self.statuses[int(head[9:12])] += 1
+        self._buffer = b""
+        if now >= self._end:
+            self._transport.close()
+        else:
+            self._send()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if perf_counter() < self._end:
+            error = error or ConnectionError("the server closed a connection")
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+async def run(plan: Plan) -> Sample:
+    begin = perf_counter() + plan.warm_up
+    end = begin + plan.seconds
+    loop = asyncio.get_running_loop()
+    connections = [
+        (await loop.create_connection(lambda: _Connection(plan, begin, end), HOST, plan.port))[1]
+        for _ in range(plan.connections)
+    ]
+    async with asyncio.timeout(plan.warm_up + plan.seconds + 30):
+        await asyncio.gather(*(connection.done for connection in connections))
+    statuses: Counter[int] = Counter()
+    for connection in connections:
+        statuses.update(connection.statuses)
+    times = [time for connection in connections for time in connection.times]
+    return sample_of(times, plan.seconds, dict(statuses))
+
+
+def main() -> None:
+    if sys.platform == "win32":
+        from asyncio import run as start
+    else:
+        from uvloop import run as start
+
+    plan = Plan.model_validate_json(sys.stdin.buffer.read())
+    sys.stdout.buffer.write(
+        orjson.dumps(start(run(plan)).model_dump(), option=orjson.OPT_NON_STR_KEYS)
+    )
+
+
+if __name__ == "__main__":
+    main()
