@@ -15,6 +15,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import insert, select, update
 
@@ -27,7 +28,7 @@ from app.ids import new_id
 from app.main import create_app
 from app.policy.document import PolicyError, load
 from app.settings import Settings
-from app.store import migrations
+from app.store import migrations, reconcile
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.store.roles import roles_sql
@@ -47,6 +48,11 @@ _screen = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main() -> None:
     cli()
+
+
+def _printer() -> Console:
+    # A pipe gets whole lines, however long; a terminal gets them folded.
+    return Console(width=None if sys.stdout.isatty() else 400, highlight=False)
 
 
 def _fail(message: str) -> typer.Exit:
@@ -220,6 +226,32 @@ def openapi() -> None:
         )
 
 
+@cli.command("reconcile")
+def reconcile_command() -> None:
+    """Recompute every balance from the ledger; exit with 1 on any difference. Changes nothing."""
+
+    async def compare(settings: Settings) -> tuple[dict[str, int], list[reconcile.Difference]]:
+        database = Database(settings)
+        try:
+            async with reconcile.snapshot(database) as snapshot:
+                found = [difference async for difference in snapshot.differences()]
+                return await snapshot.checked(), found
+        finally:
+            await database.close()
+
+    with _database() as settings:
+        checked, differences = asyncio.run(compare(settings))
+    if differences:
+        table = Table("check", "customer", "what", "field", "kept", "ledger", box=None)
+        for one in differences:
+            table.add_row(*("" if cell is None else escape(cell) for cell in one))
+        _printer().print(table)
+    rows = ", ".join(f"{count} {check}" for check, count in checked.items())
+    _screen.print(f"Checked {rows}. Differences: {len(differences)}.")
+    if differences:
+        raise typer.Exit(1)
+
+
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="Whose it is; repeats of a request are told by it.")],
@@ -309,8 +341,7 @@ def list_keys() -> None:
         table = Table("id", "name", "scopes", "customer", "expires", "last used", box=None)
         for line in asyncio.run(read(settings)):
             table.add_row(*line)
-        # A pipe gets whole lines, however long; a terminal gets them folded.
-        Console(width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
+        _printer().print(table)
 
 
 @keys.command("revoke")

@@ -19,6 +19,7 @@ from app.routers import (
     operations,
     published,
     ticket_packs,
+    usage,
 )
 from app.settings import Settings
 from app.store.database import Database
@@ -32,6 +33,7 @@ _ROUTERS = (
     ticket_packs.router,
     cases.router,
     published.router,
+    usage.router,
 )
 
 

@@ -135,7 +135,6 @@ ABROAD = (
                 serial_number="ED-0034",
                 pay_with="ticket",
             ),
-            assigned(_DESK, priority="low"),
             case_cancelled("Opened twice by mistake"),
         ),
     ),

@@ -73,7 +73,7 @@ CLIENTS = (
         "demo-technician",
         "Technician",
         ("cases:read", "cases:write", "cases:work", "customers:read", "entitlements:read"),
-        "/v1/customers/{code}",
+        "/v1/cases?queue=true",
     ),
 )
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app import clock
 from app.demo.clients import CLIENTS, HOLD_FOR, Greeting, greeting
-from app.demo.loading import SCOPES, StepRefused, load_records
+from app.demo.loading import SCOPES, StepRefused, load_cases, load_records
 from app.http.logs import unheard
 from app.http.tokens import new_token
 from app.ids import new_id
@@ -133,6 +133,7 @@ async def _load(
         with unheard():
             async with client:
                 await load_records(client, on)
+                await load_cases(client, on)
     except StepRefused as refused:
         raise DemoRefused(
             f"the examples could not be loaded: {refused} Another start goes on from there;"

@@ -15,6 +15,7 @@ import orjson
 from pydantic import Field
 from sqlalchemy import ColumnElement, literal, tuple_
 
+from app.http.etags import json_bytes
 from app.http.fields import Digits, Output, Query
 from app.http.problems import InvalidInput, invalid
 
@@ -48,7 +49,7 @@ def _checksum(payload: bytes) -> bytes:
 
 def encode_cursor(kind: str, *keys: str | int | date | datetime | UUID | None) -> str:
     """An opaque cursor for the list `kind` after the row with these sort keys."""
-    payload = orjson.dumps([kind, *keys])
+    payload = json_bytes([kind, *keys])
     return base64.urlsafe_b64encode(_checksum(payload) + payload).rstrip(b"=").decode()
 
 

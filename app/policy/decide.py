@@ -1,7 +1,7 @@
 """The decision: every service of the matrix with its grants, reasons and what would unlock it."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from app.policy.civil import add_months
@@ -17,6 +17,8 @@ from app.policy.facts import (
     Step,
 )
 from app.policy.standing import Standing, pack_order, service_year_from, stand
+
+_DAY = timedelta(days=1)
 
 
 class Answer(NamedTuple):
@@ -70,6 +72,10 @@ def _marked_days(policies: Policies, facts: Facts, after: date) -> Iterator[date
             yield bought
             yield add_months(bought, policies.in_force(bought).development.months)
             yield service_year_from(policies, facts, bought).ends_on
+    for starts_on in facts.service_years:
+        # Only on that very day would another purchase not restart the hours (R12, R14).
+        yield starts_on
+        yield starts_on + _DAY
     for contract in facts.contracts:
         yield contract.starts_on
         yield contract.closes_on

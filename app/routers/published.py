@@ -39,7 +39,7 @@ class Cell(Output):
     source: str | None = Field(description="The published words, where it is stated.")
 
 
-class Row(Output):
+class MatrixRow(Output):
     service: Service
     names: Texts
     channel: Channel | None
@@ -85,7 +85,7 @@ class ServiceMatrix(Output):
     policy: str
     effective_from: date
     columns: list[Column]
-    services: list[Row]
+    services: list[MatrixRow]
     development: Development
     allowances: Allowances
     advice: list[Advice]

@@ -40,18 +40,20 @@ _BALANCE = {
     },
 }
 
+CASE_THEN = """CROSS JOIN LATERAL (
+            SELECT e.data->>'state' AS state, e.data->>'paid_by' AS paid_by FROM events e
+            WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
+            ORDER BY e.id DESC LIMIT 1) last"""
+"""What a case `k` was at a past instant: every step that opens, closes or rebinds one says in its
+event what it left behind."""
+
 _CASES = {
     "now": """
         SELECT k.number, k.channel, k.paid_by FROM cases k
         WHERE k.customer_id = c.id AND k.state IN ('open', 'in_progress', 'waiting_for_customer')
         ORDER BY k.opened_at, k.id""",
-    # Every step that opens, closes or rebinds a case says in its event what it left behind.
-    "past": """
-        SELECT k.number, k.channel, last.paid_by FROM cases k
-        CROSS JOIN LATERAL (
-            SELECT e.data->>'state' AS state, e.data->>'paid_by' AS paid_by FROM events e
-            WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
-            ORDER BY e.id DESC LIMIT 1) last
+    "past": f"""
+        SELECT k.number, k.channel, last.paid_by FROM cases k {CASE_THEN}
         WHERE k.customer_id = c.id AND k.opened_at <= :at
             AND last.state NOT IN ('closed', 'cancelled')
         ORDER BY k.opened_at, k.id""",

@@ -108,3 +108,36 @@ class Customer:
     async def patch(self, case: dict[str, Any], status: int = 200, **fields: Any) -> dict[str, Any]:
         answer = await self.client.patch(f"/v1/cases/{case['id']}", json=fields)
         return await made(answer, status)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        return await made(await self.client.get(f"/v1/{path}"), 200)
+
+    async def post(self, path: str, status: int = 200, **body: Any) -> dict[str, Any]:
+        return await made(await self.client.post(f"/v1/{path}", json=body), status)
+
+    async def close(self, case: dict[str, Any], status: int = 200) -> dict[str, Any]:
+        return await self.step(case, "closure", status, resolution="The display was replaced.")
+
+    async def reopen(self, case: dict[str, Any], status: int = 200) -> dict[str, Any]:
+        return await self.step(case, "reopening", status, reason="It is blank again.")
+
+    async def cancel(self, case: dict[str, Any], status: int = 200) -> dict[str, Any]:
+        return await self.step(case, "cancellation", status, reason="Opened twice.")
+
+    async def reverse(self, entry: dict[str, Any], status: int = 200) -> dict[str, Any]:
+        path = f"cases/{entry['case_id']}/time-entries/{entry['id']}/reversal"
+        return await self.post(path, status, reason="Written on the wrong case.")
+
+    async def withdraw(self, licence: dict[str, Any], on: date) -> dict[str, Any]:
+        body = {"withdrawn_on": str(on), "reason": "Given back."}
+        return await self.post(f"licences/{licence['id']}/withdrawal", **body)
+
+    async def renew(
+        self, contract: dict[str, Any], starts: str, status: int = 201, **body: Any
+    ) -> dict[str, Any]:
+        return await self.post(f"contracts/{contract['id']}/renewal", status, starts=starts, **body)
+
+    async def end(self, contract: dict[str, Any], on: date, status: int = 200) -> dict[str, Any]:
+        """Cancel a contract."""
+        body = {"cancelled_on": str(on), "reason": "By agreement."}
+        return await self.post(f"contracts/{contract['id']}/cancellation", status, **body)

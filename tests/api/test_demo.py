@@ -1,23 +1,19 @@
-"""The examples of `serve --demo`: that they show what they say, and that nothing else is touched."""
+"""The examples of `serve --demo` show what they say, and nothing else is ever touched."""
 
 import shlex
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from typing import Any, get_args
 
-import httpx
 import phonenumbers
 import pytest
-from sqlalchemy import func, select
 
-from app.demo import DemoRefused, days, loading, prepare
-from app.demo.clients import CLIENTS, HOLD_FOR, Greeting
+from app.demo import days, prepare
+from app.demo.clients import CLIENTS, Greeting
 from app.demo.loading import CUSTOMERS, SCOPES
-from app.demo.steps import Step
 from app.http.tokens import BOUND_SCOPES
 from app.policy.civil import add_months
 from app.policy.facts import ReasonCode
-from app.store import tables
 from tests.conftest import Service
 
 NewService = Callable[..., Awaitable[Service]]
@@ -117,6 +113,55 @@ async def test_contracts_in_every_state(demo: tuple[Service, Greeting]) -> None:
     assert sum(one["renews"] is not None for one in contracts) == 2
 
 
+async def test_cases_of_every_kind(demo: tuple[Service, Greeting]) -> None:
+    async with await demo[0].client_with("cases:read") as client:
+        cases = (await client.get("/v1/cases?limit=200")).json()["items"]
+    found = {name: {one[name] for one in cases} for name in ("state", "channel", "category")}
+    assert found == {
+        "state": {"open", "in_progress", "waiting_for_customer", "closed", "cancelled"},
+        "channel": {"email", "phone", "remote"},
+        "category": {"problem", "question", "bug"},
+    }
+    assert {one["paid_by"]["kind"] for one in cases} == {"free_hours", "contract", "ticket", "none"}
+    assert {one["priority"] for one in cases} == {"high", "normal", "low"}
+    assert {one["priority_support"] for one in cases} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        ("C-0001", [("free_hours", 280, 0), ("contract", 1125, 0), ("ticket_pack", 2, 0)]),
+        ("C-0014", [("free_hours", 0, 0)]),
+        ("C-0015", [("ticket_pack", 0, 0)]),
+        ("C-0016", [("free_hours", 0, 0), ("contract", 1160, 0)]),
+        ("C-0017", [("contract", 1160, 0)]),
+        ("C-0024", [("contract", 0, 0), ("contract", 1170, 0)]),
+        ("C-0025", [("contract", 0, 30)]),
+        ("C-0033", [("free_hours", 300, 0), ("contract", 3000, 0), ("ticket_pack", 10, 0)]),
+        ("C-0034", [("contract", 1200, 0), ("ticket_pack", 3, 0)]),
+        ("C-0035", [("free_hours", 15, 0)]),
+        ("C-0036", [("free_hours", 300, 0), ("ticket_pack", 1, 0)]),
+    ],
+)
+def test_what_is_left(
+    answers: dict[str, dict[str, Any]], code: str, left: list[tuple[str, int, int]]
+) -> None:
+    assert [
+        (
+            one["kind"],
+            one["available" if one["kind"] == "ticket_pack" else "remaining_minutes"],
+            one.get("overrun_minutes", 0),
+        )
+        for one in answers[code]["allowances"]
+    ] == left
+
+
+def test_open_cases_go_on(answers: dict[str, dict[str, Any]]) -> None:
+    for code in ("C-0001", "C-0015", "C-0017", "C-0036"):
+        (phone,) = (s for s in answers[code]["services"] if s["service"] == "phone_support")
+        assert len(phone["continues"]) == 1, code
+
+
 async def test_a_shared_switchboard(demo: tuple[Service, Greeting]) -> None:
     numbers = [one.contacts[0]["phones"][0] for one in CUSTOMERS]
     assert len(set(numbers)) == len(numbers) - 1
@@ -170,107 +215,6 @@ async def test_the_website_sees_its_own_customer_alone(demo: tuple[Service, Gree
             "C-0001"
         ]
         assert (await client.get("/v1/customers/C-0002")).status_code == 404
-
-
-async def counted(service: Service) -> dict[str, int]:
-    async with service.database.reading.connect() as connection:
-        return {
-            table.name: await connection.scalar(select(func.count()).select_from(table)) or 0
-            for table in tables.metadata.sorted_tables
-        }
-
-
-async def valid_tokens(service: Service) -> dict[str, Any]:
-    query = select(tables.tokens).where(tables.tokens.c.revoked_at.is_(None))
-    async with service.database.reading.connect() as connection:
-        return {row.name: row for row in (await connection.execute(query)).all()}
-
-
-async def test_a_second_start_keeps_the_data_and_makes_new_tokens(
-    new_service: NewService,
-) -> None:
-    service = await new_service()
-    first = tokens_in((await fill(service))("127.0.0.1", 8000))
-    before = await counted(service)
-    async with await service.client_with("customers:write", name="somebody") as client:
-        changed = await client.patch("/v1/customers/C-0001", json={"code": "ANOTHER-CODE"})
-        assert changed.status_code == 200
-    second = (await fill(service))("127.0.0.1", 8000)
-    assert "customer_code=ANOTHER-CODE" in second
-    after = await counted(service)
-    assert after == before | {
-        "tokens": before["tokens"] + 1 + len(CLIENTS),
-        "events": before["events"] + 1,
-    }
-    for old in first:
-        async with service.client(old) as client:
-            assert (await client.get("/v1/service-matrix")).status_code == 401
-    for new in tokens_in(second):
-        async with service.client(new) as client:
-            assert (await client.get("/v1/service-matrix")).status_code == 200
-    valid = await valid_tokens(service)
-    assert set(valid) == {"somebody", *(client.name for client in CLIENTS)}
-    for client in CLIENTS:
-        row = valid[client.name]
-        assert row.expires_at - row.created_at == HOLD_FOR
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 40])
-async def test_a_loading_broken_off_goes_on(
-    new_service: NewService, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    service = await new_service()
-    send = httpx.AsyncClient.request
-    left = [steps]
-
-    async def break_off(self: httpx.AsyncClient, *args: Any, **more: Any) -> httpx.Response:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return await send(self, *args, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(httpx.AsyncClient, "request", break_off)
-        with pytest.raises(KeyboardInterrupt):
-            await fill(service)
-    broken = await counted(service)
-    assert broken["customers"] < len(CUSTOMERS)
-    assert await valid_tokens(service) == {}
-    await fill(service)
-    whole = await new_service()
-    await fill(whole)
-    assert await counted(service) == await counted(whole) | {
-        # The loader's second, and the days it was marked and loaded.
-        "tokens": 2 + len(CLIENTS),
-    }
-
-
-@pytest.mark.parametrize("holds", ["a token", "a customer"])
-async def test_other_data_is_never_touched(new_service: NewService, holds: str) -> None:
-    service = await new_service()
-    token = await service.token("customers:write", "customers:read")
-    if holds == "a customer":
-        async with service.client(token) as client:
-            body = {"code": "OWN", "name": "Own", "country": "IT"}
-            assert (await client.post("/v1/customers", json=body)).status_code == 201
-    before = await counted(service)
-    with pytest.raises(DemoRefused, match="data of its own"):
-        await fill(service)
-    assert await counted(service) == before
-    async with service.client(token) as client:
-        assert (await client.get("/v1/customers")).status_code == 200
-
-
-async def test_a_step_refused_is_said(
-    new_service: NewService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = await new_service()
-    wrong = CUSTOMERS[0]._replace(records=(Step("/v1/licences", {"serial_number": "?"}),))
-    with monkeypatch.context() as patch:
-        patch.setattr(loading, "CUSTOMERS", (wrong,))
-        with pytest.raises(DemoRefused, match="POST /v1/licences was answered 422 invalid_input"):
-            await fill(service)
-    assert await valid_tokens(service) == {}
 
 
 def test_days_are_right_on_every_date() -> None:

@@ -1,4 +1,4 @@
-"""Every scenario through the pure policy; and every cell and number of the policy is held by one."""
+"""Every scenario through the pure policy; every cell and number of the policy is held by one."""
 
 import copy
 import tomllib

@@ -97,9 +97,9 @@ async def reverse_time(
     opened = await OpenedCase.lock(connection, caller, policies, case)
     rows = reachable(caller, time_entries).where(time_entries.c.case_id == opened.id)
     entry = await find(connection, caller, time_entries, entry_id, rows)
+    opened.next("reverse")
     if entry.reversed_at is not None:
         raise AlreadyReversed
-    opened.next("reverse")
     await connection.execute(
         update(time_entries)
         .where(time_entries.c.id == entry_id)

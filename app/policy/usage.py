@@ -1,0 +1,114 @@
+"""Every allowance that a customer ever had, as it stands on a date, ended ones included (R37)."""
+
+from datetime import date
+from typing import Literal, NamedTuple
+
+from app.policy.document import Policies
+from app.policy.facts import Contract, Facts, Pack, ServiceYear
+from app.policy.standing import holds_editor, service_year
+
+AllowanceKind = Literal["free_hours", "contract", "ticket_pack"]
+AllowanceState = Literal["upcoming", "in_force", "suspended", "expired", "cancelled"]
+
+
+class Allowance(NamedTuple):
+    """Minutes for free hours and contracts, tickets for packs."""
+
+    kind: AllowanceKind
+    key: str
+    """The id of a contract or pack, the first day of a service year."""
+    number: str | None
+    starts_on: date
+    ends_on: date
+    """The first day on which it pays no more: a cancelled contract ends early."""
+    state: AllowanceState
+    granted: int
+    used: int
+    held: int
+    overrun: int
+
+    @property
+    def lapsed(self) -> int:
+        """What was never used and no longer can be (R14, R19)."""
+        ended = self.state in ("expired", "cancelled")
+        return self.granted - self.used - self.held if ended else 0
+
+    @property
+    def left(self) -> int:
+        """Granted, and neither used, held nor lapsed."""
+        return self.granted - self.used - self.held - self.lapsed
+
+
+def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowance]:
+    """By first day: contracts, packs, service years recorded and the one that stands."""
+    standing = service_year(policies, facts, on)
+    years = {**facts.service_years, **({standing.starts_on: standing} if standing else {})}
+    editor = holds_editor(facts.licences, on)
+    found = [_service_year(year, standing, on) for year in years.values()]
+    found += [_contract(contract, editor, on) for contract in facts.contracts]
+    found += [_pack(pack, on) for pack in facts.packs]
+    return sorted(found, key=lambda one: (one.starts_on, one.kind, one.key))
+
+
+def _service_year(year: ServiceYear, standing: ServiceYear | None, on: date) -> Allowance:
+    # One that has begun and does not stand has ended: by its twelve months, by the purchase that
+    # started the next, or with the last Editor (R14).
+    state: AllowanceState = "expired"
+    if on < year.starts_on:
+        state = "upcoming"
+    elif standing is not None and standing.starts_on == year.starts_on:
+        state = "in_force"
+    return Allowance(
+        "free_hours",
+        year.starts_on.isoformat(),
+        None,
+        year.starts_on,
+        year.ends_on,
+        state,
+        year.granted_minutes,
+        year.used_minutes,
+        0,
+        year.overrun_minutes,
+    )
+
+
+def _contract(contract: Contract, editor: bool, on: date) -> Allowance:
+    state: AllowanceState = "expired"
+    if contract.cancelled_on is not None and contract.cancelled_on <= on:
+        state = "cancelled"
+    elif on < contract.starts_on:
+        state = "upcoming"
+    elif contract.in_force(on):
+        state = "in_force" if editor else "suspended"
+    return Allowance(
+        "contract",
+        contract.id,
+        contract.number,
+        contract.starts_on,
+        contract.closes_on,
+        state,
+        contract.granted_minutes,
+        contract.used_minutes,
+        0,
+        contract.overrun_minutes,
+    )
+
+
+def _pack(pack: Pack, on: date) -> Allowance:
+    state: AllowanceState = "in_force"
+    if on < pack.purchased_on:
+        state = "upcoming"
+    elif pack.expires_on <= on:
+        state = "expired"
+    return Allowance(
+        "ticket_pack",
+        pack.id,
+        pack.number,
+        pack.purchased_on,
+        pack.expires_on,
+        state,
+        pack.quantity,
+        pack.consumed,
+        pack.held,
+        0,
+    )

@@ -1,0 +1,203 @@
+"""Everything that is kept beside the ledger, recomputed from the ledger alone.
+
+Each check is one statement over whole tables that yields the differences and nothing else, so
+that it costs a few scans however many customers there are. Read only, from one snapshot, while
+the service runs.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.database import Database
+
+
+class Difference(NamedTuple):
+    """What is kept, against what the ledger says."""
+
+    check: str
+    customer: str | None
+    subject: str
+    """What people call the thing by: a number, or an id where it has none."""
+    field: str
+    kept: str | None
+    ledger: str | None
+
+
+# Each yields: customer's id, subject, field, kept, ledger.
+
+_BALANCES = """
+    WITH granted AS (
+        SELECT id, customer_id, 'contract' AS kind, included_minutes AS minutes,
+            NULL::int AS quantity, number AS subject FROM contracts
+        UNION ALL SELECT id, customer_id, 'free_hours', granted_minutes, NULL,
+            'free hours from ' || starts_on FROM service_years
+        UNION ALL SELECT id, customer_id, 'ticket', NULL, quantity, number FROM ticket_packs),
+    sums AS (
+        SELECT allowance_id, sum(used_minutes) AS used, sum(overrun_minutes) AS overrun,
+            sum(held) AS held, sum(consumed) AS consumed
+        FROM ledger WHERE allowance_id IS NOT NULL GROUP BY allowance_id)
+    SELECT coalesce(b.customer_id, g.customer_id) AS customer_id,
+        coalesce(g.subject, b.allowance_id::text, s.allowance_id::text) AS subject,
+        v.field, v.kept, v.ledger
+    FROM balances b
+    FULL JOIN granted g ON g.id = b.allowance_id
+    FULL JOIN sums s ON s.allowance_id = coalesce(b.allowance_id, g.id)
+    CROSS JOIN LATERAL (VALUES
+        ('customer', b.customer_id::text, g.customer_id::text),
+        ('kind', b.kind, g.kind),
+        ('granted_minutes', b.granted_minutes::text, g.minutes::text),
+        ('quantity', b.quantity::text, g.quantity::text),
+        ('used_minutes', b.used_minutes::text, coalesce(s.used, 0)::text),
+        ('overrun_minutes', b.overrun_minutes::text, coalesce(s.overrun, 0)::text),
+        ('held', b.held::text, coalesce(s.held, 0)::text),
+        ('consumed', b.consumed::text, coalesce(s.consumed, 0)::text)) v (field, kept, ledger)
+    WHERE v.kept IS DISTINCT FROM v.ledger"""
+
+# What the ledger says of each ticket that a case ever held. Anything but held once, consumed once
+# or back again cannot come from the steps of a case, and is shown as the two sums.
+_TICKETS_OF_LEDGER = """
+    SELECT allowance_id AS pack_id, ticket_position AS position, case_id,
+        min(customer_id::text)::uuid AS customer_id,
+        CASE (sum(held), sum(consumed))
+            WHEN (0, 0) THEN NULL WHEN (1, 0) THEN 'held' WHEN (0, 1) THEN 'consumed'
+            ELSE format('held %s, consumed %s', sum(held), sum(consumed)) END AS state
+    FROM ledger WHERE ticket_position IS NOT NULL
+    GROUP BY allowance_id, ticket_position, case_id"""
+
+_TICKETS = f"""
+    WITH moved AS ({_TICKETS_OF_LEDGER})
+    SELECT coalesce(u.customer_id, m.customer_id) AS customer_id,
+        format('ticket %s of %s', coalesce(u.position, m.position),
+            coalesce(p.number, u.pack_id::text, m.pack_id::text)) AS subject,
+        'state for case ' || coalesce(k.number, u.case_id::text, m.case_id::text) AS field,
+        u.state AS kept, m.state AS ledger
+    FROM ticket_uses u
+    FULL JOIN moved m
+        ON (m.pack_id, m.position, m.case_id) = (u.pack_id, u.position, u.case_id)
+    LEFT JOIN ticket_packs p ON p.id = coalesce(u.pack_id, m.pack_id)
+    LEFT JOIN cases k ON k.id = coalesce(u.case_id, m.case_id)
+    WHERE u.state IS DISTINCT FROM m.state"""
+
+# R19: an open case holds its ticket, a closed one has consumed it, a cancelled one has none.
+_CASES = f"""
+    WITH moved AS ({_TICKETS_OF_LEDGER}),
+    taken AS (
+        SELECT case_id, string_agg(state || ' ' || pack_id || '/' || position, ', '
+            ORDER BY pack_id, position) AS tickets
+        FROM moved WHERE state IS NOT NULL GROUP BY case_id)
+    SELECT k.customer_id, k.number AS subject, 'ticket' AS field, k.ticket AS kept,
+        t.tickets AS ledger
+    FROM (
+        SELECT id, customer_id, number, CASE WHEN paid_by = 'ticket' AND state <> 'cancelled' THEN
+            CASE state WHEN 'closed' THEN 'consumed ' ELSE 'held ' END
+            || allowance_id || '/' || ticket_position END AS ticket
+        FROM cases) k
+    FULL JOIN taken t ON t.case_id = k.id
+    WHERE k.ticket IS DISTINCT FROM t.tickets
+    UNION ALL
+    SELECT k.customer_id, k.number, 'paid_by', k.paid_by, wanted.paid_by
+    FROM cases k
+    LEFT JOIN balances b ON b.allowance_id = k.allowance_id
+    CROSS JOIN LATERAL (SELECT CASE WHEN k.category = 'bug' THEN 'none'
+        ELSE coalesce(b.kind, 'none') END AS paid_by) wanted
+    WHERE k.paid_by <> wanted.paid_by"""
+
+# R20, R21: what is charged and what nothing covers are together the minutes worked; a ticket's
+# case, a bug's and a reversed entry count nothing (R16, R22, R30).
+_TIME_ENTRIES = """
+    WITH sums AS (
+        SELECT time_entry_id AS id, min(customer_id::text)::uuid AS customer_id,
+            sum(used_minutes + overrun_minutes) AS minutes,
+            bool_and(l.case_id = t.case_id) AS own_case
+        FROM ledger l LEFT JOIN time_entries t ON t.id = l.time_entry_id
+        WHERE time_entry_id IS NOT NULL GROUP BY time_entry_id)
+    SELECT coalesce(t.customer_id, s.customer_id) AS customer_id,
+        format('%s, time entry %s', coalesce(k.number, 'no case'), coalesce(t.id, s.id)) AS subject,
+        v.field, v.kept, v.ledger
+    FROM time_entries t
+    JOIN cases k ON k.id = t.case_id
+    FULL JOIN sums s ON s.id = t.id
+    CROSS JOIN LATERAL (VALUES
+        ('minutes that count', CASE
+            WHEN t.reversed_at IS NOT NULL OR k.category = 'bug' OR k.paid_by = 'ticket' THEN '0'
+            ELSE t.minutes::text END, coalesce(s.minutes, 0)::text),
+        ('case', 'its own', CASE WHEN s.own_case THEN 'its own' WHEN s.id IS NULL THEN 'its own'
+            ELSE 'another' END)) v (field, kept, ledger)
+    WHERE v.kept IS DISTINCT FROM v.ledger"""
+
+_REVERSALS = """
+    WITH sums AS (
+        SELECT reverses AS id, min(customer_id::text)::uuid AS customer_id,
+            -sum(used_minutes) AS used, -sum(overrun_minutes) AS overrun
+        FROM ledger WHERE reverses IS NOT NULL GROUP BY reverses)
+    SELECT coalesce(o.customer_id, s.customer_id) AS customer_id,
+        'ledger entry ' || s.id AS subject, v.field, v.kept::text, v.ledger::text
+    FROM sums s LEFT JOIN ledger o ON o.id = s.id AND o.kind IN ('charge', 'overrun')
+    CROSS JOIN LATERAL (VALUES
+        ('used_minutes to reverse', coalesce(o.used_minutes, 0), s.used),
+        ('overrun_minutes to reverse', coalesce(o.overrun_minutes, 0), s.overrun))
+        v (field, kept, ledger)
+    WHERE v.ledger > v.kept
+    UNION ALL
+    SELECT r.customer_id, 'ledger entry ' || r.id, v.field, v.kept, v.ledger
+    FROM ledger r JOIN ledger o ON o.id = r.reverses
+    CROSS JOIN LATERAL (VALUES
+        ('allowance', o.allowance_id::text, r.allowance_id::text),
+        ('case', o.case_id::text, r.case_id::text),
+        ('time entry', o.time_entry_id::text, r.time_entry_id::text),
+        ('counts_on', o.counts_on::text, r.counts_on::text)) v (field, kept, ledger)
+    WHERE v.kept IS DISTINCT FROM v.ledger"""
+
+_CHECKS = {
+    "balances": (_BALANCES, "SELECT count(*) FROM balances"),
+    "tickets": (_TICKETS, "SELECT count(*) FROM ticket_uses"),
+    "cases": (_CASES, "SELECT count(*) FROM cases"),
+    "time entries": (_TIME_ENTRIES, "SELECT count(*) FROM time_entries"),
+    "reversals": (_REVERSALS, "SELECT count(*) FROM ledger WHERE reverses IS NOT NULL"),
+}
+_NAMED = """
+    SELECT '{check}', c.code, d.subject, d.field, d.kept, d.ledger
+    FROM ({query}) d LEFT JOIN customers c ON c.id = d.customer_id
+    ORDER BY c.code, d.subject, d.field"""
+
+
+class Snapshot:
+    """The whole database at one instant."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def checked(self) -> dict[str, int]:
+        """How many rows each check looks at."""
+        return {
+            check: await self._connection.scalar(text(count)) or 0
+            for check, (_, count) in _CHECKS.items()
+        }
+
+    async def differences(self) -> AsyncIterator[Difference]:
+        """Every difference, check by check, as the database finds them."""
+        for check, (query, _) in _CHECKS.items():
+            statement = text(_NAMED.format(check=check, query=query))
+            async with self._connection.stream(statement) as rows:
+                async for row in rows:
+                    yield Difference(*row)
+
+
+@asynccontextmanager
+async def snapshot(database: Database) -> AsyncIterator[Snapshot]:
+    """A read-only transaction in which every statement sees the same instant.
+
+    It takes no lock that a writer would wait for. The limit of time that requests have does not
+    hold here: whole tables are read.
+    """
+    async with database.writing.connect() as connection:
+        await connection.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+        async with connection.begin():
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
+            yield Snapshot(connection)

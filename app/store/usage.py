@@ -1,0 +1,169 @@
+"""What a customer used, and every movement behind it, each in one statement and so one snapshot."""
+
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.facts import CASE_THEN, CUSTOMER, FACTS_NOW, FACTS_PAST, Known, known
+
+
+class Totals(NamedTuple):
+    """Cases by what had become of them, and minutes; worked are net of reversals."""
+
+    opened: int
+    open: int
+    closed: int
+    cancelled: int
+    worked_minutes: int
+    charged_minutes: int
+    overrun_minutes: int
+
+
+def _usage(facts: str, cases: str, state: str, worked: str, counted: str) -> TextClause:
+    return text(f"""
+        SELECT {CUSTOMER}, {facts}, n.*, w.*, l.*
+        FROM customers c
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS opened,
+                count(*) FILTER (WHERE {state} NOT IN ('closed', 'cancelled')) AS open,
+                count(*) FILTER (WHERE {state} = 'closed') AS closed,
+                count(*) FILTER (WHERE {state} = 'cancelled') AS cancelled
+            FROM cases k {cases}) n
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(t.minutes), 0) AS worked_minutes
+            FROM cases k JOIN time_entries t ON t.case_id = k.id
+            WHERE k.customer_id = c.id AND t.reversed_at IS NULL {worked}) w
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(e.used_minutes), 0) AS charged_minutes,
+                coalesce(sum(e.overrun_minutes), 0) AS overrun_minutes
+            FROM ledger e WHERE e.customer_id = c.id {counted}) l
+        WHERE c.id = :id""")
+
+
+_NOW = _usage(FACTS_NOW, "WHERE k.customer_id = c.id", "k.state", "", "")
+# R13: work and charges up to that civil date as known now, states as of that instant.
+_PAST = _usage(
+    FACTS_PAST,
+    f"{CASE_THEN} WHERE k.customer_id = c.id AND k.opened_at <= :at",
+    "last.state",
+    "AND t.worked_on <= :on",
+    "AND e.counts_on <= :on",
+)
+
+
+async def usage(
+    connection: AsyncConnection, customer_id: UUID, past: tuple[datetime, date] | None
+) -> tuple[Known, Totals]:
+    """A customer's facts and totals as they are, or as of a past instant and its civil date."""
+    parameters: dict[str, Any] = {"id": customer_id}
+    if past is not None:
+        parameters["at"], parameters["on"] = past
+    found = await connection.execute(_NOW if past is None else _PAST, parameters)
+    row = found.one()
+    return known(row), Totals(*(row._mapping[name] for name in Totals._fields))
+
+
+class Movement(NamedTuple):
+    """One entry of the ledger, as the customer sees it."""
+
+    allowance: str | None
+    """As in `policy.usage.Allowance.key`; None for what no allowance bears."""
+    entry: int
+    """Its number among the customer's own entries: the ledger's would tell of other customers."""
+    reverses: int | None
+    counts_on: date
+    recorded_at: datetime
+    kind: str
+    case_number: str
+    cause_case_number: str | None
+    technician: str | None
+    worked_at: datetime | None
+    ticket_position: int | None
+    used_minutes: int
+    overrun_minutes: int
+    held: int
+    consumed: int
+
+
+class Opening(NamedTuple):
+    """What the entries before a period add up to."""
+
+    allowance: str | None
+    used_minutes: int
+    overrun_minutes: int
+    held: int
+    consumed: int
+
+
+_SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed)"
+# The numbers never change: entries are only added, under the customer's lock.
+_STATEMENT = text(f"""
+    WITH entries AS MATERIALIZED (
+        SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry,
+            coalesce(y.starts_on::text, l.allowance_id::text) AS allowance
+        FROM ledger l LEFT JOIN service_years y ON y.id = l.allowance_id
+        WHERE l.customer_id = :id)
+    SELECT {CUSTOMER}, {FACTS_NOW}, json_build_array(
+        ARRAY(SELECT json_build_array(allowance, {_SUMS})
+            FROM entries WHERE counts_on < :from GROUP BY allowance),
+        ARRAY(SELECT json_build_array(e.allowance, e.entry, r.entry, e.counts_on, e.recorded_at,
+                e.kind, k.number, b.number, t.technician, t.worked_at, e.ticket_position,
+                e.used_minutes, e.overrun_minutes, e.held, e.consumed)
+            FROM entries e
+            JOIN cases k ON k.id = e.case_id
+            LEFT JOIN entries r ON r.id = e.reverses
+            LEFT JOIN cases b ON b.id = e.cause_case_id
+            LEFT JOIN time_entries t ON t.id = e.time_entry_id
+            WHERE e.counts_on >= :from AND e.counts_on < :to
+            ORDER BY e.counts_on, e.id)
+        )::text AS entries
+    FROM customers c WHERE c.id = :id""")
+
+
+async def statement(
+    connection: AsyncConnection, customer_id: UUID, start: date, end: date
+) -> tuple[Known, list[Opening], list[Movement]]:
+    """A customer's facts, and what counts before and within the civil dates [start, end).
+
+    Movements come in the order of the days on which they count, then of recording.
+    """
+    parameters = {"id": customer_id, "from": start, "to": end}
+    row = (await connection.execute(_STATEMENT, parameters)).one()
+    openings, movements = orjson.loads(row.entries)
+    return (
+        known(row),
+        [Opening(*opening) for opening in openings],
+        [_movement(*movement) for movement in movements],
+    )
+
+
+def _movement(
+    allowance: str | None,
+    entry: int,
+    reverses: int | None,
+    counts_on: str,
+    recorded_at: str,
+    kind: str,
+    case_number: str,
+    cause_case_number: str | None,
+    technician: str | None,
+    worked_at: str | None,
+    *rest: Any,
+) -> Movement:
+    return Movement(
+        allowance,
+        entry,
+        reverses,
+        date.fromisoformat(counts_on),
+        datetime.fromisoformat(recorded_at),
+        kind,
+        case_number,
+        cause_case_number,
+        technician,
+        None if worked_at is None else datetime.fromisoformat(worked_at),
+        *rest,
+    )

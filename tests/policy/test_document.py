@@ -1,0 +1,89 @@
+"""A broken policy is refused with the file, the place and what is wrong; versions and dates."""
+
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from app.policy.document import Policies, PolicyError, load, parse
+from app.policy.facts import Facts, Licence
+from app.policy.standing import service_year
+
+TEXT = files("app.policy").joinpath("progea.toml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "what"),
+    [
+        ("minutes = 300", 'minutes = "300"', "allowances.free_hours.minutes", "integer"),
+        ("minutes = 300", "minutes = 0", "allowances.free_hours.minutes", "greater than"),
+        ('restart = "any"', 'restart = "all"', "allowances.free_hours.restart", "'any' or 'editor'"),
+        ("months = 12 # R3", "month = 12 # R3", "development.month", "not permitted"),
+        ('id = "web_forum"', 'id = "web_fora"', "services[web_fora].id", "web_forum"),
+        ('pays = "free_hours"', 'pays = "ticket"', "services[email_support].cells", "paid by"),
+        ('time_zone = "Europe/Zurich"', 'time_zone = "Mars/One"', "help_desks[abroad]", "time zone"),
+        ('country = "CH", subdivision = "TI"', 'country = "CH", subdivision = "XX"',
+         "help_desks[abroad].calendar", "CH-XX"),
+        ('phone = "+41919676610"', 'phone = "091 967"', "help_desks[abroad].phone", "pattern"),
+        ("opens = 14:00:00", "opens = 11:00:00", "help_desks[it]", "overlap"),
+        ('countries = ["DE"]', 'countries = ["IT"]', "document", "stands twice"),
+        ('countries = ["DE"]', "countries = []", "document", "help desk"),
+        ("[sales_contact]", "[sales_kontact]", "sales_contact", "required"),
+        ('channel = "phone"\n', "", "document", "channels"),
+        ("[development]", "[development", "", "line"),
+    ],
+)  # fmt: skip
+def test_a_broken_policy_says_where_and_why(old: str, new: str, place: str, what: str) -> None:
+    assert old in TEXT
+    with pytest.raises(PolicyError) as error:
+        parse(TEXT.replace(old, new, 1), "ours.toml")
+    assert str(error.value).startswith("ours.toml: ")
+    assert place in str(error.value)
+    assert what in str(error.value)
+
+
+def test_a_directory_replaces_the_published_policy(tmp_path: Path) -> None:
+    changed = TEXT.replace("effective_from = 2020-01-01", "effective_from = 2027-01-01")
+    (tmp_path / "first.toml").write_text(TEXT.replace("minutes = 300", "minutes = 240"))
+    (tmp_path / "second.toml").write_text(changed)
+    policies = load(tmp_path)
+    minutes = [p.allowances.free_hours.minutes for p in policies.versions]
+    assert minutes == [240, 300]
+    for on, expected in (("2019-05-05", 240), ("2026-12-31", 240), ("2027-01-01", 300)):
+        in_force = policies.in_force(date.fromisoformat(on))
+        assert in_force.allowances.free_hours.minutes == expected
+
+
+def test_what_is_no_directory_of_policies_is_refused(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(PolicyError, match=str(directory)):
+            load(directory)
+
+
+def test_two_versions_of_one_day_or_of_two_names_are_refused() -> None:
+    one = parse(TEXT, "one.toml")
+    with pytest.raises(PolicyError, match="2020-01-01"):
+        Policies([one, one])
+    other = TEXT.replace('name = "progea"', 'name = "other"').replace("2020-01-01", "2021-01-01")
+    with pytest.raises(PolicyError, match="differ"):
+        Policies([one, parse(other, "two.toml")])
+
+
+def test_an_allowance_keeps_the_terms_of_its_first_day() -> None:
+    """R17: a later policy never rewrites what an earlier one granted."""
+    old = parse(TEXT, "old.toml")
+    new = parse(
+        TEXT.replace("minutes = 300", "minutes = 60").replace("2020-01-01", "2026-06-01"),
+        "new.toml",
+    )
+    policies = Policies([old, new])
+    bought = date(2026, 5, 31)
+    facts = Facts((Licence("l", "S-1", "editor", bought),))
+    year = service_year(policies, facts, date(2026, 9, 1))
+    assert year is not None
+    assert year.granted_minutes == 300
+    later = Facts((Licence("l", "S-1", "editor", date(2026, 6, 1)),))
+    year = service_year(policies, later, date(2026, 9, 1))
+    assert year is not None
+    assert year.granted_minutes == 60

@@ -1,0 +1,79 @@
+"""A service with a connection for every request of a crowd, and the line they start from."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from sqlalchemy import select
+
+from app.http import idempotency
+from app.http.tokens import SCOPES
+from app.store import lock
+from app.store.tables import customers
+from tests.conftest import Service
+
+CROWD = 50
+# A crowd waits in one queue, on a machine that may be busy: that is not what is tested here.
+PATIENT = {"pool_size": CROWD + 5, "pool_timeout": 30, "lock_timeout_ms": 60_000}
+
+
+@pytest.fixture(scope="module")
+async def service(
+    new_service: Callable[..., Awaitable[Service]],
+) -> AsyncIterator[Service]:
+    service = await new_service(**PATIENT, statement_timeout_ms=60_000)
+    yield service
+    await service.database.close()
+
+
+@pytest.fixture(scope="module")
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    async with await service.client_with(*SCOPES) as client:
+        yield client
+
+
+class Line:
+    """Requests wait here, each in a transaction of its own connection, until all have come.
+
+    Without it the first is through before the last has begun, and unlocked code passes.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def before_the_lock(self, crowd: int, *, locking: bool = True) -> None:
+        """All stand before the customer's lock; `locking=False` takes the lock away."""
+        self._patch(lock, "customer", crowd, lock.customer if locking else _exists)
+
+    def before_the_key(self, crowd: int) -> None:
+        """All stand before the idempotency key is looked at."""
+        self._patch(idempotency, "once", crowd, idempotency.once)
+
+    def gone(self) -> None:
+        self._monkeypatch.undo()
+
+    def _patch(
+        self, module: Any, name: str, crowd: int, real: Callable[..., Awaitable[Any]]
+    ) -> None:
+        barrier = asyncio.Barrier(crowd)
+
+        async def wait_and_go(*arguments: Any) -> Any:
+            async with asyncio.timeout(30):
+                await barrier.wait()
+            return await real(*arguments)
+
+        self._monkeypatch.setattr(module, name, wait_and_go)
+
+
+async def _exists(connection: Any, customer_id: Any) -> bool:
+    """What the lock would be without FOR NO KEY UPDATE."""
+    query = select(customers.c.id).where(customers.c.id == customer_id)
+    return await connection.scalar(query) is not None
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    return Line(monkeypatch)
