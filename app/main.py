@@ -1,11 +1,13 @@
 """create_app: the parts put together, and no rules."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
 
+from app.housekeeping import Housekeeping
 from app.http import answers, docs, problem_pages
 from app.http.edge import Edge
 from app.http.logs import configure
@@ -19,6 +21,8 @@ from app.routers import (
     operations,
     published,
     ticket_packs,
+    tokens,
+    tokens,
     usage,
 )
 from app.settings import Settings
@@ -33,6 +37,7 @@ _ROUTERS = (
     ticket_packs.router,
     cases.router,
     published.router,
+    tokens.router,
     usage.router,
 )
 
@@ -44,12 +49,17 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.database = database or Database(settings)
+        own = app.state.database = database or Database(settings)
+        keeping = asyncio.create_task(app.state.housekeeping.run(own))
         try:
             yield
         finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            await app.state.housekeeping.tidy(own)
             if database is None:
-                await app.state.database.close()
+                await own.close()
 
     app = FastAPI(
         title="Assistenza",
@@ -61,6 +71,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.housekeeping = Housekeeping()
     app.state.policies = policies or load(settings.policy_dir)
     if database is not None:
         app.state.database = database

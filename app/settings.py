@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     """PostgreSQL to use, as the role that serves requests. Without it the service runs its own."""
     migration_database_url: str | None = None
     """The same database as the role that owns the schema; used by `migrate` alone."""
+    bound_database_url: str | None = None
+    """The same database as a role that acts as assistenza_bound. Needed behind a pooler alone:
+    otherwise the service takes that role on connections of their own."""
     data_dir: Path = Field(default_factory=_default_data_dir)
     """Where the embedded PostgreSQL keeps its data."""
     policy_dir: Path | None = None
@@ -51,7 +54,7 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    @field_validator("database_url", "migration_database_url")
+    @field_validator("database_url", "migration_database_url", "bound_database_url")
     @classmethod
     def _with_driver(cls, url: str | None) -> str | None:
         if url is None:

@@ -100,11 +100,19 @@ async def server(postgres: str) -> AsyncIterator[Server]:
     await server.run(f"CREATE DATABASE {server.template}")
     await migrations.upgrade(_driver(server.url(server.template)))
     # As on a real server: the role that logs in to serve owns nothing and is no superuser.
+    # It may take the role of bound tokens and does not inherit it: filters meant for that role
+    # would else be everybody's.
     await server.run(
-        f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app"
+        f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app",
+        f"CREATE ROLE {server.login}_switch NOINHERIT IN ROLE assistenza_bound",
+        f"GRANT {server.login}_switch TO {server.login}",
     )
     yield server
-    await server.run(f"DROP DATABASE {server.template} WITH (FORCE)", f"DROP ROLE {server.login}")
+    await server.run(
+        f"DROP DATABASE {server.template} WITH (FORCE)",
+        f"DROP ROLE {server.login}",
+        f"DROP ROLE {server.login}_switch",
+    )
 
 
 def _driver(url: str) -> str:

@@ -6,6 +6,7 @@ same because it is the same. Handlers find the connection and the caller through
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from app.http import idempotency
 from app.http.faults import is_disconnect, problem_of
 from app.http.problems import InvalidInput, Problem
 from app.http.strict_query import refuse_unknown_parameters
-from app.http.tokens import Caller, authenticate, sent_token
+from app.http.tokens import Caller, authenticate, is_bound, sent_token
 from app.store.database import Database, statements
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -92,6 +93,14 @@ class Route(APIRoute):
         return handle
 
 
+def _reader(request: Request) -> AbstractAsyncContextManager[AsyncConnection]:
+    """A connection to read with. A bound token's is in a transaction, which knows the customer."""
+    database: Database = request.app.state.database
+    if is_bound(sent_token(request)):
+        return database.bound.begin()
+    return database.reading.connect()
+
+
 def _alone(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
     async def handle(request: Request) -> Response:
         request.state.now = now = clock.now()
@@ -101,8 +110,7 @@ def _alone(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
             return await handler(request)
         except (RequestValidationError, InvalidInput):
             # The token was not looked at yet, and comes before what is wrong with the query.
-            database: Database = request.app.state.database
-            async with database.reading.connect() as connection:
+            async with _reader(request) as connection:
                 await authenticate(connection, request, scope, now)
             raise
 
@@ -111,8 +119,7 @@ def _alone(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
 
 def _reading(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
     async def once(request: Request) -> Response:
-        database: Database = request.app.state.database
-        async with database.reading.connect() as connection:
+        async with _reader(request) as connection:
             request.state.connection = connection
             request.state.caller = await authenticate(connection, request, scope, request.state.now)
             refuse_unknown_parameters(route, request)
@@ -136,11 +143,12 @@ def _reading(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
 def _writing(route: APIRoute, handler: Handler, scope: str | None, *, remembered: bool) -> Handler:
     async def handle(request: Request) -> Response:
         request.state.now = now = clock.now()
-        sent_token(request)
+        bound = is_bound(sent_token(request))
         # Read before a connection is taken: a slow client must not hold one.
         await request.body()
         database: Database = request.app.state.database
-        async with database.writing.connect() as connection:
+        engine = database.bound if bound else database.writing
+        async with engine.connect() as connection:
             request.state.connection = connection
             try:
                 async with connection.begin():
@@ -152,6 +160,9 @@ def _writing(route: APIRoute, handler: Handler, scope: str | None, *, remembered
                     return await handler(request)
             except KeptRefusal as refusal:
                 async with connection.begin():
+                    if bound:
+                        # What it may write was known to the transaction that is gone.
+                        await authenticate(connection, request, scope, now)
                     await refusal.record(connection)
                 raise
 

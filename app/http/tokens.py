@@ -51,6 +51,8 @@ _SECRET_LENGTH = len(secrets.token_urlsafe(32))
 
 IS_VALID = "hash = :token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 _FIND = text(f"SELECT id, name, scopes, customer_id FROM tokens WHERE {IS_VALID}")
+# Reads the token and lets the transaction see its customer's rows, in this order.
+_ADMIT_BOUND = text("SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,23 @@ def admit(row: Any, scope: str | None, request: Request) -> Caller:
         raise Unauthorized(token_sent=True)
     caller = Caller(row.id, row.name, frozenset(row.scopes), row.customer_id)
     request.state.caller_name = caller.name
+    request.app.state.housekeeping.used(caller.id, request.state.now)
     if scope is not None and scope not in caller.scopes:
         raise InsufficientScope(scope)
     return caller
 
 
+def is_bound(token: str) -> bool:
+    """Whether a token is bound to a customer, told before anything is read."""
+    return token.startswith(BOUND_PREFIX)
+
+
 async def authenticate(
     connection: AsyncConnection, request: Request, scope: str | None, now: datetime
 ) -> Caller:
-    token_hash = hash_of(sent_token(request))
-    row = (await connection.execute(_FIND, {"token_hash": token_hash, "now": now})).one_or_none()
-    return admit(row, scope, request)
+    """The caller, who may. For a bound token the connection is one of the bound role's, and in a
+    transaction: it sees nothing before this statement, and one customer's rows after it."""
+    token = sent_token(request)
+    find = _ADMIT_BOUND if is_bound(token) else _FIND
+    row = await connection.execute(find, {"token_hash": hash_of(token), "now": now})
+    return admit(row.one_or_none(), scope, request)

@@ -1,6 +1,6 @@
 """GET /v1/entitlements: what a customer may use, on what grounds, and until when that holds."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi import Query as FromQuery
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.http.answers import problems
 from app.http.decisions import EntitlementsBody, entitlements_body
-from app.http.etags import json_response
+from app.http.etags import json_bytes, json_response, weak_etag
 from app.http.faults import is_disconnect
 from app.http.fields import Code, Id, Query, QueryFlag, QueryInstant
 from app.http.languages import language_of
@@ -23,12 +23,12 @@ from app.http.problems import (
     invalid,
 )
 from app.http.routes import Route, needs
-from app.http.tokens import IS_VALID, admit, hash_of, sent_token
+from app.http.tokens import IS_VALID, admit, hash_of, is_bound, sent_token
 from app.policy.civil import civil_date
 from app.policy.decide import decide
 from app.policy.document import Policies
 from app.store.database import Database
-from app.store.facts import facts_statement, known
+from app.store.facts import bound_facts_statement, facts_statement, known
 
 router = APIRouter(route_class=Route, tags=["Entitlements"])
 
@@ -36,10 +36,15 @@ _LOOKUPS = {
     "customer_id": "c.id = :key",
     "customer_code": 'lower(c.code COLLATE "C") = lower(:key)',
 }
-_STATEMENTS: dict[tuple[str, bool], TextClause] = {
-    (name, past): facts_statement("past" if past else "now", IS_VALID, lookup)
+_When = Literal["now", "past"]
+_WHEN: tuple[_When, ...] = ("now", "past")
+_STATEMENTS: dict[tuple[bool, str, _When], TextClause] = {
+    (bound, name, when): bound_facts_statement(when, lookup)
+    if bound
+    else facts_statement(when, IS_VALID, lookup)
     for name, lookup in _LOOKUPS.items()
-    for past in (False, True)
+    for when in _WHEN
+    for bound in (False, True)
 }
 
 
@@ -77,10 +82,11 @@ async def get_entitlements(
     at = query.at or now
     on = civil_date(at, policies.zone)
     name, key = query.lookup
+    token = sent_token(request)
     rows = await _read(
         request,
-        _STATEMENTS[name, at < now],
-        {"token_hash": hash_of(sent_token(request)), "now": now, "key": key, "at": at, "on": on},
+        _STATEMENTS[is_bound(token), name, "past" if at < now else "now"],
+        {"token_hash": hash_of(token), "now": now, "key": key, "at": at, "on": on},
     )
     admit(rows[0] if rows else None, "entitlements:read", request)
     if rows[0].customer is None:
@@ -89,14 +95,20 @@ async def get_entitlements(
     decision = decide(policies, customer.facts, on)
     language = language_of(request)
     body = entitlements_body(customer, decision, policies, at, language, explained=query.explain)
-    return json_response(request, body, etag=False, headers={"Content-Language": language})
+    headers = {"Content-Language": language}
+    if query.at is not None:
+        return json_response(request, body, etag=False, headers=headers)
+    # The same answer a moment later is the same answer: its tag is over all but the instant.
+    etag = weak_etag(json_bytes({**body, "at": None}))
+    return json_response(request, body, etag=etag, headers=headers)
 
 
 async def _read(request: Request, statement: TextClause, parameters: dict[str, Any]) -> Any:
     database: Database = request.app.state.database
+    engine = database.bound_reading if is_bound(sent_token(request)) else database.reading
     for attempt in (1, 2):
         try:
-            async with database.reading.connect() as connection:
+            async with engine.connect() as connection:
                 return (await connection.execute(statement, parameters)).all()
         except DBAPIError as error:
             # As for every read: a pooled connection may be older than the database's restart.

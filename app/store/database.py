@@ -20,8 +20,9 @@ def _count(*_: object) -> None:
 
 
 class Database:
-    """Two pools on one database.
+    """Pools on one database, each of its own kind.
 
+    `bound` and `bound_reading` are their like for tokens bound to one customer.
     `reading` sends single statements, each its own snapshot, with neither BEGIN nor a reset on
     return: a fifth more requests a second. `writing` is for transactions.
     """
@@ -57,9 +58,22 @@ class Database:
             address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
         )
         self.writing: AsyncEngine = create_async_engine(address, **common)
-        for engine in (self.reading, self.writing):
+        # What a bound token asks for goes through a role of its own, which the database shows one
+        # customer's rows: no session setting can leak, since the pool holds nothing else.
+        if settings.bound_database_url is None:
+            arguments = arguments | {
+                "server_settings": arguments["server_settings"] | {"role": "assistenza_bound"}
+            }
+        bound_address = settings.bound_database_url or address
+        common["connect_args"] = arguments
+        self.bound: AsyncEngine = create_async_engine(bound_address, **common)
+        self.bound_reading: AsyncEngine = create_async_engine(
+            bound_address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
+        )
+        self._engines = (self.reading, self.writing, self.bound, self.bound_reading)
+        for engine in self._engines:
             event.listen(engine.sync_engine, "after_cursor_execute", _count)
 
     async def close(self) -> None:
-        await self.reading.dispose()
-        await self.writing.dispose()
+        for engine in self._engines:
+            await engine.dispose()

@@ -140,14 +140,30 @@ def facts_statement(when: Literal["now", "past"], token: str, lookup: str) -> Te
     no row; a valid one and nobody found, one row whose `customer` is null. A token bound to one
     customer finds itself alone.
     """
+    return _statement(
+        when, f"SELECT id, name, scopes, customer_id FROM tokens WHERE {token}", lookup
+    )
+
+
+def bound_facts_statement(when: Literal["now", "past"], lookup: str) -> TextClause:
+    """The same for a token bound to one customer, on a connection of the bound role.
+
+    The function lets the statement see that customer's rows. What follows depends on its answer
+    row by row, and so is looked at after it.
+    """
+    admitted = "SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)"
+    return _statement(when, admitted, lookup)
+
+
+def _statement(when: Literal["now", "past"], token: str, lookup: str) -> TextClause:
     facts = FACTS_NOW if when == "now" else FACTS_PAST
     return text(f"""
-        WITH token AS MATERIALIZED (
-            SELECT id, name, scopes, customer_id FROM tokens WHERE {token})
-        SELECT token.*, {CUSTOMER}, {facts}
-        FROM token LEFT JOIN customers c
-            ON ({lookup}) AND (token.customer_id IS NULL OR c.id = token.customer_id)
-        ORDER BY c.code""")
+        WITH token AS MATERIALIZED ({token})
+        SELECT token.*, found.*
+        FROM token LEFT JOIN LATERAL (
+            SELECT {CUSTOMER}, {facts} FROM customers c
+            WHERE ({lookup}) AND (token.customer_id IS NULL OR c.id = token.customer_id)
+            ORDER BY c.code) found ON true""")
 
 
 def _date(value: str | None) -> date | None:

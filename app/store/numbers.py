@@ -32,7 +32,7 @@ async def insert_numbered(
         return id_
     prefix, sequence = _MADE[table.name]
     made: UUID | None = None
-    if made is None:
+    while made is None:
         running = await connection.scalar(sequence.next_value())
         number = f"{prefix}-{today.year}-{running:06d}"
         row = insert(table).values({**values, "number": number})

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from tests.conftest import Service
+
 _serial = itertools.count(1)
 _run = secrets.token_hex(3)
 
@@ -19,6 +21,40 @@ async def made(answer: httpx.Response, status: int = 201) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     body: dict[str, Any] = answer.json()
     return body
+
+
+def charges(entry: dict[str, Any]) -> list[tuple[str, int]]:
+    """What each allowance paid of a time entry, by its number or a service year's first day."""
+    return [
+        (c["allowance"]["number"] or c["allowance"]["service_year_start"], c["minutes"])
+        for c in entry["charges"]
+    ]
+
+
+def errors(answer: httpx.Response) -> list[tuple[str, str]]:
+    """Pointer and code of everything that a 422 finds wrong."""
+    assert answer.status_code == 422, answer.text
+    return [(error["pointer"], error["code"]) for error in answer.json()["errors"]]
+
+
+def refused(answer: httpx.Response, code: str) -> dict[str, Any]:
+    """The problem of a 409 with this code."""
+    assert answer.status_code == 409, answer.text
+    problem: dict[str, Any] = answer.json()
+    assert problem["code"] == code
+    return problem
+
+
+async def recorded(service: Service, customer_id: str, types: str = "%") -> list[tuple[str, str]]:
+    """Type and data of a customer's events, in their order."""
+    rows = await service.server.run_in(
+        service.database_name,
+        "SELECT type, data::text AS data FROM events"
+        " WHERE customer_id = $1 AND type LIKE $2 ORDER BY id",
+        customer_id,
+        types,
+    )
+    return [(row["type"], row["data"]) for row in rows]
 
 
 class Customer:
@@ -123,6 +159,19 @@ class Customer:
 
     async def cancel(self, case: dict[str, Any], status: int = 200) -> dict[str, Any]:
         return await self.step(case, "cancellation", status, reason="Opened twice.")
+
+    async def entry(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """A time entry as it stands now."""
+        return await self.get(f"cases/{entry['case_id']}/time-entries/{entry['id']}")
+
+    async def timeline(self, case: dict[str, Any]) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (await self.get(f"cases/{case['id']}/timeline"))["items"]
+        return items
+
+    async def minutes(self, case: dict[str, Any]) -> tuple[int, int, int]:
+        """Worked, charged, overrun."""
+        shown = await self.case(case["number"])
+        return shown["worked_minutes"], shown["charged_minutes"], shown["overrun_minutes"]
 
     async def reverse(self, entry: dict[str, Any], status: int = 200) -> dict[str, Any]:
         path = f"cases/{entry['case_id']}/time-entries/{entry['id']}/reversal"

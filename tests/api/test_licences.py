@@ -8,16 +8,15 @@ import httpx
 import pytest
 
 from app.ids import new_id
-from tests.api.build import Customer, made, unique
+from tests.api.build import Customer, errors, made, recorded, refused, unique
 from tests.conftest import Service
 
 URL = "/v1/licences"
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-async def customer(client: httpx.AsyncClient, today: date) -> Customer:
-    return await Customer.new(client, today)
+async def events(service: Service, customer: Customer) -> list[str]:
+    return [type_ for type_, _ in await recorded(service, customer.id, "licence.%")]
 
 
 def fields(customer: Customer, **more: Any) -> dict[str, Any]:
@@ -29,26 +28,6 @@ def fields(customer: Customer, **more: Any) -> dict[str, Any]:
         "purchased_on": str(customer.today - 30 * DAY),
         **more,
     }
-
-
-def errors(answer: httpx.Response) -> list[tuple[str, str]]:
-    assert answer.status_code == 422, answer.text
-    return [(error["pointer"], error["code"]) for error in answer.json()["errors"]]
-
-
-def refused(answer: httpx.Response, code: str) -> dict[str, Any]:
-    assert (answer.status_code, answer.json()["code"]) == (409, code)
-    problem: dict[str, Any] = answer.json()
-    return problem
-
-
-async def events(service: Service, customer: Customer) -> list[str]:
-    rows = await service.server.run_in(
-        service.database_name,
-        "SELECT type FROM events WHERE customer_id = $1 AND type LIKE 'licence%' ORDER BY id",
-        customer.id,
-    )
-    return [row["type"] for row in rows]
 
 
 async def test_a_licence_comes_back_as_it_was_registered(customer: Customer) -> None:

@@ -2,13 +2,14 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from app.http.csv_text import csv_bytes
@@ -232,7 +233,7 @@ async def test_csv_says_the_same_line_by_line(client: httpx.AsyncClient, travel:
         assert own[-1]["remaining"] == str(group["allowance"]["remaining"])
 
 
-@pytest.mark.parametrize("start", list("=+-@\t\r\n＝＋－＠") + [" =", "  +"])
+@pytest.mark.parametrize("start", [*"=+-@\t\r\n＝＋－＠", " =", "  +"])
 def test_no_text_becomes_a_formula(start: str) -> None:
     text = f"{start}1+1"
     (header, row) = csv.reader(
@@ -304,7 +305,7 @@ async def test_ten_years_are_not_too_long(client: httpx.AsyncClient, today: date
 days = st.integers(-1, histories.DAYS).map(lambda n: histories.FIRST + n * DAY)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(drawn=histories.steps, cuts=st.lists(days, min_size=2, max_size=4, unique=True).map(sorted))
 async def test_every_statement_of_every_history_sums(
     service: Service,
@@ -323,7 +324,7 @@ async def test_every_statement_of_every_history_sums(
 
     carried: dict[Any, Any] = {}
     seen: dict[Any, list[int]] = {key: [] for key in whole}
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         groups = keyed(await statement(customer, start, end))
         assert carried.keys() <= groups.keys() <= whole.keys()
         for key, group in groups.items():

@@ -4,25 +4,14 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from app.ids import new_id
-from tests.api.build import Customer, made, unique
+from tests.api.build import Customer, errors, made, recorded, unique
 from tests.conftest import Service
 
 URL = "/v1/ticket-packs"
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def customer(client: httpx.AsyncClient, today: date) -> Customer:
-    return await Customer.new(client, today)
-
-
-def errors(answer: httpx.Response) -> list[tuple[str, str]]:
-    assert answer.status_code == 422, answer.text
-    return [(error["pointer"], error["code"]) for error in answer.json()["errors"]]
 
 
 async def read(customer: Customer, pack: dict[str, Any]) -> dict[str, Any]:
@@ -49,12 +38,8 @@ async def test_a_pack_comes_back_as_it_was_bought(customer: Customer, service: S
     assert pack["number"].startswith(f"TP-{customer.today.year}-")
     found = await customer.client.get(f"{URL}/{pack['id']}")
     assert (found.json(), found.headers["ETag"]) == (pack, answer.headers["ETag"])
-    types = await service.server.run_in(
-        service.database_name,
-        "SELECT type FROM events WHERE customer_id = $1 ORDER BY id",
-        customer.id,
-    )
-    assert [row["type"] for row in types] == ["customer.updated", "tickets.purchased"]
+    types = [type_ for type_, _ in await recorded(service, customer.id)]
+    assert types == ["customer.updated", "tickets.purchased"]
 
 
 @pytest.mark.parametrize(

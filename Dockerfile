@@ -1,0 +1,39 @@
+# The service for a database of your own, which ASSISTENZA_DATABASE_URL names:
+#
+#   docker build -t assistenza .
+#   docker run --rm -e ASSISTENZA_MIGRATION_DATABASE_URL=… assistenza migrate
+#   docker run -p 8000:8000 -e ASSISTENZA_DATABASE_URL=… assistenza
+#
+# It brings no PostgreSQL of its own.
+FROM python:3.13-slim-trixie AS build
+
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python -m venv --without-pip /opt/assistenza
+COPY requirements requirements
+RUN pip install --require-hashes --only-binary :all: -r requirements/build.txt \
+    && pip --python /opt/assistenza/bin/python install --require-hashes --only-binary :all: \
+        -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+# The installed package carries its migrations; see app/store/migrations.py.
+COPY alembic app/migrations
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && pip --python /opt/assistenza/bin/python install --no-deps /wheels/*.whl
+
+
+FROM python:3.13-slim-trixie
+
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent assistenza
+COPY --from=build /opt/assistenza /opt/assistenza
+ENV PATH=/opt/assistenza/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ASSISTENZA_HOST=0.0.0.0 \
+    ASSISTENZA_PORT=8000
+USER 10001
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-c", "\
+import os, urllib.request as request; \
+request.urlopen(f\"http://127.0.0.1:{os.environ['ASSISTENZA_PORT']}/readyz\", timeout=4)"]
+ENTRYPOINT ["assistenza"]
+CMD ["serve"]

@@ -1,0 +1,330 @@
+"""`kill -9` in the middle of the work: what was acknowledged is there, and once.
+
+Real processes on a durable database: `assistenza serve` with its embedded PostgreSQL, killed by
+turns (the service, the database server) while clients write. A write that was not acknowledged
+is sent again with its Idempotency-Key. `ASSISTENZA_KILLS` says how often (4 by default),
+`ASSISTENZA_SEED` with which chances.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+import httpx
+import psutil
+import pytest
+from sqlalchemy import make_url
+
+from app.http.tokens import SCOPES
+from app.settings import Settings
+from app.store.database import Database
+from app.store.embedded import EmbeddedPostgres
+from app.store.reconcile import snapshot
+from app.store.roles import DATABASE
+
+pytestmark = pytest.mark.long
+ROOT = Path(__file__).parents[2]
+_KILLS = int(os.environ.get("ASSISTENZA_KILLS", "4"))
+_CLIENTS = 6
+_READY = 60.0
+
+
+class Write(NamedTuple):
+    """One request; its key is also the text by which its effect is found again."""
+
+    key: str
+    path: str
+    body: dict[str, Any]
+
+
+# Every effect of a key, wherever it lies.
+_EFFECTS = """
+    SELECT key, count(*) FROM (
+        SELECT subject AS key FROM cases
+        UNION ALL SELECT note FROM time_entries
+        UNION ALL SELECT serial_number FROM licences
+        UNION ALL SELECT number FROM ticket_packs
+        UNION ALL SELECT data->>'body' FROM events WHERE type = 'case.commented'
+        UNION ALL SELECT data->>'reason' FROM events WHERE type = 'case.cancelled') effects
+    WHERE key IS NOT NULL GROUP BY key"""
+
+
+class Home:
+    """A data directory with the service on it, which may die at any moment."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = (data_dir.parent / "service.log").open("ab")
+        self._service: subprocess.Popen[bytes] | None = None
+
+    def _command(self, *arguments: str) -> dict[str, Any]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ASSISTENZA_")}
+        environment |= {"ASSISTENZA_DATA_DIR": str(self.data_dir), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-B", "-m", "app.cli", *arguments]
+        return {"args": command, "env": environment, "cwd": self.data_dir.parent}
+
+    def start(self) -> None:
+        serve = self._command("serve", "--port", str(self.port))
+        self._service = subprocess.Popen(**serve, stdout=self._log, stderr=self._log)
+
+    async def ready(self) -> None:
+        """Wait until the service answers from a database that is up."""
+        deadline = time.monotonic() + _READY
+        async with httpx.AsyncClient(base_url=self.url, timeout=5) as client:
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get("/readyz")).status_code == 200:
+                        return
+                assert self._service is not None
+                assert self._service.poll() is None, self.last_words()
+                assert time.monotonic() < deadline, self.last_words()
+                await asyncio.sleep(0.05)
+
+    def key(self) -> str:
+        scopes = [word for scope in sorted(SCOPES) for word in ("--scope", scope)]
+        create = self._command("keys", "create", "--name", "load", *scopes)
+        done = subprocess.run(**create, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    def kill_service(self) -> None:
+        assert self._service is not None
+        self._service.send_signal(signal.SIGKILL)
+        self._service.wait()
+        self.start()
+
+    def kill_database(self) -> None:
+        pid = int((self.data_dir / "cluster" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+
+    def last_words(self) -> str:
+        return (self.data_dir.parent / "service.log").read_text()[-3000:]
+
+    def end(self) -> None:
+        """Leave nothing behind, however the test went."""
+        if self._service is not None and self._service.poll() is None:
+            self._service.terminate()
+            try:
+                self._service.wait(30)
+            except subprocess.TimeoutExpired:
+                self._service.kill()
+                self._service.wait()
+        self._log.close()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                ours = Path(process.cwd()).is_relative_to(self.data_dir)
+                if process.name() == "postgres" and ours:
+                    process.kill()
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[str]:
+        """The superuser's address, while the service runs."""
+        with EmbeddedPostgres(self.data_dir).share() as server:
+            url = make_url(server.admin_dsn).set(database=DATABASE)
+            yield url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    # As root the database runs as another account, which must be able to pass through.
+    parent = Path(tempfile.mkdtemp(prefix="assistenza-kill-"))
+    parent.chmod(0o755)
+    home = Home(parent / "data")
+    try:
+        yield home
+    finally:
+        home.end()
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+class Load:
+    """Clients that write until the line goes dead, and remember what they were told."""
+
+    def __init__(self, home: Home, token: str, seed: int) -> None:
+        self.home = home
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self.random = random.Random(seed)
+        self.customers: list[tuple[str, str]] = []
+        self.acknowledged: dict[str, Write] = {}
+        self.unknown: dict[str, Write] = {}
+        self.retried: Counter[str] = Counter()
+        self.cases: list[str] = []
+        self.stop = asyncio.Event()
+        self._count = 0
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.home.url, headers=self.headers, timeout=20)
+
+    async def prepare(self) -> None:
+        async with self.client() as client:
+            for n in range(4):
+                body = {"code": f"K-{n}", "name": "Kill", "country": "IT"}
+                id_ = (await client.post("/v1/customers", json=body)).json()["id"]
+                serial = f"K-{n}-0"
+                await self._must(client, "licences", self._licence(id_, serial))
+                today = time.strftime("%Y-%m-%d", time.gmtime())
+                await self._must(client, "contracts", {"customer_id": id_, "starts_on": today})
+                self.customers.append((id_, serial))
+
+    async def _must(self, client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+        answer = await client.post(f"/v1/{path}", json=body)
+        assert answer.status_code == 201, answer.text
+
+    def _licence(self, customer: str, serial: str) -> dict[str, Any]:
+        return {
+            "customer_id": customer,
+            "serial_number": serial,
+            "kind": "editor",
+            "product": "Movicon",
+            "version": "11",
+            "purchased_on": "2026-01-15",
+        }
+
+    def _next(self) -> Write:
+        self._count += 1
+        key = f"W-{self._count}"
+        customer, serial = self.random.choice(self.customers)
+        kind = self.random.choice(["case", "case", "time", "time", "time", "comment"] + self._rare())
+        if kind == "case" or not self.cases:
+            requester = {"name": "Plant engineer"}
+            channel = self.random.choice(["email", "phone"])
+            body = {"subject": key, "description": "x", "requester": requester, "channel": channel}
+            return Write(key, "cases", body | {"customer_id": customer, "serial_number": serial})
+        case = self.random.choice(self.cases)
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        match kind:
+            case "time":
+                body = {"technician": "T", "minutes": self.random.randint(1, 9), "note": key}
+                return Write(key, f"cases/{case}/time-entries", body)
+            case "comment":
+                return Write(key, f"cases/{case}/comments", {"body": key})
+            case "cancel":
+                return Write(key, f"cases/{case}/cancellation", {"reason": key})
+            case "licence":
+                return Write(key, "licences", self._licence(customer, key))
+            case _:
+                body = {"customer_id": customer, "number": key, "quantity": 3}
+                return Write(key, "ticket-packs", body | {"purchased_on": today})
+
+    def _rare(self) -> list[str]:
+        return ["cancel", "licence", "pack"]
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._work() for _ in range(_CLIENTS)))
+
+    async def _work(self) -> None:
+        async with self.client() as client:
+            while not self.stop.is_set():
+                if not await self.send(client, self._next()):
+                    return
+
+    async def send(self, client: httpx.AsyncClient, write: Write) -> bool:
+        """False where nobody knows what became of it."""
+        try:
+            answer = await client.post(
+                f"/v1/{write.path}", json=write.body, headers={"Idempotency-Key": write.key}
+            )
+        except httpx.TransportError:
+            self.unknown[write.key] = write
+            return False
+        # 503 says that it may be sent again; nothing else may go wrong by the kill.
+        if answer.status_code >= 500 or answer.json().get("code") == "request_in_progress":
+            assert answer.status_code in (409, 503), answer.text
+            self.unknown[write.key] = write
+            return False
+        self.unknown.pop(write.key, None)
+        if answer.status_code < 300:
+            self.acknowledged[write.key] = write
+            if write.path == "cases":
+                self.cases.append(answer.json()["id"])
+            if "idempotent-replayed" in answer.headers:
+                self.retried["replayed"] += 1
+        return True
+
+    async def again(self) -> None:
+        """Everything of which nobody knows, with its key, until there is an answer."""
+        deadline = time.monotonic() + _READY
+        async with self.client() as client:
+            for write in list(self.unknown.values()):
+                self.retried["sent"] += 1
+                while not await self.send(client, write):
+                    assert time.monotonic() < deadline, self.home.last_words()
+                    await asyncio.sleep(0.1)
+        assert not self.unknown
+
+
+async def _effects(url: str) -> dict[str, int]:
+    connection = await asyncpg.connect(url)
+    try:
+        return {row[0]: row[1] for row in await connection.fetch(_EFFECTS)}
+    finally:
+        await connection.close()
+
+
+async def _differences(url: str) -> list[str]:
+    database = Database(Settings(database_url=url))
+    try:
+        async with snapshot(database) as view:
+            return [str(found) async for found in view.differences()]
+    finally:
+        await database.close()
+
+
+def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = int(os.environ.get("ASSISTENZA_SEED", "0")) or random.randrange(1, 2**31)
+    print(f"seed {seed}")
+    said = asyncio.run(_kill_and_count(home, seed))
+    with capsys.disabled():
+        print(f"\n{said} (seed {seed})")
+
+
+async def _kill_and_count(home: Home, seed: int) -> str:
+    home.start()
+    await home.ready()
+    load = Load(home, home.key(), seed)
+    await load.prepare()
+    under_way = 0
+    for number in range(_KILLS):
+        load.stop.clear()
+        working = asyncio.create_task(load.run())
+        await asyncio.sleep(load.random.uniform(0.2, 1.5))
+        assert not working.done(), home.last_words()
+        (home.kill_service if number % 2 == 0 else home.kill_database)()
+        # Whoever is through does not notice; the rest find the line dead.
+        await asyncio.sleep(0.2)
+        load.stop.set()
+        await asyncio.wait_for(working, _READY)
+        under_way += len(load.unknown)
+        await home.ready()
+        await load.again()
+    with home.database() as url:
+        effects = await _effects(url)
+        differences = await _differences(url)
+    lost = [key for key in load.acknowledged if effects.get(key, 0) == 0]
+    doubled = [key for key, times in effects.items() if times > 1]
+    strangers = set(effects) - set(load.acknowledged) - {serial for _, serial in load.customers}
+    assert (lost, doubled, strangers, differences) == ([], [], set(), [])
+    assert under_way >= _KILLS, "the kills hit nothing: they prove nothing"
+    return (
+        f"{_KILLS} kills, {len(load.acknowledged)} writes acknowledged, {under_way} under way when"
+        f" killed, {load.retried['sent']} sent again ({load.retried['replayed']} had been done),"
+        f" {len(lost)} lost, {len(doubled)} doubled"
+    )

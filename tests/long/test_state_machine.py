@@ -1,0 +1,451 @@
+"""The service against an independent model of the clauses, step by step, for as long as given.
+
+`ASSISTENZA_LONG_SECONDS` says how long (60 by default). Hypothesis chooses the steps, from a clock
+that only goes forward; after each the answer, the balances and every state must agree.
+"""
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app import clock
+from app.http.tokens import SCOPES
+from app.store.reconcile import snapshot
+from tests.api.build import unique
+from tests.conftest import Service
+from tests.long.model import (
+    OPEN,
+    Case,
+    Customer,
+    Entry,
+    Hours,
+    Licence,
+    Pack,
+    Payer,
+    Refused,
+    Ticket,
+    a_year_after,
+)
+
+pytestmark = pytest.mark.long
+_SECONDS = float(os.environ.get("ASSISTENZA_LONG_SECONDS", "60"))
+T = TypeVar("T")
+
+numbers = st.integers(0, 1000)
+channels = st.sampled_from(["email", "email", "phone", "remote"])
+days_ago = st.sampled_from([0, 1, 2, 30, 364, 365, 366, 400])
+minutes = st.sampled_from([1, 45, 59, 60, 240, 299, 300, 301, 600, 1200, 1440])
+
+
+class Counters:
+    def __init__(self) -> None:
+        self.steps = 0
+        self.done: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+
+class Machine(RuleBasedStateMachine):
+    """Two customers, so that what one does shows if it touches the other."""
+
+    run: Callable[[Awaitable[Any]], Any]
+    client: httpx.AsyncClient
+    counters: Counters
+
+    @initialize(
+        start=st.sampled_from(
+            [date(2024, 2, 28), date(2024, 2, 29), date(2025, 3, 29), date(2026, 6, 15)]
+        )
+    )
+    def begin(self, start: date) -> None:
+        self.now = datetime.combine(start, time_of_day(12), UTC)
+        clock.now = lambda: self.now
+        self.customers = []
+        for _ in range(2):
+            body = {"code": unique("M"), "name": "Model", "country": "IT"}
+            self.customers.append((self._send("customers", body).json()["id"], Customer()))
+        # Somewhere to start from: a customer without anything is refused most of what it asks.
+        for who in range(2):
+            self.buy_licence(who, "editor", 30)
+        self.sign_contract(0, 1, 300)
+        self.buy_tickets(1, 2, 2)
+
+    # --- speaking to both -------------------------------------------------------------------
+
+    @property
+    def today(self) -> date:
+        return self.now.date()
+
+    def _send(self, path: str, body: dict[str, Any], method: str = "POST") -> httpx.Response:
+        self.now += timedelta(seconds=1)
+        return self.run(self.client.request(method, f"/v1/{path}", json=body))  # type: ignore[no-any-return]
+
+    def _get(self, path: str, **query: Any) -> Any:
+        answer = self.run(self.client.get(f"/v1/{path}", params=query))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def _both(
+        self, who: int, expected: Callable[[], T], path: str, body: dict[str, Any], **how: Any
+    ) -> tuple[T, dict[str, Any]] | None:
+        """What the model does and the service's answer; None where both refuse alike."""
+        self.counters.steps += 1
+        answer = self._send(path, body, **how)
+        try:
+            done = expected()
+        except Refused as refused:
+            got = (answer.status_code, answer.json().get("code"))
+            assert got == refused.answer, (path, body, got, refused.answer, answer.text)
+            self.counters.refused[refused.answer[1]] += 1
+            self._agree(who)
+            return None
+        assert answer.status_code in (200, 201), (path, body, answer.text)
+        self.counters.done[next(iter(how.values()), path.split("/")[-1])] += 1
+        return done, answer.json()
+
+    def _agree(self, who: int) -> None:
+        id_, model = self.customers[who]
+        assert self._shown(id_) == model.shown(self.today)
+        self._agree_on_services(id_, model)
+
+    def _shown(self, id_: str) -> dict[str, Any]:
+        def listed(what: str) -> Any:
+            page = self._get(what, customer_id=id_, limit=200)
+            assert page["next_cursor"] is None
+            return page["items"]
+
+        answer = self._get("entitlements", customer_id=id_)
+        self._answer = answer
+        years = [
+            (
+                date.fromisoformat(each["starts_on"]),
+                date.fromisoformat(each["ends_on"]),
+                each["used_minutes"],
+                each["overrun_minutes"],
+            )
+            for each in answer["allowances"]
+            if each["kind"] == "free_hours"
+        ]
+        return {
+            "columns": answer["columns"],
+            "free_hours": years[0] if years else None,
+            "contracts": {
+                c["id"]: (
+                    c["state"],
+                    c["used_minutes"],
+                    c["remaining_minutes"],
+                    c["overrun_minutes"],
+                )
+                for c in listed("contracts")
+            },
+            "packs": {
+                p["id"]: (
+                    p["available"],
+                    p["held"],
+                    p["consumed"],
+                    p["expired"],
+                    {t["position"]: t["case_number"] for t in p["tickets"] if t["case_number"]},
+                )
+                for p in listed("ticket-packs")
+            },
+            "cases": {
+                k["number"]: (
+                    k["state"],
+                    k["paid_by"]["kind"],
+                    k["worked_minutes"],
+                    k["charged_minutes"],
+                    k["overrun_minutes"],
+                )
+                for k in listed("cases")
+            },
+        }
+
+    def _agree_on_services(self, id_: str, model: Customer) -> None:
+        services = {each["service"]: each for each in self._answer["services"]}
+        rows = {"email": "email_support", "phone": "phone_support", "remote": "remote_access"}
+        for channel, service in rows.items():
+            allowed = model.choose(channel, self.today) is not None
+            assert services[service]["allowed"] == allowed, (channel, services[service])
+            goes_on = {
+                case.number
+                for case in model.cases
+                if case.state in OPEN
+                and (
+                    case.channel == channel
+                    or isinstance(case.payer, Ticket)
+                    or (case.payer is not None and case.payer.kind == "contract")
+                )
+            }
+            assert set(services[service]["continues"]) == goes_on
+
+    def _pick(self, items: Sequence[T], number: int) -> T:
+        return items[number % len(items)]
+
+    def _all(self, what: str) -> list[tuple[int, Any]]:
+        return [(n, each) for n, (_, m) in enumerate(self.customers) for each in getattr(m, what)]
+
+    # --- time -------------------------------------------------------------------------------
+
+    @rule(days=st.sampled_from([1, 1, 29, 90, 200, 364, 365, 366]))
+    def time_passes(self, days: int) -> None:
+        self.now += timedelta(days=days)
+        for who in range(2):
+            self._agree(who)
+
+    # --- what is bought ---------------------------------------------------------------------
+
+    @rule(who=st.integers(0, 1), kind=st.sampled_from(["editor", "editor", "runtime"]), ago=days_ago)
+    def buy_licence(self, who: int, kind: str, ago: int) -> None:
+        id_, model = self.customers[who]
+        lic = Licence(unique("L"), kind, self.today - timedelta(ago))
+        body = {
+            "customer_id": id_,
+            "serial_number": lic.serial,
+            "kind": kind,
+            "product": "Movicon",
+            "version": "11",
+            "purchased_on": str(lic.bought),
+        }
+        self._both(who, lambda: model.licences.append(lic), "licences", body)
+        self._agree(who)
+
+    @precondition(lambda self: self._all("licences"))
+    @rule(number=numbers, days=st.sampled_from([-40, -1, 0, 1, 40]))
+    def withdraw_licence(self, number: int, days: int) -> None:
+        who, lic = self._pick(self._all("licences"), number)
+        model, on = self.customers[who][1], self.today + timedelta(days)
+        body = {"withdrawn_on": str(on), "reason": "Sold"}
+        self._both(who, lambda: model.withdraw(lic, on), f"licences/{lic.serial}/withdrawal", body)
+        self._agree(who)
+
+    @precondition(lambda self: self._all("licences"))
+    @rule(number=numbers, ago=st.sampled_from([-1, 0, 1, 40]), contract=st.booleans())
+    def upgrade_licence(self, number: int, ago: int, contract: bool) -> None:
+        who, lic = self._pick(self._all("licences"), number)
+        model, on = self.customers[who][1], self.today - timedelta(ago)
+        paid_by = "contract" if contract else "purchase"
+        body = {"version": "12", "upgraded_on": str(on), "paid_by": paid_by}
+        path = f"licences/{lic.serial}/upgrades"
+        self._both(who, lambda: model.upgrade(lic, on, self.today, paid_by), path, body)
+        self._agree(who)
+
+    @rule(who=st.integers(0, 1), ago=st.sampled_from([-40, 0, 1, 364, 365]), granted=minutes)
+    def sign_contract(self, who: int, ago: int, granted: int) -> None:
+        id_, model = self.customers[who]
+        starts = self.today - timedelta(ago)
+        body = {"customer_id": id_, "starts_on": str(starts), "included_minutes": granted}
+        self._signed(self._both(who, lambda: model.sign(starts, granted), "contracts", body))
+        self._agree(who)
+
+    def _signed(self, done: tuple[Hours, dict[str, Any]] | None) -> None:
+        if done is not None:
+            contract, body = done
+            contract.id = body["id"]
+            assert body["ends_on"] == str(contract.ends)
+
+    @precondition(lambda self: self._all("contracts"))
+    @rule(number=numbers, starts=st.sampled_from(["today", "at_end"]), take_over=st.booleans())
+    def renew_contract(self, number: int, starts: str, take_over: bool) -> None:
+        who, old = self._pick(self._all("contracts"), number)
+        model = self.customers[who][1]
+        body = {"starts": starts, "take_over_overrun": take_over}
+        path = f"contracts/{old.id}/renewal"
+        self._signed(
+            self._both(who, lambda: model.renew(old, self.today, starts, take_over), path, body)
+        )
+        self._agree(who)
+
+    @precondition(lambda self: self._all("contracts"))
+    @rule(number=numbers, days=st.sampled_from([-40, -1, 0, 1, 40]), at_end=st.booleans())
+    def cancel_contract(self, number: int, days: int, at_end: bool) -> None:
+        who, contract = self._pick(self._all("contracts"), number)
+        on = contract.ends if at_end else self.today + timedelta(days)
+        body = {"cancelled_on": str(on), "reason": "Ended"}
+        model = self.customers[who][1]
+        path = f"contracts/{contract.id}/cancellation"
+        self._both(who, lambda: model.cancel_contract(contract, on), path, body)
+        self._agree(who)
+
+    @rule(who=st.integers(0, 1), ago=days_ago, quantity=st.integers(1, 3))
+    def buy_tickets(self, who: int, ago: int, quantity: int) -> None:
+        id_, model = self.customers[who]
+        on = self.today - timedelta(ago)
+        pack = Pack("", on, a_year_after(on), quantity)
+        body = {"customer_id": id_, "quantity": quantity, "purchased_on": str(on)}
+        done = self._both(who, lambda: model.packs.append(pack), "ticket-packs", body)
+        assert done is not None
+        pack.id = done[1]["id"]
+        self._agree(who)
+
+    # --- cases ------------------------------------------------------------------------------
+
+    @rule(
+        who=st.integers(0, 1),
+        channel=channels,
+        pay_with=st.sampled_from(["auto", "auto", "auto", "free_hours", "contract", "ticket"]),
+        bug=st.sampled_from([False, False, False, True]),
+        serial=st.sampled_from(["own", "own", "own", "own", "none", "any"]),
+        number=numbers,
+    )
+    def open_case(
+        self, who: int, channel: str, pay_with: str, bug: bool, serial: str, number: int
+    ) -> None:
+        id_, model = self.customers[who]
+        known = [lic for _, lic in self._all("licences")]
+        if serial == "own":
+            known = [lic for lic in model.licences if lic.held(self.today)]
+        named = None if serial == "none" or not known else self._pick(known, number).serial
+        body = {
+            "customer_id": id_,
+            "requester": {"name": "Plant engineer"},
+            "subject": "Screen stays blank",
+            "description": "After the start the screen stays blank.",
+            "channel": channel,
+            "pay_with": pay_with,
+            "category": "bug" if bug else "problem",
+            **({"serial_number": named} if named else {}),
+        }
+        done = self._both(
+            who, lambda: model.open(self.today, channel, pay_with, named, bug), "cases", body
+        )
+        if done is not None:
+            (payer, priority_support), answer = done
+            case = Case(
+                answer["number"], answer["id"], channel, body["category"], self.today, payer, payer
+            )
+            model.add(case)
+            assert answer["priority_support"] == priority_support
+            assert _named(payer) == answer["paid_by"].get("id")
+            self._agree(who)
+
+    def _case(self, number: int) -> tuple[int, Customer, Case]:
+        who, case = self._pick(self._all("cases"), number)
+        return who, self.customers[who][1], case
+
+    @precondition(lambda self: self._all("cases"))
+    @rule(number=numbers, spent=minutes, ago=st.sampled_from([-1, 0, 0, 0, 1, 2, 30, 300]))
+    def work(self, number: int, spent: int, ago: int) -> None:
+        who, model, case = self._case(number)
+        # Each at a second of its own, so that the order in which work was done is never in doubt.
+        second = timedelta(seconds=len([e for c in model.cases for e in c.entries]))
+        day = self.today - timedelta(ago)
+        worked_at = datetime.combine(day, time_of_day(8), UTC) + second
+        entry = Entry(case, spent, worked_at, day)
+        body = {"technician": "T", "minutes": spent, "worked_at": worked_at.isoformat()}
+        path = f"cases/{case.number}/time-entries"
+        done = self._both(who, lambda: model.work(entry, self.now), path, body)
+        if done is not None:
+            entry.id = done[1]["id"]
+            charged = [(c["allowance"]["kind"], c["minutes"]) for c in done[1]["charges"]]
+            lines = [x for x in model.lines if x.entry is entry]
+            assert charged == [(x.payer.kind, x.minutes) for x in lines if not x.overrun and x.payer]
+            assert done[1]["overrun_minutes"] == sum(x.minutes for x in lines if x.overrun)
+            self._agree(who)
+
+    @precondition(lambda self: any(case.entries for _, case in self._all("cases")))
+    @rule(number=numbers)
+    def reverse(self, number: int) -> None:
+        entries = [(who, e) for who, case in self._all("cases") for e in case.entries]
+        who, entry = self._pick(entries, number)
+        model = self.customers[who][1]
+        path = f"cases/{entry.case.number}/time-entries/{entry.id}/reversal"
+        self._both(who, lambda: model.reverse(entry), path, {"reason": "Wrong"})
+        self._agree(who)
+
+    @precondition(lambda self: self._all("cases"))
+    @rule(number=numbers, category=st.sampled_from(["bug", "bug", "problem", "question"]))
+    def classify(self, number: int, category: str) -> None:
+        who, model, case = self._case(number)
+        body = {"category": category}
+        path = f"cases/{case.number}"
+        change = lambda: model.classify(case, category, self.today)  # noqa: E731
+        self._both(who, change, path, body, method="PATCH")
+        self._agree(who)
+
+    @precondition(lambda self: self._all("cases"))
+    @rule(number=numbers, step=st.sampled_from(["take", "wait", "close", "close", "reopen", "cancel"]))
+    def move(self, number: int, step: str) -> None:
+        who, model, case = self._case(number)
+        path, body = {
+            "take": ("transition", {"to": "in_progress"}),
+            "wait": ("transition", {"to": "waiting_for_customer"}),
+            "close": ("closure", {"resolution": "Solved"}),
+            "reopen": ("reopening", {"reason": "Again"}),
+            "cancel": ("cancellation", {"reason": "Mistake"}),
+        }[step]
+        self._both(who, lambda: model.move(case, step), f"cases/{case.number}/{path}", body)
+        self._agree(who)
+
+
+def _named(payer: Payer) -> str | None:
+    if isinstance(payer, Ticket):
+        return payer.pack.id
+    return payer.id or None if payer is not None else None
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def test_the_service_agrees_with_the_model(
+    new_service: Callable[..., Awaitable[Service]],
+    runner: asyncio.Runner,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def begin() -> Service:
+        return await new_service(pool_size=2)
+
+    async def differences() -> list[str]:
+        async with snapshot(service.database) as view:
+            return [str(found) async for found in view.differences()]
+
+    service = runner.run(begin())
+    token = runner.run(service.token(*SCOPES))
+    monkeypatch.setattr(clock, "now", clock.now)  # put back at the end
+    Machine.run = staticmethod(runner.run)
+    Machine.client = service.client(token)
+    Machine.counters = counters = Counters()
+    until = time.monotonic() + _SECONDS
+    sequences = 0
+    try:
+        while time.monotonic() < until:
+            run_state_machine_as_test(
+                Machine,
+                settings=settings(
+                    max_examples=5,
+                    stateful_step_count=60,
+                    deadline=None,
+                    database=None,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+            sequences += 5
+            assert not runner.run(differences())
+    finally:
+        runner.run(Machine.client.aclose())
+        runner.run(service.database.close())
+    with capsys.disabled():
+        print(f"\n{counters.steps} steps in {sequences} sequences")
+        print("  done:", dict(counters.done.most_common()))
+        print("  refused alike:", dict(counters.refused.most_common()))
+    # A run in which nothing happened proves nothing.
+    assert counters.steps > _SECONDS

@@ -1,0 +1,257 @@
+"""Binding and drawing (R16, R18, R20-R23): what holds for every customer."""
+
+import random
+from datetime import date
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from app.policy.allocate import Drawn, Source, bind, charged, draw, grants_bug, pays_on, refusal
+from app.policy.decide import decide
+from app.policy.document import Channel, PaidBy, Policies
+from app.policy.facts import Contract, Facts, Licence, Pack, ServiceYear
+from app.policy.standing import last_purchase, restarting_licences, service_year_from, stand
+from tests.policy import strategies as some
+
+CHANNELS: tuple[Channel, ...] = ("email", "phone", "remote")
+channels = st.sampled_from(CHANNELS)
+minutes = st.integers(1, 1440)
+
+
+def hours_of(policies: Policies, facts: Facts, day: date) -> list[Source]:
+    """Every hour allowance to which a case could be bound: contracts, and years of purchases."""
+    found = [Source("contract", contract.id) for contract in facts.contracts]
+    starts = {
+        d
+        for licence in facts.licences
+        for d in (licence.purchased_on, *licence.paid_upgrades)
+        if d <= day
+    }
+    return found + [Source("free_hours", starts_on=d) for d in sorted(starts)]
+
+
+def allowance(policies: Policies, facts: Facts, source: Source) -> Contract | ServiceYear:
+    if source.starts_on is not None:
+        return service_year_from(policies, facts, source.starts_on)
+    return next(contract for contract in facts.contracts if contract.id == source.id)
+
+
+@st.composite
+def situations(pick: st.DrawFn) -> tuple[Policies, Facts, Source, Channel, date]:
+    """A case bound to hours, and a day of work on it."""
+    policies, facts, day = pick(some.policies), pick(some.facts()), pick(some.days)
+    bound = hours_of(policies, facts, day)
+    assume(bound)
+    return policies, facts, pick(st.sampled_from(bound)), pick(channels), day
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+@given(situations(), minutes)
+def test_charges_and_overrun_sum_to_the_minutes_worked(
+    given_: tuple[Policies, Facts, Source, Channel, date], worked: int
+) -> None:
+    """R20, R21: work once done is never lost; nothing is charged past what is left, on no
+    allowance twice, outside no period, and to no ticket."""
+    policies, facts, bound, channel, day = given_
+    drawn = draw(policies, facts, bound, channel, day, worked)
+    assert sum(part for _, part in drawn.charges) + drawn.overrun_minutes == worked
+    assert len({source for source, _ in drawn.charges}) == len(drawn.charges)
+    covers = policies.in_force(day).covers
+    for source, part in drawn.charges:
+        assert 0 < part <= allowance(policies, facts, source).remaining_minutes
+        assert source.kind != "ticket"
+        assert pays_on(policies, facts, source, day)
+        assert source == bound or channel in covers[source.kind]
+
+
+@given(situations(), minutes)
+def test_the_own_allowance_pays_first_and_overrun_means_that_nothing_is_left(
+    given_: tuple[Policies, Facts, Source, Channel, date], worked: int
+) -> None:
+    """R21: then in R18's order, free hours before contracts, what ends first before the rest."""
+    policies, facts, bound, channel, day = given_
+    drawn = draw(policies, facts, bound, channel, day, worked)
+    sources = [source for source, _ in drawn.charges]
+    own = allowance(policies, facts, bound)
+    if pays_on(policies, facts, bound, day) and own.remaining_minutes:
+        assert sources[0] == bound
+        assert drawn.charges[0][1] == min(worked, own.remaining_minutes)
+    others = [source for source in sources if source != bound]
+    kinds = [source.kind for source in others]
+    assert kinds == sorted(kinds, reverse=True)
+    contracts = [allowance(policies, facts, s) for s in others if s.kind == "contract"]
+    ends = [(c.closes_on, c.starts_on, c.id) for c in contracts if isinstance(c, Contract)]
+    assert ends == sorted(ends)
+    # All but the last are emptied; with overrun, so is everything that covers the day.
+    for source, part in drawn.charges[:-1]:
+        assert part == allowance(policies, facts, source).remaining_minutes
+    if drawn.overrun_minutes:
+        standing = stand(policies, facts, day)
+        after = charged(policies, facts, bound, drawn)
+        left = stand(policies, after, day).left
+        covers = standing.policy.covers
+        for kind in ("free_hours", "contract"):
+            assert channel not in covers[kind] or left[kind] == 0
+
+
+@given(situations(), minutes, minutes)
+def test_two_entries_equal_one_of_their_sum(
+    given_: tuple[Policies, Facts, Source, Channel, date], first: int, second: int
+) -> None:
+    """R20: on one day it does not matter how the time is written down."""
+    policies, facts, bound, channel, day = given_
+    at_once = draw(policies, facts, bound, channel, day, first + second)
+    one = draw(policies, facts, bound, channel, day, first)
+    two = draw(policies, charged(policies, facts, bound, one), bound, channel, day, second)
+    sums: dict[Source, int] = {}
+    for source, part in (*one.charges, *two.charges):
+        sums[source] = sums.get(source, 0) + part
+    assert sums == dict(at_once.charges)
+    assert one.overrun_minutes + two.overrun_minutes == at_once.overrun_minutes
+
+
+@given(situations(), minutes, st.randoms(use_true_random=False))
+def test_the_order_of_facts_never_matters(
+    given_: tuple[Policies, Facts, Source, Channel, date], worked: int, shuffle: random.Random
+) -> None:
+    """R18, R21."""
+    policies, facts, bound, channel, day = given_
+    other = facts._replace(
+        licences=tuple(shuffle.sample(facts.licences, len(facts.licences))),
+        contracts=tuple(shuffle.sample(facts.contracts, len(facts.contracts))),
+        packs=tuple(shuffle.sample(facts.packs, len(facts.packs))),
+    )
+    again = draw(policies, other, bound, channel, day, worked)
+    assert again == draw(policies, facts, bound, channel, day, worked)
+    decisions = [decide(policies, known, day) for known in (facts, other)]
+    assert bind(decisions[0], channel) == bind(decisions[1], channel)
+
+
+@given(situations(), minutes, some.contracts())
+def test_one_more_contract_never_makes_more_overrun(
+    given_: tuple[Policies, Facts, Source, Channel, date], worked: int, more: Contract
+) -> None:
+    """R21."""
+    policies, facts, bound, channel, day = given_
+    richer = facts._replace(contracts=(*facts.contracts, more))
+    before = draw(policies, facts, bound, channel, day, worked)
+    after = draw(policies, richer, bound, channel, day, worked)
+    assert after.overrun_minutes <= before.overrun_minutes
+
+
+@given(some.policies, some.facts(), channels, some.days, minutes)
+def test_a_ticket_pays_whatever_it_takes_and_nothing_pays_for_nothing(
+    policies: Policies, facts: Facts, channel: Channel, day: date, worked: int
+) -> None:
+    """R16, R22: a ticket's case counts no minutes; an unpaid case's are all its own overrun."""
+    ticket = Source("ticket", "pack")
+    assert draw(policies, facts, ticket, channel, day, worked) == Drawn((), 0)
+    assert draw(policies, facts, None, channel, day, worked) == Drawn((), worked)
+    for bound in (ticket, None):
+        assert charged(policies, facts, bound, Drawn((), 0)) == facts
+
+
+@given(situations())
+def test_a_service_year_pays_from_its_first_day_to_the_next_purchase(
+    given_: tuple[Policies, Facts, Source, Channel, date],
+) -> None:
+    """R14, R20: the next is one that stands on that day and restarts hours under the policy."""
+    policies, facts, bound, _, day = given_
+    assume(bound.starts_on is not None)
+    assert bound.starts_on is not None
+    year = service_year_from(policies, facts, bound.starts_on)
+    latest = last_purchase(restarting_licences(policies, facts, day), day)
+    restarted = latest is not None and latest > year.starts_on
+    inside = year.starts_on <= day < year.ends_on
+    assert pays_on(policies, facts, bound, day) == (inside and not restarted)
+
+
+# --- binding ----------------------------------------------------------------------------------
+
+
+@given(some.policies, some.facts(), channels, some.days)
+def test_a_case_is_bound_whenever_its_channel_is_allowed_and_only_then(
+    policies: Policies, facts: Facts, channel: Channel, day: date
+) -> None:
+    """R18, R9: total, narrowest first, then what ends first, ties to the id."""
+    decision = decide(policies, facts, day)
+    service = decision.standing.policy.service_of_channel[channel].id
+    answer = next(one for one in decision.answer.services if one.service == service)
+    bound = bind(decision, channel)
+    assert (bound is not None) == answer.allowed
+    assert bound == _expected(policies, facts, channel, day)
+    if bound is None:
+        assert refusal(policies, facts, decision, channel).reasons
+    else:
+        assert grants_bug(decision.standing, channel)
+
+
+def _expected(policies: Policies, facts: Facts, channel: Channel, day: date) -> Source | None:
+    """R18 in other words: the least of all that can pay."""
+    standing = stand(policies, facts, day)
+    if not standing.holds_editor:
+        candidates: list[tuple[int, date, date, str, Source]] = []
+    else:
+        candidates = [
+            (1, c.closes_on, c.starts_on, c.id, Source("contract", c.id))
+            for c in facts.contracts
+            if c.in_force(day) and c.remaining_minutes
+        ]
+        year = standing.service_year
+        if channel == "email" and "DEV" in standing.columns and year and year.remaining_minutes:
+            source = Source("free_hours", starts_on=year.starts_on)
+            candidates.append((0, year.ends_on, year.starts_on, "", source))
+    candidates += [
+        (2, p.expires_on, p.purchased_on, p.id, Source("ticket", p.id))
+        for p in facts.packs
+        if p.available(day)
+    ]
+    return min(candidates)[-1] if candidates else None
+
+
+@given(some.policies, some.facts(), channels, some.days)
+def test_a_kind_asked_for_by_name_is_had_or_refused(
+    policies: Policies, facts: Facts, channel: Channel, day: date
+) -> None:
+    """R18: never another; refused with a reason of that kind's column alone."""
+    decision = decide(policies, facts, day)
+    kinds: tuple[PaidBy, ...] = ("free_hours", "contract", "ticket")
+    bound = {kind: bind(decision, channel, kind) for kind in kinds}
+    assert all(source is None or source.kind == kind for kind, source in bound.items())
+    first = next((source for source in bound.values() if source), None)
+    assert bind(decision, channel) == first
+    for kind, source in bound.items():
+        if source is None:
+            reasons = refusal(policies, facts, decision, channel, kind).reasons
+            column = {"free_hours": "DEV", "contract": "SA", "ticket": "TCK"}[kind]
+            assert [reason.column for reason in reasons] == [column]
+
+
+@given(some.policies, some.facts(), some.days, st.data())
+def test_one_more_allowance_never_takes_a_service_away(
+    policies: Policies, facts: Facts, day: date, data: st.DataObject
+) -> None:
+    """R7, R18: whatever could be opened before still can."""
+    more: Contract | Pack | Licence = data.draw(
+        st.one_of(some.contracts(), some.packs(), _purchase_today(day))
+    )
+    match more:
+        case Contract():
+            richer = facts._replace(contracts=(*facts.contracts, more))
+        case Pack():
+            richer = facts._replace(packs=(*facts.packs, more))
+        case Licence():
+            richer = facts._replace(licences=(*facts.licences, more))
+    before, after = decide(policies, facts, day), decide(policies, richer, day)
+    for channel in CHANNELS:
+        assert bind(before, channel) is None or bind(after, channel) is not None
+        assert not grants_bug(before.standing, channel) or grants_bug(after.standing, channel)
+    allowed = {one.service for one in before.answer.services if one.allowed}
+    assert allowed <= {one.service for one in after.answer.services if one.allowed}
+
+
+def _purchase_today(day: date) -> st.SearchStrategy[Licence]:
+    """An Editor bought on a day on which nothing has been used yet."""
+    return st.just(Licence("new", "S-new", "editor", day))
