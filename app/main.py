@@ -22,7 +22,6 @@ from app.routers import (
     published,
     ticket_packs,
     tokens,
-    tokens,
     usage,
 )
 from app.settings import Settings

@@ -41,6 +41,19 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that serve; more than one needs an external database."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Serve /metrics without a token on this port as well, for Prometheus."""
+    metrics_host: str = "127.0.0.1"
+
+    header_timeout: float = Field(default=10.0, gt=0, le=600)
+    """How long a client may take from connecting to the end of a request's headers."""
+    body_timeout: float = Field(default=10.0, gt=0, le=600)
+    """How long a client may take over a request's body before it is answered 408."""
+    send_timeout: float = Field(default=30.0, gt=0, le=600)
+    """How long a client may leave an answer unread before the connection is cut."""
+    request_timeout: float = Field(default=15.0, gt=0, le=600)
+    """How long a request may take, its body included, before it is answered 503; whatever keeps
+    it: a database host that has vanished answers nothing at all."""
 
     pool_size: int = Field(default=10, ge=1, le=500)
     """Connections each process keeps for each of its uses (reading, writing)."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from app.http.fields import Output
 from app.http.languages import Language
 from app.policy import civil
-from app.policy.decide import Decision, continuing
+from app.policy.decide import Answer, Decision, continuing
 from app.policy.document import Column, HelpDesk, Policies, Policy, Service, ServiceRow
 from app.policy.explain import explain
 from app.policy.facts import Contract, Facts, ReasonCode, ServiceAnswer, ServiceYear, Step
@@ -75,8 +75,8 @@ class HoursBody(Output):
 
 class PackBody(Output):
     kind: Literal["ticket_pack"]
-    id: UUID
-    number: str
+    id: UUID | None = Field(description="Null for what a simulation only assumes.")
+    number: str | None
     starts_on: date
     ends_on: date
     quantity: int
@@ -190,6 +190,17 @@ def _service_body(
     return body
 
 
+def services_body(
+    policy: Policy, answer: Answer, facts: Facts, language: Language
+) -> list[dict[str, Any]]:
+    """All eight services, in the matrix's order."""
+    continues = continuing(policy, facts)
+    return [
+        _service_body(row, service, policy, continues, language)
+        for row, service in zip(policy.services, answer.services, strict=True)
+    ]
+
+
 def _minutes_body(hours: ServiceYear | Contract) -> dict[str, Any]:
     return {
         "granted_minutes": hours.granted_minutes,
@@ -244,7 +255,6 @@ def entitlements_body(
 ) -> dict[str, Any]:
     """The entitlement answer, ready to be serialised."""
     policy = decision.standing.policy
-    continues = continuing(policy, customer.facts)
     until = decision.valid_until
     body: dict[str, Any] = {
         "customer": {"id": customer.id, "code": customer.code, "name": customer.name},
@@ -253,10 +263,7 @@ def entitlements_body(
         "valid_until": until and civil.start_of_day(until, policies.zone),
         "policy": decision.answer.policy,
         "columns": decision.answer.columns,
-        "services": [
-            _service_body(row, answer, policy, continues, language)
-            for row, answer in zip(policy.services, decision.answer.services, strict=True)
-        ],
+        "services": services_body(policy, decision.answer, customer.facts, language),
         "allowances": allowances_body(decision),
         "help_desk": help_desk_body(policy.desk_for(customer.country, customer.help_desk), at),
     }

@@ -17,6 +17,16 @@ def language_of(request: HTTPConnection) -> Language:
     return parse(headers[0] if len(headers) == 1 else ",".join(headers)) if headers else "en"
 
 
+def asked_language(request: HTTPConnection) -> Language | None:
+    """The language that the caller asks for by name, or None where it asks for none of ours."""
+    for header in request.headers.getlist("accept-language"):
+        if any(
+            weight > 0 and name.partition("-")[0] in LANGUAGES for name, weight in weighted(header)
+        ):
+            return language_of(request)
+    return None
+
+
 @lru_cache(maxsize=256)
 def parse(header: str) -> Language:
     """The best of our languages for a header. Of equally wanted ones the first named wins.

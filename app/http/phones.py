@@ -17,3 +17,26 @@ def e164(text: str, region: str | None) -> str | None:
     if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+_SCHEMES = ("tel:", "sip:", "sips:")
+
+
+def caller_number(text: str, region: str | None) -> str | None:
+    """A caller's number in E.164 however a telephone exchange writes it, or None.
+
+    A `+` that was not escaped in an address arrives as a leading space; `00` stands for it too,
+    unless `region` reads it otherwise; a SIP or tel address is taken apart (RFC 3261, RFC 3966).
+    """
+    if text.startswith(" "):
+        text = "+" + text.lstrip(" ")
+    lowered = text.lower()
+    for scheme in _SCHEMES:
+        if lowered.startswith(scheme):
+            text = text[len(scheme) :].partition("@")[0]
+            break
+    if text.startswith("00"):
+        international = e164("+" + text[2:], None)
+        if international is not None:
+            return international
+    return e164(text, region)

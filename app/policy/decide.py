@@ -49,11 +49,26 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
     Takes civil dates of the vendor's time zone; facts as of the instant asked about (R13).
     """
     standing = stand(policies, facts, on)
-    now = _answer(policies, facts, standing)
+    answer = _answer(policies, facts, standing)
     for day in changing_days(policies, facts, on):
-        if _answer(policies, facts, stand(policies, facts, day)) != now:
-            return Decision(on, now, standing, day)
-    return Decision(on, now, standing, None)
+        if answer_on(policies, facts, day) != answer:
+            return Decision(on, answer, standing, day)
+    return Decision(on, answer, standing, None)
+
+
+def answer_on(policies: Policies, facts: Facts, on: date) -> Answer:
+    """The answer of a date alone, without looking for its end."""
+    return _answer(policies, facts, stand(policies, facts, on))
+
+
+def service_valid_until(
+    policies: Policies, facts: Facts, decision: Decision, service: ServiceAnswer
+) -> date | None:
+    """The next day on which the answer for one service differs (R13)."""
+    for day in changing_days(policies, facts, decision.on):
+        if service not in answer_on(policies, facts, day).services:
+            return day
+    return None
 
 
 def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:

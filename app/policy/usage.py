@@ -40,14 +40,28 @@ class Allowance(NamedTuple):
 
 
 def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowance]:
-    """By first day: contracts, packs, service years recorded and the one that stands."""
+    """Contracts, packs and service years by first day, whether anything was charged or not."""
     standing = service_year(policies, facts, on)
-    years = {**facts.service_years, **({standing.starts_on: standing} if standing else {})}
+    years = {**_years_until(policies, facts, on), **facts.service_years}
     editor = holds_editor(facts.licences, on)
     found = [_service_year(year, standing, on) for year in years.values()]
     found += [_contract(contract, editor, on) for contract in facts.contracts]
     found += [_pack(pack, on) for pack in facts.packs]
     return sorted(found, key=lambda one: (one.starts_on, one.kind, one.key))
+
+
+def _years_until(policies: Policies, facts: Facts, on: date) -> dict[date, ServiceYear]:
+    """Every service year that ever stood, by first day (R14).
+
+    Another can come to stand only on a day of a purchase, a withdrawal or a new policy.
+    """
+    days = set(policies.starts)
+    for licence in facts.licences:
+        days.update((licence.purchased_on, *licence.paid_upgrades))
+        if licence.withdrawn_on is not None:
+            days.add(licence.withdrawn_on)
+    stood = (service_year(policies, facts, day) for day in days if day <= on)
+    return {year.starts_on: year for year in stood if year is not None}
 
 
 def _service_year(year: ServiceYear, standing: ServiceYear | None, on: date) -> Allowance:

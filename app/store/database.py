@@ -1,10 +1,10 @@
 """The service's ways into the database: one engine that reads, one that writes."""
 
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
-from sqlalchemy import event
+from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.settings import Settings
@@ -73,6 +73,14 @@ class Database:
         self._engines = (self.reading, self.writing, self.bound, self.bound_reading)
         for engine in self._engines:
             event.listen(engine.sync_engine, "after_cursor_execute", _count)
+
+    def pools(self) -> dict[str, tuple[int, int]]:
+        """Of each pool, how many connections are in use and how many there may be."""
+        counts = {}
+        for name in ("reading", "writing", "bound", "bound_reading"):
+            pool = cast("AsyncAdaptedQueuePool", getattr(self, name).pool)
+            counts[name] = (pool.checkedout(), pool.size())
+        return counts
 
     async def close(self) -> None:
         for engine in self._engines:

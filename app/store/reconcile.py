@@ -62,8 +62,9 @@ _BALANCES = """
 _TICKETS_OF_LEDGER = """
     SELECT allowance_id AS pack_id, ticket_position AS position, case_id,
         min(customer_id::text)::uuid AS customer_id,
-        CASE (sum(held), sum(consumed))
-            WHEN (0, 0) THEN NULL WHEN (1, 0) THEN 'held' WHEN (0, 1) THEN 'consumed'
+        CASE WHEN sum(held) = 0 AND sum(consumed) = 0 THEN NULL
+            WHEN sum(held) = 1 AND sum(consumed) = 0 THEN 'held'
+            WHEN sum(held) = 0 AND sum(consumed) = 1 THEN 'consumed'
             ELSE format('held %s, consumed %s', sum(held), sum(consumed)) END AS state
     FROM ledger WHERE ticket_position IS NOT NULL
     GROUP BY allowance_id, ticket_position, case_id"""
@@ -110,7 +111,7 @@ _CASES = f"""
 # case, a bug's and a reversed entry count nothing (R16, R22, R30).
 _TIME_ENTRIES = """
     WITH sums AS (
-        SELECT time_entry_id AS id, min(customer_id::text)::uuid AS customer_id,
+        SELECT time_entry_id AS id, min(l.customer_id::text)::uuid AS customer_id,
             sum(used_minutes + overrun_minutes) AS minutes,
             bool_and(l.case_id = t.case_id) AS own_case
         FROM ledger l LEFT JOIN time_entries t ON t.id = l.time_entry_id
@@ -119,14 +120,14 @@ _TIME_ENTRIES = """
         format('%s, time entry %s', coalesce(k.number, 'no case'), coalesce(t.id, s.id)) AS subject,
         v.field, v.kept, v.ledger
     FROM time_entries t
-    JOIN cases k ON k.id = t.case_id
+    LEFT JOIN cases k ON k.id = t.case_id
     FULL JOIN sums s ON s.id = t.id
     CROSS JOIN LATERAL (VALUES
         ('minutes that count', CASE
             WHEN t.reversed_at IS NOT NULL OR k.category = 'bug' OR k.paid_by = 'ticket' THEN '0'
             ELSE t.minutes::text END, coalesce(s.minutes, 0)::text),
-        ('case', 'its own', CASE WHEN s.own_case THEN 'its own' WHEN s.id IS NULL THEN 'its own'
-            ELSE 'another' END)) v (field, kept, ledger)
+        ('case', 'its own', CASE WHEN s.own_case OR s.id IS NULL THEN 'its own' ELSE 'another' END))
+        v (field, kept, ledger)
     WHERE v.kept IS DISTINCT FROM v.ledger"""
 
 _REVERSALS = """

@@ -178,8 +178,8 @@ class Customer:
         return await self.post(path, status, reason="Written on the wrong case.")
 
     async def withdraw(self, licence: dict[str, Any], on: date) -> dict[str, Any]:
-        body = {"withdrawn_on": str(on), "reason": "Given back."}
-        return await self.post(f"licences/{licence['id']}/withdrawal", **body)
+        path = f"licences/{licence['id']}/withdrawal"
+        return await self.post(path, withdrawn_on=str(on), reason="Given back.")
 
     async def renew(
         self, contract: dict[str, Any], starts: str, status: int = 201, **body: Any

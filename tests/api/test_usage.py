@@ -128,9 +128,10 @@ async def test_every_state_at_its_first_and_last_day(client: httpx.AsyncClient) 
     assert before == {"free_hours": "in_force", contract: "upcoming"}
     on_first = await states(customer, starts)
     assert on_first == {"free_hours": "in_force", contract: "in_force", pack: "in_force"}
-    # Free hours that were never charged are no more once they have ended: nothing was recorded.
-    assert await states(customer, ends - DAY) == {contract: "in_force", pack: "in_force"}
-    assert await states(customer, ends) == {contract: "expired", pack: "expired"}
+    last = {contract: "in_force", pack: "in_force"}
+    assert await states(customer, ends - DAY) == {"free_hours": "expired", **last}
+    after = {contract: "expired", pack: "expired"}
+    assert await states(customer, ends) == {"free_hours": "expired", **after}
 
 
 async def test_what_was_left_lapses_with_the_allowance(client: httpx.AsyncClient) -> None:
@@ -166,6 +167,15 @@ async def test_a_purchase_ends_the_service_year_and_what_was_left(
     assert (old["state"], old["used_minutes"], old["remaining_minutes"]) == ("expired", 60, 0)
     assert old["lapsed_minutes"] == 240
     assert (new["state"], new["remaining_minutes"]) == ("in_force", 300)
+    # Never charged, it was there all the same until the next purchase.
+    travel(first + 30 * DAY)
+    await customer.licence("runtime", days=30)
+    years = (await usage(customer))["allowances"]
+    assert [(one["state"], one["lapsed_minutes"]) for one in years] == [
+        ("expired", 240),
+        ("expired", 300),
+        ("in_force", 0),
+    ]
     then = (await usage(customer, at=f"{first + 19 * DAY}T12:00:00Z"))["allowances"]
     assert [(one["state"], one["remaining_minutes"]) for one in then] == [("in_force", 240)]
 

@@ -5,110 +5,23 @@ by step. It keeps what stands, not what happened: a charge taken back is struck 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+
+from tests.long.records import (
+    OPEN,
+    Case,
+    Entry,
+    Hours,
+    Licence,
+    Line,
+    Pack,
+    Payer,
+    Refused,
+    Ticket,
+    a_year_after,
+)
 
 COVERED = {"free_hours": {"email"}, "contract": {"email", "phone", "remote"}}
-OPEN = {"open", "in_progress", "waiting_for_customer"}
-
-
-def a_year_after(day: date) -> date:
-    try:
-        return day.replace(year=day.year + 1)
-    except ValueError:  # 29 February
-        return day.replace(year=day.year + 1, day=28)
-
-
-class Refused(Exception):
-    """What the service should answer instead."""
-
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(status, code)
-        self.answer = (status, code)
-
-
-@dataclass(eq=False)
-class Licence:
-    serial: str
-    kind: str
-    bought: date
-    withdrawn: date | None = None
-    paid_upgrades: list[date] = field(default_factory=list)
-
-    def held(self, on: date) -> bool:
-        return self.bought <= on and not (self.withdrawn and self.withdrawn <= on)
-
-
-@dataclass(eq=False)
-class Hours:
-    """A contract, or a service year of free hours."""
-
-    kind: str
-    starts: date
-    ends: date
-    granted: int
-    id: str = ""
-    cancelled: date | None = None
-    renews: "Hours | None" = None
-
-    @property
-    def closes(self) -> date:
-        return min(self.ends, self.cancelled or self.ends)
-
-
-@dataclass(eq=False)
-class Pack:
-    id: str
-    bought: date
-    expires: date
-    quantity: int
-    used: dict[int, "Case"] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class Ticket:
-    pack: Pack
-    position: int
-    kind = "ticket"
-
-
-Payer = Hours | Ticket | None
-
-
-@dataclass(eq=False)
-class Entry:
-    case: "Case"
-    minutes: int
-    worked_at: datetime
-    worked_on: date
-    id: str = ""
-    reversed: bool = False
-
-
-@dataclass(eq=False)
-class Line:
-    """Minutes that stand in the notebook: charged to hours, or overrun of a payer."""
-
-    entry: Entry
-    payer: Payer
-    minutes: int
-    overrun: bool
-    counts_on: date
-    taken_over: bool = False
-
-
-@dataclass(eq=False)
-class Case:
-    number: str
-    id: str
-    channel: str
-    category: str
-    opened_on: date
-    payer: Payer
-    first: Payer
-    state: str = "open"
-    entries: list[Entry] = field(default_factory=list)
 
 
 class Customer:
@@ -341,6 +254,8 @@ class Customer:
         self.charge(entry)
 
     def reverse(self, entry: Entry) -> None:
+        if entry.case.state == "cancelled":
+            raise Refused(409, "wrong_state")
         if entry.reversed:
             raise Refused(409, "already_reversed")
         entry.reversed = True
@@ -382,47 +297,3 @@ class Customer:
                 raise Refused(409, "case_has_work")
             self._release(case)
         case.state = becomes
-
-    # --- what the service should show -------------------------------------------------------
-
-    def shown(self, today: date) -> dict[str, Any]:
-        return {
-            "columns": self.columns(today),
-            "free_hours": self._shown_year(today),
-            "contracts": {c.id: self._shown_contract(c, today) for c in self.contracts},
-            "packs": {p.id: self._shown_pack(p, today) for p in self.packs},
-            "cases": {c.number: self._shown_case(c) for c in self.cases},
-        }
-
-    def _shown_year(self, today: date) -> Any:
-        year = self.year(today)
-        return year and (year.starts, year.ends, self.used(year), self.overrun(year))
-
-    def _shown_contract(self, contract: Hours, today: date) -> Any:
-        if contract.cancelled and contract.cancelled <= today:
-            state = "cancelled"
-        elif today < contract.starts:
-            state = "upcoming"
-        elif today >= contract.ends:
-            state = "expired"
-        else:
-            state = "in_force" if self.editor(today) else "suspended"
-        return state, self.used(contract), self.left(contract), self.overrun(contract)
-
-    def _shown_pack(self, pack: Pack, today: date) -> Any:
-        unused = pack.quantity - len(pack.used)
-        held = sum(case.state in OPEN for case in pack.used.values())
-        expired = today >= pack.expires
-        tickets = {n: case.number for n, case in pack.used.items()}
-        free, gone = (0, unused) if expired else (unused, 0)
-        return free, held, len(pack.used) - held, gone, tickets
-
-    def _shown_case(self, case: Case) -> Any:
-        lines = [x for x in self.lines if x.entry.case is case]
-        return (
-            case.state,
-            case.payer.kind if case.payer else "none",
-            sum(entry.minutes for entry in self.standing(case)),
-            sum(x.minutes for x in lines if not x.overrun),
-            sum(x.minutes for x in lines if x.overrun),
-        )

@@ -30,10 +30,10 @@ from app.http.tokens import SCOPES
 from app.store.reconcile import snapshot
 from tests.api.build import unique
 from tests.conftest import Service
-from tests.long.model import (
-    OPEN,
+from tests.long.agreement import agree
+from tests.long.model import Customer
+from tests.long.records import (
     Case,
-    Customer,
     Entry,
     Hours,
     Licence,
@@ -109,10 +109,11 @@ class Machine(RuleBasedStateMachine):
         answer = self._send(path, body, **how)
         try:
             done = expected()
-        except Refused as refused:
+        except Refused as error:
+            wanted = error.answer
             got = (answer.status_code, answer.json().get("code"))
-            assert got == refused.answer, (path, body, got, refused.answer, answer.text)
-            self.counters.refused[refused.answer[1]] += 1
+            assert got == wanted, (path, body, got, wanted, answer.text)
+            self.counters.refused[wanted[1]] += 1
             self._agree(who)
             return None
         assert answer.status_code in (200, 201), (path, body, answer.text)
@@ -121,78 +122,7 @@ class Machine(RuleBasedStateMachine):
 
     def _agree(self, who: int) -> None:
         id_, model = self.customers[who]
-        assert self._shown(id_) == model.shown(self.today)
-        self._agree_on_services(id_, model)
-
-    def _shown(self, id_: str) -> dict[str, Any]:
-        def listed(what: str) -> Any:
-            page = self._get(what, customer_id=id_, limit=200)
-            assert page["next_cursor"] is None
-            return page["items"]
-
-        answer = self._get("entitlements", customer_id=id_)
-        self._answer = answer
-        years = [
-            (
-                date.fromisoformat(each["starts_on"]),
-                date.fromisoformat(each["ends_on"]),
-                each["used_minutes"],
-                each["overrun_minutes"],
-            )
-            for each in answer["allowances"]
-            if each["kind"] == "free_hours"
-        ]
-        return {
-            "columns": answer["columns"],
-            "free_hours": years[0] if years else None,
-            "contracts": {
-                c["id"]: (
-                    c["state"],
-                    c["used_minutes"],
-                    c["remaining_minutes"],
-                    c["overrun_minutes"],
-                )
-                for c in listed("contracts")
-            },
-            "packs": {
-                p["id"]: (
-                    p["available"],
-                    p["held"],
-                    p["consumed"],
-                    p["expired"],
-                    {t["position"]: t["case_number"] for t in p["tickets"] if t["case_number"]},
-                )
-                for p in listed("ticket-packs")
-            },
-            "cases": {
-                k["number"]: (
-                    k["state"],
-                    k["paid_by"]["kind"],
-                    k["worked_minutes"],
-                    k["charged_minutes"],
-                    k["overrun_minutes"],
-                )
-                for k in listed("cases")
-            },
-        }
-
-    def _agree_on_services(self, id_: str, model: Customer) -> None:
-        services = {each["service"]: each for each in self._answer["services"]}
-        rows = {"email": "email_support", "phone": "phone_support", "remote": "remote_access"}
-        for channel, service in rows.items():
-            allowed = model.choose(channel, self.today) is not None
-            assert services[service]["allowed"] == allowed, (channel, services[service])
-            goes_on = {
-                case.number
-                for case in model.cases
-                if case.state in OPEN
-                and (
-                    case.channel == channel
-                    or isinstance(case.payer, Ticket)
-                    or (case.payer is not None and case.payer.kind == "contract")
-                )
-            }
-            assert set(services[service]["continues"]) == goes_on
+        agree(self._get, id_, model, self.today)
 
     def _pick(self, items: Sequence[T], number: int) -> T:
         return items[number % len(items)]
@@ -210,7 +140,9 @@ class Machine(RuleBasedStateMachine):
 
     # --- what is bought ---------------------------------------------------------------------
 
-    @rule(who=st.integers(0, 1), kind=st.sampled_from(["editor", "editor", "runtime"]), ago=days_ago)
+    @rule(
+        who=st.integers(0, 1), kind=st.sampled_from(["editor", "editor", "runtime"]), ago=days_ago
+    )
     def buy_licence(self, who: int, kind: str, ago: int) -> None:
         id_, model = self.customers[who]
         lic = Licence(unique("L"), kind, self.today - timedelta(ago))
@@ -354,7 +286,9 @@ class Machine(RuleBasedStateMachine):
             entry.id = done[1]["id"]
             charged = [(c["allowance"]["kind"], c["minutes"]) for c in done[1]["charges"]]
             lines = [x for x in model.lines if x.entry is entry]
-            assert charged == [(x.payer.kind, x.minutes) for x in lines if not x.overrun and x.payer]
+            assert charged == [
+                (x.payer.kind, x.minutes) for x in lines if not x.overrun and x.payer
+            ]
             assert done[1]["overrun_minutes"] == sum(x.minutes for x in lines if x.overrun)
             self._agree(who)
 
@@ -379,7 +313,9 @@ class Machine(RuleBasedStateMachine):
         self._agree(who)
 
     @precondition(lambda self: self._all("cases"))
-    @rule(number=numbers, step=st.sampled_from(["take", "wait", "close", "close", "reopen", "cancel"]))
+    @rule(
+        number=numbers, step=st.sampled_from(["take", "wait", "close", "close", "reopen", "cancel"])
+    )
     def move(self, number: int, step: str) -> None:
         who, model, case = self._case(number)
         path, body = {

@@ -22,7 +22,7 @@ async def pack_at(customer: Customer, day: date) -> tuple[int, int, int] | None:
 async def test_a_tickets_states_as_they_were_recorded(customer: Customer, travel: Travel) -> None:
     """R13: held, consumed, held again, released, each from its instant on."""
     await customer.pack(days=0)
-    seen = {0: (1, 0, 0)}
+    seen: dict[int, tuple[int, int, int] | None] = {0: (1, 0, 0)}
     travel(after(2))
     case = await customer.open()
     seen |= {1: (1, 0, 0), 2: (0, 1, 0)}

