@@ -2,17 +2,21 @@
 
 import asyncio
 import os
+import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
 import typer
 import uvicorn
+from prometheus_client.registry import Collector
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +26,9 @@ from sqlalchemy import insert, select, update
 from app import clock
 from app.http.fields import as_id
 from app.http.logs import configure
+from app.http.metrics import FOLDER, Together, served
 from app.http.reach import called
+from app.http.server import Protocol
 from app.http.tokens import BOUND_SCOPES, SCOPES, new_token
 from app.ids import new_id
 from app.main import create_app
@@ -31,6 +37,7 @@ from app.settings import Settings
 from app.store import migrations, reconcile
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from app.store.embedded.signals import termination_unwinds
 from app.store.roles import roles_sql
 from app.store.tables import customers, tokens
 
@@ -114,7 +121,11 @@ def serve(
         bool, typer.Option("--demo", help="Fill an empty database with examples.")
     ] = False,
 ) -> None:
-    """Serve the API, on the database named by ASSISTENZA_DATABASE_URL or on an embedded one."""
+    """Serve the API, on the database named by ASSISTENZA_DATABASE_URL or on an embedded one.
+
+    SIGTERM ends it: nothing new is taken, what is under way gets its answer (20 seconds at most),
+    the embedded database is stopped, and the exit code is 0.
+    """
     with _clear_errors():
         settings = Settings()
         changes = {"host": host, "port": port}
@@ -157,8 +168,9 @@ def _serve(settings: Settings, demo: bool) -> None:
     for name, value in settings.model_dump(exclude_none=True, mode="json").items():
         os.environ[f"ASSISTENZA_{name.upper()}"] = str(value)
     options: dict[str, Any] = {
-        "app": "app.main:from_environment",
-        "factory": True,
+        "http": partial(
+            Protocol, header_timeout=settings.header_timeout, send_timeout=settings.send_timeout
+        ),
         "host": settings.host,
         "port": settings.port,
         "access_log": False,
@@ -167,17 +179,42 @@ def _serve(settings: Settings, demo: bool) -> None:
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": 20,
     }
-    if settings.workers > 1:
+    with ExitStack() as stack:
+        if settings.workers > 1:
+            os.environ[FOLDER] = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="assistenza-metrics-")
+            )
+            _serve_metrics(stack, settings, Together())
+            if greeting:
+                print(greeting(settings.host, settings.port), flush=True)
+            factory = "app.main:from_environment"
+            uvicorn.run(factory, factory=True, workers=settings.workers, **options)
+            return
+        app = create_app(settings)
+        _serve_metrics(stack, settings, app.state.metrics)
+        server = _Announcing(uvicorn.Config(app, **options))
         if greeting:
-            print(greeting(settings.host, settings.port), flush=True)
-        uvicorn.run(**options, workers=settings.workers)
-        return
-    server = _Announcing(uvicorn.Config(**options))
-    if greeting:
-        server.greeting = greeting
-    server.run()
-    if not server.started:
-        raise typer.Exit(3)
+            server.greeting = greeting
+        # uvicorn ends in good order and then raises the signal that it was sent once more.
+        stack.enter_context(termination_unwinds())
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            if not server.started:
+                raise
+        except SystemExit as ended:
+            if not server.started or ended.code != 128 + signal.SIGTERM:
+                raise
+        if not server.started:
+            raise typer.Exit(3)
+
+
+def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> None:
+    host, port = settings.metrics_host, settings.metrics_port
+    try:
+        stack.enter_context(served(what, host, port))
+    except OSError as error:
+        raise _fail(f"ASSISTENZA_METRICS_PORT: cannot listen on {host}:{port}: {error}") from error
 
 
 class _Announcing(uvicorn.Server):

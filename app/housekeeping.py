@@ -10,11 +10,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import clock
 from app.http import idempotency
+from app.http.faults import FAILURES
 from app.store.database import Database
 
 # API: kept at least 24 hours; twice that leaves room for a client that was down for a day.
 KEYS_KEPT = timedelta(hours=48)
 _EVERY_SECONDS = 30.0
+_LONGEST_SECONDS = 5.0
 _FORGET_EVERY = timedelta(hours=1)
 
 _USED = text("""
@@ -46,7 +48,11 @@ class Housekeeping:
         now = clock.now()
         used, self._last_used = self._last_used, {}
         try:
-            async with database.writing.begin() as connection:
+            # A database host that has vanished must not keep the service from ending.
+            async with (
+                asyncio.timeout(_LONGEST_SECONDS),
+                database.writing.begin() as connection,
+            ):
                 if used:
                     # In one order, so that two processes never wait on each other.
                     ids = sorted(used)
@@ -56,6 +62,6 @@ class Housekeeping:
                 if self._forgot_at is None or now - self._forgot_at > _FORGET_EVERY:
                     await idempotency.forget(connection, now - KEYS_KEPT)
                     self._forgot_at = now
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, *FAILURES) as error:
             self._last_used = used | self._last_used
             log.warning("housekeeping_failed", error=type(error).__name__)

@@ -11,6 +11,7 @@ from app.housekeeping import Housekeeping
 from app.http import answers, docs, problem_pages
 from app.http.edge import Edge
 from app.http.logs import configure
+from app.http.metrics import Metrics
 from app.policy.document import Policies, load
 from app.routers import (
     cases,
@@ -49,13 +50,17 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         own = app.state.database = database or Database(settings)
-        keeping = asyncio.create_task(app.state.housekeeping.run(own))
+        beside = [
+            asyncio.create_task(app.state.housekeeping.run(own)),
+            asyncio.create_task(app.state.metrics.watch(own)),
+        ]
         try:
             yield
         finally:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+            for task in beside:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await app.state.housekeeping.tidy(own)
             if database is None:
                 await own.close()
@@ -71,6 +76,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.housekeeping = Housekeeping()
+    app.state.metrics = Metrics()
     app.state.policies = policies or load(settings.policy_dir)
     if database is not None:
         app.state.database = database
@@ -81,7 +87,7 @@ def create_app(
     app.include_router(operations.router)
     app.include_router(problem_pages.router)
     docs.install(app)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, metrics=app.state.metrics)
     return app
 
 

@@ -32,8 +32,11 @@ from app.store import migrations, tables
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
 
+_FOR_TESTS = {
+    f"ASSISTENZA_{name}" for name in ("TEST_DATABASE_URL", "LONG_SECONDS", "KILLS", "SEED")
+}
 for _name in [name for name in os.environ if name.startswith("ASSISTENZA_")]:
-    if _name != "ASSISTENZA_TEST_DATABASE_URL":
+    if _name not in _FOR_TESTS:
         del os.environ[_name]
 
 

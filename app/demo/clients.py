@@ -18,7 +18,7 @@ class Client(NamedTuple):
     title: str
     scopes: tuple[Scope, ...]
     call: str
-    """What its line asks for; `{code}` is the customer that shows most."""
+    """What its line asks for; `{code}` and `{phone}` are of the customer that shows most."""
     bound: bool = False
     """To that customer, as in its reserved area."""
 
@@ -54,20 +54,20 @@ CLIENTS = (
             "cases:write",
             "usage:read",
         ),
-        "/v1/entitlements?customer_code={code}",
+        "/v1/customers/{code}/usage",
         bound=True,
     ),
     Client(
         "demo-phone-system",
         "Phone system",
         ("entitlements:read",),
-        "/v1/entitlements?customer_code={code}&explain=true",
+        "/v1/entitlements/check?service=phone_support&phone={phone}",
     ),
     Client(
         "demo-dashboard",
         "Dashboard",
         ("usage:read", "entitlements:read", "cases:read"),
-        "/v1/service-matrix",
+        "/v1/customers/{code}/usage",
     ),
     Client(
         "demo-technician",
@@ -78,7 +78,9 @@ CLIENTS = (
 )
 
 
-def greeting(tokens: Mapping[str, str], code: str, customers: int, loaded_on: date) -> Greeting:
+def greeting(
+    tokens: Mapping[str, str], code: str, phone: str, customers: int, loaded_on: date
+) -> Greeting:
     """What to say of a demo: each client's token, by its name, in a line to be run as it is."""
 
     def say(host: str, port: int) -> str:
@@ -87,7 +89,7 @@ def greeting(tokens: Mapping[str, str], code: str, customers: int, loaded_on: da
         calls = "".join(
             f"  {client.title.format(code=code)}:\n"
             f'    curl -s -H "Authorization: Bearer {tokens[client.name]}"'
-            f' "{address}{client.call.format(code=code)}"\n'
+            f' "{address}{client.call.format(code=code, phone=phone)}"\n'
             for client in CLIENTS
         )
         return (

@@ -24,7 +24,7 @@ from app.policy.document import Policies, load
 from app.settings import Settings
 from app.store.database import Database
 from app.store.events import Actor, record
-from app.store.tables import customers, events, tokens
+from app.store.tables import contacts, customers, events, tokens
 
 _STARTED, _LOADED = "demo.started", "demo.loaded"
 _LOADER = "demo-loader"
@@ -55,6 +55,8 @@ async def prepare(settings: Settings) -> Greeting:
             # The one that shows most, made first; it may have got another code since.
             shown = select(customers.c.id, customers.c.code).order_by(customers.c.id).limit(1)
             customer_id, code = (await connection.execute(shown)).one()
+            calls_from = select(contacts.c.phones[1]).where(contacts.c.customer_id == customer_id)
+            phone = await connection.scalar(calls_from.order_by(contacts.c.position).limit(1))
             made = {
                 client.name: await _issue(
                     connection,
@@ -67,7 +69,7 @@ async def prepare(settings: Settings) -> Greeting:
                 for client in CLIENTS
             }
             count = await connection.scalar(select(func.count()).select_from(customers))
-        return greeting(made, code, count or 0, loaded_on)
+        return greeting(made, code, phone or code, count or 0, loaded_on)
     finally:
         await database.close()
 

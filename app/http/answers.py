@@ -86,10 +86,13 @@ def body_of(problem: Problem, language: Language, request_id: str | None) -> dic
 def problem_response(connection: HTTPConnection, problem: Problem) -> Response:
     """The whole answer, to be sent as any ASGI response.
 
-    The request's id is what `edge` put into `scope["state"]["request_id"]`.
+    The request's id is what `edge` put into `scope["state"]["request_id"]`; the problem's code is
+    left there for it.
     """
     language = language_of(connection)
-    request_id = connection.scope.get("state", {}).get("request_id")
+    state = connection.scope.setdefault("state", {})
+    state["problem"] = problem.code
+    request_id = state.get("request_id")
     return Response(
         orjson.dumps(body_of(problem, language, request_id), option=orjson.OPT_UTC_Z),
         problem.status,

@@ -15,6 +15,7 @@ from app.http.problems import (
     PreconditionFailed,
     Problem,
     RequestInProgress,
+    RequestTimeout,
     ServiceUnavailable,
     Unauthorized,
     UnsupportedMediaType,
@@ -23,7 +24,7 @@ from app.http.problems import (
 Responses = dict[int | str, dict[str, Any]]
 
 _ALWAYS = (Unauthorized, InsufficientScope, InvalidInput, InternalError, ServiceUnavailable)
-_WITH_BODY = (PayloadTooLarge, UnsupportedMediaType)
+_WITH_BODY = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
 
 
 def _header(text: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 an answer whatever happens. Plain ASGI, for it is on the path of every request."""
 
 import re
+from asyncio import CancelledError
 from os import urandom
 from time import perf_counter_ns
 from typing import Any
@@ -13,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import logs
 from app.http.answers import LARGEST_BODY, problem_response
-from app.http.problems import InternalError, PayloadTooLarge
+from app.http.metrics import Metrics
+from app.http.problems import InternalError, PayloadTooLarge, ServiceUnavailable
 
 log = structlog.get_logger("request")
 
@@ -27,12 +29,15 @@ class Edge:
 
     It puts `request_id` and, when the caller sent a valid one, `traceparent` into
     `scope["state"]` and binds them to every log line of the request. The log line reads
-    `caller_name` and `statements` from there, where they were set.
+    `caller_name`, `problem` and `statements` from there, where they were set.
     """
 
-    def __init__(self, app: ASGIApp, largest_body: int = LARGEST_BODY) -> None:
+    def __init__(
+        self, app: ASGIApp, largest_body: int = LARGEST_BODY, metrics: Metrics | None = None
+    ) -> None:
         self.app = app
         self.largest_body = largest_body
+        self.metrics = metrics or Metrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,6 +60,7 @@ class Edge:
         if traceparent:
             state["traceparent"] = context["traceparent"] = traceparent
         token = logs.request.set(context)
+        self.metrics.in_progress.inc()
         header = (b"x-request-id", request_id.encode())
         received = 0
         status = 0
@@ -83,6 +89,12 @@ class Edge:
                 await too_large(scope, receive, answer)
             else:
                 await self.app(scope, limited, answer)
+        except CancelledError:
+            # The service ends, and this request has kept it for longer than it waits.
+            if not status:
+                ended = problem_response(HTTPConnection(scope), ServiceUnavailable())
+                await ended(scope, receive, answer)
+            raise
         except Exception as error:
             log.error("unhandled", error=type(error).__name__, at=logs.frames(error))
             if status:
@@ -91,14 +103,20 @@ class Edge:
             failed = problem_response(HTTPConnection(scope), InternalError())
             await failed(scope, receive, answer)
         finally:
+            taken = perf_counter_ns() - started
+            method, route = scope["method"], route_of(scope)
+            sent, problem = state.get("statements"), state.get("problem")
+            self.metrics.in_progress.dec()
+            self.metrics.done(method, route, status, taken / 1e9, sent, problem)
             log.info(
                 "request",
                 client=state.get("caller_name"),
-                method=scope["method"],
-                route=route_of(scope),
+                method=method,
+                route=route,
                 status=status,
-                duration_ms=round((perf_counter_ns() - started) / 1e6, 2),
-                statements=state.get("statements"),
+                problem=problem,
+                duration_ms=round(taken / 1e6, 2),
+                statements=sent,
             )
             logs.request.reset(token)
 

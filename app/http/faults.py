@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import asyncpg
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -13,6 +14,8 @@ from app.http.problems import (
     ServiceUnavailable,
     invalid,
 )
+
+log = structlog.get_logger(__name__)
 
 # A violated constraint's own error. Those not here are guards against our own mistakes: they
 # come out as internal errors, and are meant to.
@@ -27,23 +30,39 @@ _CONSTRAINTS: dict[str, Callable[[], Problem]] = {
     "ck_contracts_cancelled_on": lambda: invalid("/cancelled_on", "out_of_range"),
 }
 
-_UNAVAILABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.QueryCanceledError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.ReadOnlySQLTransactionError,
+FAILURES = (
+    DBAPIError,
+    PoolTimeoutError,
+    OSError,
+    asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+)
+"""All that can be raised because of the database; the last three where SQLAlchemy does not wrap
+them, as while it connects. A TimeoutError is an OSError."""
+
+_UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    # Starting, stopping, cancelled by a timeout, dropped under our feet.
+    asyncpg.OperatorInterventionError,
+    # Too many connections, no memory, no disk; input and output that fail.
     asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    # Deadlocks and serialization failures.
+    asyncpg.TransactionRollbackError,
+    # Waited too long for a lock; a database that takes no connections.
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    # A database or a password that was changed while we run.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.ReadOnlySQLTransactionError,
+    # Prepared before a migration: the next try prepares anew.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     PoolTimeoutError,
-    TimeoutError,
     OSError,
 )
 
@@ -65,6 +84,9 @@ def problem_of(error: BaseException) -> Problem | None:
         constraint = getattr(cause, "constraint_name", None)
         if constraint in _CONSTRAINTS:
             return _CONSTRAINTS[constraint]()
-        if isinstance(cause, _UNAVAILABLE):
+        # DataError is a parameter that asyncpg could not encode: ours, for all that it is derived
+        # from InterfaceError.
+        if isinstance(cause, _UNAVAILABLE) and not isinstance(cause, asyncpg.DataError):
+            log.warning("unavailable", error=type(cause).__name__)
             return ServiceUnavailable()
     return None

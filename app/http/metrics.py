@@ -36,6 +36,8 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SAMPLED_EVERY = 5.0
 
+Observe = Callable[[float, int], None]
+
 
 class Metrics(CollectorRegistry):
     """What one process counts, and what it tells: of all processes where there are several."""
@@ -171,8 +173,9 @@ class Together(Collector):
         for file in Path(folder).glob("gauge_live*_*.db"):
             pid = int(file.stem.rpartition("_")[2])
             if not psutil.pid_exists(pid):
-                mark_process_dead(pid, folder)
-        found: Iterable[Metric] = MultiProcessCollector(None, folder).collect()
+                mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+        all_of_them = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]
+        found: Iterable[Metric] = all_of_them.collect()  # type: ignore[no-untyped-call]
         return found
 
 

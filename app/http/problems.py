@@ -7,6 +7,7 @@
     │   └── CustomerNotFound 404          a lookup that finds nobody
     ├── MethodNotAllowed 405
     ├── NotAcceptable 406
+    ├── RequestTimeout 408                a body that did not come in time
     ├── Conflict 409
     │   ├── AlreadyExists · WrongState · NotEntitled · EditorLicenceRequired · AlreadyRenewed
     │   ├── ContractHasLaterCharges · AlreadyReversed · CaseHasWork · AmbiguousLookup
@@ -137,6 +138,15 @@ class NotAcceptable(Problem):
 
     def __init__(self, offered: Iterable[str]) -> None:
         super().__init__(offered=", ".join(offered))
+
+
+class RequestTimeout(Problem):
+    """The rest of the body is not waited for, so the connection ends."""
+
+    status, code = 408, "request_timeout"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Connection": "close"})
 
 
 class Conflict(Problem):

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, Table, func, literal_column, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.http.fields import as_id
-from app.http.problems import NotFound, invalid
+from app.http.problems import CustomerNotFound, NotFound
 from app.http.tokens import Caller
 from app.store import lock
 from app.store.tables import cases, contracts, customers, licences, ticket_packs
@@ -81,8 +81,8 @@ async def lock_customer_of(
 
 
 async def lock_named_customer(
-    connection: AsyncConnection, caller: Caller, customer_id: UUID, pointer: str = "/customer_id"
+    connection: AsyncConnection, caller: Caller, customer_id: UUID
 ) -> None:
-    """Lock the customer that a body names. Raises InvalidInput at `pointer` for one unknown."""
+    """Lock the customer that a body names. Raises CustomerNotFound, also for one out of reach."""
     if not caller.sees(customer_id) or not await lock.customer(connection, customer_id):
-        raise invalid(pointer, "unknown_reference")
+        raise CustomerNotFound

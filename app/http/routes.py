@@ -5,6 +5,7 @@ same because it is the same. Handlers find the connection and the caller through
 `CurrentCaller`. Nobody else commits: the transaction ends here, before the answer leaves.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -14,15 +15,14 @@ from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app import clock
 from app.http import idempotency
-from app.http.faults import is_disconnect, problem_of
-from app.http.problems import InvalidInput, Problem
+from app.http.faults import FAILURES, is_disconnect, problem_of
+from app.http.problems import InvalidInput, Problem, RequestTimeout
 from app.http.strict_query import refuse_unknown_parameters
 from app.http.tokens import Caller, authenticate, is_bound, sent_token
 from app.store.database import Database, statements
@@ -78,10 +78,11 @@ class Route(APIRoute):
             counter = [0]
             marker = statements.set(counter)
             try:
-                return await inner(request)
+                async with asyncio.timeout(request.app.state.settings.request_timeout):
+                    return await inner(request)
             except KeptRefusal as refusal:
                 raise refusal.problem from refusal
-            except (DBAPIError, PoolTimeoutError, OSError) as error:
+            except FAILURES as error:
                 problem = problem_of(error)
                 if problem is None:
                     raise
@@ -141,11 +142,9 @@ def _reading(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
 
 
 def _writing(route: APIRoute, handler: Handler, scope: str | None, *, remembered: bool) -> Handler:
-    async def handle(request: Request) -> Response:
-        request.state.now = now = clock.now()
+    async def once(request: Request) -> Response:
+        now = request.state.now
         bound = is_bound(sent_token(request))
-        # Read before a connection is taken: a slow client must not hold one.
-        await request.body()
         database: Database = request.app.state.database
         engine = database.bound if bound else database.writing
         async with engine.connect() as connection:
@@ -166,7 +165,28 @@ def _writing(route: APIRoute, handler: Handler, scope: str | None, *, remembered
                     await refusal.record(connection)
                 raise
 
+    async def handle(request: Request) -> Response:
+        request.state.now = clock.now()
+        sent_token(request)
+        # Read before a connection is taken: a slow client must not hold one.
+        await _receive_body(request)
+        try:
+            return await once(request)
+        except DBAPIError as error:
+            # As for a read, but only until the caller is known: after that the handler has begun.
+            if not is_disconnect(error) or hasattr(request.state, "caller"):
+                raise
+        return await once(request)
+
     return handle
+
+
+async def _receive_body(request: Request) -> None:
+    try:
+        async with asyncio.timeout(request.app.state.settings.body_timeout):
+            await request.body()
+    except (TimeoutError, ClientDisconnect):
+        raise RequestTimeout from None
 
 
 async def _connection(request: Request) -> AsyncConnection:

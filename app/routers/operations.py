@@ -1,16 +1,20 @@
-"""For whoever runs the service: alive, and ready to serve."""
+"""For whoever runs the service: alive, ready to serve, and in numbers."""
+
+import asyncio
 
 from fastapi import APIRouter
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from app.http.answers import problems
+from app.http.documented import reads
 from app.http.etags import json_response
+from app.http.faults import FAILURES
 from app.http.fields import Output
+from app.http.metrics import Metrics
 from app.http.problems import ServiceUnavailable
+from app.http.routes import Route, needs
 from app.store import migrations
 from app.store.database import Database
 
@@ -39,10 +43,32 @@ async def readyz(request: Request) -> Response:
     """The database is reachable and its schema is this version's."""
     database: Database = request.app.state.database
     try:
-        async with database.reading.connect() as connection:
+        async with (
+            asyncio.timeout(request.app.state.settings.request_timeout),
+            database.reading.connect() as connection,
+        ):
             version = await connection.scalar(_VERSION)
-    except (DBAPIError, PoolTimeoutError, OSError) as error:
+    except FAILURES as error:
         raise ServiceUnavailable from error
     if version != migrations.head():
         raise ServiceUnavailable
     return json_response(request, {"status": "ok"}, etag=False)
+
+
+async def metrics(request: Request) -> Response:
+    """Counters and durations, as Prometheus reads them. While the database is away no token can
+    be checked: set ASSISTENZA_METRICS_PORT to be told then too."""
+    numbers: Metrics = request.app.state.metrics
+    text, media_type = numbers.render(request.headers.get("accept", ""))
+    return Response(text, media_type=media_type, headers={"Cache-Control": "no-store"})
+
+
+router.add_api_route(
+    "/metrics",
+    metrics,
+    operation_id="metrics",
+    openapi_extra=needs("admin"),
+    route_class_override=Route,
+    response_class=PlainTextResponse,
+    responses=reads(),
+)

@@ -16,13 +16,14 @@ from app.http.documented import CACHED, posts, reads
 from app.http.etags import json_response
 from app.http.fields import CivilDate, Code, Id, Input, Key, Output, QueryFlag
 from app.http.pages import Page, PageQuery, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import AlreadyExists, NotFound, invalid
+from app.http.problems import AlreadyExists, CustomerNotFound, NotFound, invalid
 from app.http.reach import find, lock_named_customer, reachable
 from app.http.routes import Connection, CurrentCaller, Now, Route, needs
 from app.http.today import Rules, Today
 from app.http.tokens import Caller
 from app.ids import new_id
 from app.policy.civil import add_months
+from app.policy.document import Policies
 from app.store import events
 from app.store.numbers import insert_numbered
 from app.store.states import tickets_available, tickets_expired
@@ -107,13 +108,18 @@ async def _read(
     return _pack(await find(connection, caller, ticket_packs, key, rows))
 
 
+def expiry(policies: Policies, purchased_on: date) -> date:
+    """The day on which a pack's tickets are good no more, by the policy of its purchase (R17)."""
+    return add_months(purchased_on, policies.in_force(purchased_on).allowances.ticket.months)
+
+
 @router.post(
     "/ticket-packs",
     status_code=201,
     operation_id="create_ticket_pack",
     openapi_extra=needs("tickets:write"),
     response_model=TicketPack,
-    responses=posts(AlreadyExists),
+    responses=posts(CustomerNotFound, AlreadyExists),
 )
 async def create_ticket_pack(
     request: Request,
@@ -128,12 +134,10 @@ async def create_ticket_pack(
     await lock_named_customer(connection, caller, body.customer_id)
     if body.purchased_on > today:
         raise invalid("/purchased_on", "in_future")
-    # R17: fixed by the policy of the day of purchase.
-    months = policies.in_force(body.purchased_on).allowances.ticket.months
     values = {
         **body.model_dump(),
         "id": new_id(),
-        "expires_on": add_months(body.purchased_on, months),
+        "expires_on": expiry(policies, body.purchased_on),
         "created_at": now,
     }
     id_ = await insert_numbered(connection, ticket_packs, values, today)

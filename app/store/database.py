@@ -1,5 +1,7 @@
 """The service's ways into the database: one engine that reads, one that writes."""
 
+import asyncio
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, cast
 from uuid import uuid4
@@ -8,6 +10,8 @@ from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.settings import Settings
+
+_CLOSING_SECONDS = 2.0
 
 statements: ContextVar[list[int] | None] = ContextVar("statements", default=None)
 """How many statements the current request has sent, in a list of one so that all may add to it."""
@@ -83,5 +87,8 @@ class Database:
         return counts
 
     async def close(self) -> None:
+        """Close what is open; not in good order where the database does not answer."""
         for engine in self._engines:
-            await engine.dispose()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await engine.dispose()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.tables import events
@@ -45,4 +45,21 @@ async def record(
             case_id=case_id,
             data=dict(data or {}),
         )
+    )
+
+
+async def record_each(
+    connection: AsyncConnection, actor: Actor, now: datetime, rows: str, **parameters: object
+) -> None:
+    """Append one for each row of a query, in the query's order: what `record` does, set-wise.
+
+    `rows` is SQL of the code's own that selects `type`, `customer_id`, `subject_id` and `data`.
+    """
+    await connection.execute(
+        text(f"""INSERT INTO events
+                (type, customer_id, subject_id, data, actor, actor_id, occurred_at)
+            SELECT type, customer_id, subject_id, data, :actor, CAST(:actor_id AS uuid),
+                CAST(:now AS timestamptz)
+            FROM ({rows}) AS happened"""),
+        {"actor": actor.name, "actor_id": actor.id, "now": now, **parameters},
     )

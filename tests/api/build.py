@@ -37,9 +37,9 @@ def errors(answer: httpx.Response) -> list[tuple[str, str]]:
     return [(error["pointer"], error["code"]) for error in answer.json()["errors"]]
 
 
-def refused(answer: httpx.Response, code: str) -> dict[str, Any]:
-    """The problem of a 409 with this code."""
-    assert answer.status_code == 409, answer.text
+def refused(answer: httpx.Response, code: str, status: int = 409) -> dict[str, Any]:
+    """The problem with this code."""
+    assert answer.status_code == status, answer.text
     problem: dict[str, Any] = answer.json()
     assert problem["code"] == code
     return problem

@@ -104,9 +104,9 @@ async def test_only_a_holder_of_an_editor_on_the_first_day_signs(customer: Custo
     refused(await sign(customer, 10), "editor_licence_required")
 
 
-async def test_an_unknown_customer_is_named(client: httpx.AsyncClient, today: date) -> None:
+async def test_an_unknown_customer_is_not_found(client: httpx.AsyncClient, today: date) -> None:
     body = {"customer_id": str(new_id()), "starts_on": str(today)}
-    assert errors(await client.post(URL, json=body)) == [("/customer_id", "unknown_reference")]
+    refused(await client.post(URL, json=body), "customer_not_found", 404)
 
 
 # --- states ---------------------------------------------------------------------------------

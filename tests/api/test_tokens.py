@@ -134,7 +134,7 @@ async def test_the_second_wall_stands_without_the_first(
                 "serial_number": licence["serial_number"],
             },
         )
-        assert refused.status_code == 422, refused.text
+        assert refused.status_code == 404, refused.text
     monkeypatch.undo()
     assert (await client.get(f"/v1/cases?customer_id={other.id}")).json()["items"][0] == (
         await other.case(case["id"])

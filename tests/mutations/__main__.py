@@ -26,7 +26,7 @@ from tests.mutations.table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 _TREE = ("app", "alembic", "tests", "alembic.ini", "pyproject.toml")
-_RED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_RED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 _LONGEST_SECONDS = 600
 
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             red = _without(tree, url, one)
             survivors += red is None
             table.add_row(one.clause, one.what, red or "[bold red]SURVIVED[/]")
-            screen.print(f"{one.clause:8} {one.what}: {red or 'SURVIVED'}")
+            print(f"{one.clause:8} {one.what}: {red or 'SURVIVED'}", flush=True)
     screen.rule()
     screen.print(table)
     screen.print(f"{count - survivors} red, {survivors} survived (seed {options.seed})")

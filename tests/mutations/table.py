@@ -6,7 +6,7 @@ longer fits the code is noticed at once and not when nobody looks.
 
 from typing import NamedTuple
 
-_POLICY = ("tests/policy",)
+_POLICY = ("tests/policy/test_scenarios.py", "tests/policy/test_case_states.py")
 _CASES = ("tests/api/cases", "tests/policy/test_allocate.py")
 _CONTRACTS = ("tests/api/test_contracts.py", "tests/api/test_renewal.py", "tests/api/cases")
 _LICENCES = ("tests/api/test_licences.py", "tests/api/cases")

@@ -126,15 +126,16 @@ async def test_twenty_equal_requests_have_one_effect(
 ) -> None:
     customer = await Customer.new(client, today)
     await customer.pack(quantity=20)
+    key = {"Idempotency-Key": unique("once")}
     body = {
         "customer_id": customer.id,
         "requester": {"name": "Plant engineer"},
-        "subject": unique("once"),
-        "description": "Sent twenty times.",
+        "subject": "Sent twenty times",
+        "description": "After the start the screen stays blank.",
     }
 
     def send() -> Any:
-        return client.post("/v1/cases", json=body, headers={"Idempotency-Key": body["subject"]})
+        return client.post("/v1/cases", json=body, headers=key)
 
     line.before_the_key(20)
     answers: list[httpx.Response] = await asyncio.gather(*(send() for _ in range(20)))

@@ -263,7 +263,7 @@ async def test_it_waits_for_nobody_and_sees_one_instant(story: Story) -> None:
 @settings(max_examples=8, deadline=None, phases=[Phase.generate])
 @given(drawn=histories.steps)
 async def test_every_history_agrees(
-    service: Service, client: httpx.AsyncClient, drawn: list[tuple[str, int, int, int]]
+    service: Service, client: httpx.AsyncClient, drawn: list[histories.Step]
 ) -> None:
     customer = await histories.live(client, drawn)
     assert await differences(service, customer.code) == []

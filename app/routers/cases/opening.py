@@ -16,6 +16,7 @@ from app.http.etags import json_response
 from app.http.languages import language_of
 from app.http.phones import e164
 from app.http.problems import (
+    CustomerNotFound,
     NotEntitled,
     NotFound,
     SerialNumberNotOfCustomer,
@@ -49,7 +50,12 @@ router = APIRouter(route_class=Route)
     openapi_extra=needs("cases:write"),
     response_model=Case,
     responses=posts(
-        NotEntitled, TrainingNotCovered, SerialNumberRequired, SerialNumberNotOfCustomer
+        CustomerNotFound,
+        NotFound,
+        NotEntitled,
+        TrainingNotCovered,
+        SerialNumberRequired,
+        SerialNumberNotOfCustomer,
     ),
 )
 async def open_case(
@@ -162,12 +168,9 @@ async def _requester(
 async def _contact(
     connection: AsyncConnection, caller: Caller, customer_id: UUID, contact_id: UUID
 ) -> None:
-    try:
-        row = await find(connection, caller, contacts, contact_id)
-    except NotFound:
-        row = None
-    if row is None or row.customer_id != customer_id:
-        raise invalid("/requester/contact_id", "unknown_reference")
+    row = await find(connection, caller, contacts, contact_id)
+    if row.customer_id != customer_id:
+        raise NotFound
 
 
 async def _insert(connection: AsyncConnection, fields: dict[str, Any]) -> str:

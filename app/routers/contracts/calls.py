@@ -13,7 +13,7 @@ from app.http.documented import CACHED, posts, reads
 from app.http.etags import json_response
 from app.http.fields import CivilDate, Code, Id, Input, Key
 from app.http.pages import Page, PageQuery, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import AlreadyExists, EditorLicenceRequired, NotFound
+from app.http.problems import AlreadyExists, CustomerNotFound, EditorLicenceRequired, NotFound
 from app.http.reach import lock_named_customer
 from app.http.routes import Connection, CurrentCaller, Now, Route, needs
 from app.http.today import Rules, Today
@@ -53,7 +53,7 @@ class ContractsQuery(PageQuery):
     operation_id="create_contract",
     openapi_extra=needs("contracts:write"),
     response_model=Contract,
-    responses=posts(AlreadyExists, EditorLicenceRequired),
+    responses=posts(CustomerNotFound, AlreadyExists, EditorLicenceRequired),
 )
 async def create_contract(
     request: Request,

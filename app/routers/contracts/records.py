@@ -72,21 +72,25 @@ async def require_editor(connection: AsyncConnection, customer_id: UUID, *days: 
         raise EditorLicenceRequired
 
 
+def agreed(policies: Policies, starts_on: date, included_minutes: int | None) -> tuple[date, int]:
+    """When a contract ends, and the minutes it includes: those given, else the policy's.
+
+    Fixed by the policy in force on its first day (R17).
+    """
+    terms = policies.in_force(starts_on).allowances.contract
+    return add_months(starts_on, terms.months), included_minutes or terms.minutes
+
+
 async def sign(
     connection: AsyncConnection, policies: Policies, now: datetime, today: date, **given: Any
 ) -> UUID:
-    """Insert a contract, under its customer's lock.
-
-    How long it lasts, and what it includes unless that is given, is fixed by the policy in force
-    on its first day (R17).
-    """
-    starts_on: date = given["starts_on"]
-    terms = policies.in_force(starts_on).allowances.contract
+    """Insert a contract, under its customer's lock."""
+    ends_on, minutes = agreed(policies, given["starts_on"], given.get("included_minutes"))
     values = {
         **given,
         "id": new_id(),
-        "ends_on": add_months(starts_on, terms.months),
-        "included_minutes": given.get("included_minutes") or terms.minutes,
+        "ends_on": ends_on,
+        "included_minutes": minutes,
         "created_at": now,
     }
     return await insert_numbered(connection, contracts, values, today)

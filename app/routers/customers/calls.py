@@ -1,6 +1,6 @@
 """Customers: what the CRM writes and everybody reads."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -27,7 +27,6 @@ from app.http.routes import Connection, CurrentCaller, Now, Route, needs
 from app.http.today import Rules
 from app.http.tokens import Caller
 from app.ids import new_id
-from app.policy.document import Policies
 from app.routers.customers.matching import match
 from app.routers.customers.records import (
     change,
@@ -39,12 +38,12 @@ from app.routers.customers.records import (
 )
 from app.routers.customers.shapes import (
     Customer,
-    CustomerFields,
     CustomerPatch,
     CustomersQuery,
     KnownCustomer,
     NewCustomer,
     check_desk,
+    own_fields,
     stored_phones,
 )
 from app.store.tables import customers, external_refs
@@ -54,14 +53,6 @@ router = APIRouter(route_class=Route, tags=["Customers"])
 
 def etag_of(customer: Customer) -> str:
     return strong_etag(json_bytes(customer))
-
-
-def _own_fields(policies: Policies, body: CustomerFields) -> dict[str, Any]:
-    check_desk(policies, body.help_desk)
-    fields = body.model_dump(exclude={"contacts"})
-    if body.language is None:
-        fields["language"] = policies.versions[-1].desk_for(body.country, None).language
-    return fields
 
 
 async def _answer(
@@ -94,7 +85,7 @@ async def create_customer(
     body: NewCustomer,
 ) -> Response:
     """Make a customer, with its contacts."""
-    fields = _own_fields(policies, body)
+    fields = own_fields(policies, body)
     phones = stored_phones(
         ((f"/contacts/{place}", one.phones) for place, one in enumerate(body.contacts)),
         body.country,
@@ -131,7 +122,7 @@ async def put_customer(
     Contacts keep their ids: each is matched by `id`, else by e-mail address, else by name. The
     same body again changes nothing. `If-None-Match: *` only creates.
     """
-    fields = _own_fields(policies, body)
+    fields = own_fields(policies, body)
     phones = stored_phones(
         ((f"/contacts/{place}", one.phones) for place, one in enumerate(body.contacts)),
         body.country,

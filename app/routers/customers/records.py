@@ -100,6 +100,26 @@ async def create(
     return True
 
 
+def difference(before: Customer, after: Customer) -> dict[str, Any] | None:
+    """What an event says of a change; None where nothing differs.
+
+    Raises InvalidInput for too many contacts or references.
+    """
+    changed = {
+        field: {"before": getattr(before, field), "after": getattr(after, field)}
+        for field in (*_OWN, "external_refs")
+        if getattr(after, field) != getattr(before, field)
+    }
+    data: dict[str, Any] = {"code": after.code, "changed": changed}
+    if "external_refs" in changed and len(after.external_refs) > MOST_REFERENCES:
+        raise invalid("/external_refs", "too_many", limit=MOST_REFERENCES)
+    if after.contacts != before.contacts:
+        if len(after.contacts) > MOST_CONTACTS:
+            raise invalid("/contacts", "too_many", limit=MOST_CONTACTS)
+        data["contacts"] = _moved(before.contacts, after.contacts)
+    return data if changed or "contacts" in data else None
+
+
 async def change(
     connection: AsyncConnection, caller: Caller, now: datetime, before: Customer, after: Customer
 ) -> None:
@@ -107,35 +127,19 @@ async def change(
 
     Raises InvalidInput for too many contacts or references, the database for a taken code.
     """
-    own = {
-        field: getattr(after, field)
-        for field in _OWN
-        if getattr(after, field) != getattr(before, field)
-    }
-    changed = {
-        field: {"before": getattr(before, field), "after": getattr(after, field)}
-        for field in (*_OWN, "external_refs")
-        if getattr(after, field) != getattr(before, field)
-    }
-    data: dict[str, Any] = {"code": after.code, "changed": changed}
-    if after.external_refs != before.external_refs:
-        if len(after.external_refs) > MOST_REFERENCES:
-            raise invalid("/external_refs", "too_many", limit=MOST_REFERENCES)
+    data = difference(before, after)
+    if data is None:
+        return
+    if "external_refs" in data["changed"]:
         await connection.execute(
             delete(external_refs).where(external_refs.c.customer_id == after.id)
         )
         await _write_references(connection, after)
-    if after.contacts != before.contacts:
-        if len(after.contacts) > MOST_CONTACTS:
-            raise invalid("/contacts", "too_many", limit=MOST_CONTACTS)
-        kept = {contact.id for contact in after.contacts}
-        gone = [contact.id for contact in before.contacts if contact.id not in kept]
-        if gone:
+    if "contacts" in data:
+        if gone := [UUID(id_) for id_ in data["contacts"]["removed"]]:
             await connection.execute(delete(contacts).where(contacts.c.id.in_(gone)))
         await _write_contacts(connection, after)
-        data["contacts"] = _difference(before.contacts, after.contacts)
-    if not changed and "contacts" not in data:
-        return
+    own = {field: getattr(after, field) for field in _OWN if field in data["changed"]}
     await connection.execute(
         update(customers).where(customers.c.id == after.id).values(**own, updated_at=now)
     )
@@ -150,7 +154,7 @@ async def change(
     )
 
 
-def _difference(before: Sequence[Contact], after: Sequence[Contact]) -> dict[str, list[str]]:
+def _moved(before: Sequence[Contact], after: Sequence[Contact]) -> dict[str, list[str]]:
     # Ids alone: events are never deleted, and a deleted person's name must not live on in them.
     old, new = ({contact.id: contact for contact in side} for side in (before, after))
     return {

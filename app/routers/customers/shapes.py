@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
@@ -140,6 +140,15 @@ def check_desk(policies: Policies, desk: str | None) -> None:
     if desk is not None and desk not in policies.desk_ids:
         allowed = ", ".join(sorted(policies.desk_ids))
         raise invalid("/help_desk", "not_allowed_value", allowed=allowed)
+
+
+def own_fields(policies: Policies, body: CustomerFields) -> dict[str, Any]:
+    """A customer's fields but its contacts, the language filled in. Raises as `check_desk`."""
+    check_desk(policies, body.help_desk)
+    fields = body.model_dump(exclude={"contacts"})
+    if body.language is None:
+        fields["language"] = policies.versions[-1].desk_for(body.country, None).language
+    return fields
 
 
 def stored_phones(given: Iterable[tuple[str, list[str]]], country: str) -> list[list[str]]:

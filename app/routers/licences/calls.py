@@ -19,7 +19,7 @@ from app.http.etags import (
 )
 from app.http.fields import Code, Id, Key, MergePatch, Name, ShortText, absent
 from app.http.pages import Page, PageQuery, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import AlreadyExists, NotFound, WrongState, invalid
+from app.http.problems import AlreadyExists, CustomerNotFound, NotFound, WrongState, invalid
 from app.http.reach import called, lock_named_customer
 from app.http.routes import Connection, CurrentCaller, Now, Route, needs
 from app.http.today import Today
@@ -60,7 +60,7 @@ class LicencesQuery(PageQuery):
     operation_id="create_licence",
     openapi_extra=needs("licences:write"),
     response_model=Licence,
-    responses=posts(AlreadyExists),
+    responses=posts(CustomerNotFound, AlreadyExists),
 )
 async def create_licence(
     request: Request,
@@ -83,7 +83,7 @@ async def create_licence(
     operation_id="put_licence",
     openapi_extra=needs("licences:write"),
     response_model=Licence,
-    responses=changes("put", AlreadyExists, WrongState),
+    responses=changes("put", CustomerNotFound, AlreadyExists, WrongState),
 )
 async def put_licence(
     request: Request,

@@ -165,11 +165,11 @@ async def test_a_refused_step_names_both_states_and_changes_nothing(
     await story.open()
     await story.reach(state)
     before = await story.stand(), await customer.case(story.case["number"])
-    names_both: dict[str, str] = {**LEADS_TO}
+    wanted = {str(step): leads_to for step, leads_to in LEADS_TO.items()}
     for step in (step for (step, of), follows in leads().items() if of == state and not follows):
         answer = await story.take(step, refused=True)
         assert answer["code"] == "wrong_state", step
-        assert (answer["state"], answer["wanted_state"]) == (state, names_both[step]), step
+        assert (answer["state"], answer["wanted_state"]) == (state, wanted[step]), step
     assert (await story.stand(), await customer.case(story.case["number"])) == before
 
 

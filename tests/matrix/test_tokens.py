@@ -1,0 +1,158 @@
+"""Nobody gets in without a valid token, nor does anything that the token is not for.
+
+401 comes before 403, and 403 before anything is said of the request itself.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
+
+from app.http.routes import Route
+from app.http.tokens import BOUND_PREFIX, PREFIX, SCOPES, new_token
+from tests.conftest import Service
+from tests.matrix.conftest import World
+from tests.matrix.document import DOCUMENT, OPEN, Operation, operations
+from tests.matrix.requests import Request, build
+from tests.matrix.world import nobody, plain
+
+_ALL = operations()
+_CLOSED = [one for one in _ALL if one.name not in OPEN]
+# What the service answers besides the operations of its document, all of it without a token.
+_PAGES = {"/openapi.json", "/docs", "/redoc", "/docs/swagger.js", "/docs/redoc.js", "/docs/assets"}
+
+every_closed = pytest.mark.parametrize("operation", _CLOSED, ids=lambda one: one.name)
+
+
+def variants(world: World, operation: Operation) -> list[Request]:
+    """A good request, one for what does not exist, and bad ones."""
+    dates = plain(world.today)
+    good = build(operation, world.other.by_id | dates)
+    strange = deepcopy(good)
+    strange.query["nothing"] = "x"
+    if strange.body is not None:
+        strange.body = ["nothing"]
+    strange.path = dict.fromkeys(strange.path, "%00")
+    return [good, build(operation, nobody().by_id | dates), strange]
+
+
+async def tokens_of_nobody(service: Service, customer_id: str) -> list[str]:
+    """Every kind of thing that is sent in the place of a token."""
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    token = await service.token(*SCOPES)
+    return [
+        "Bearer",
+        "Bearer nothing",
+        f"Basic {token}",
+        f"Bearer {token}x",
+        f"Bearer {token[:-1]}",
+        f"Bearer {token.replace(PREFIX, BOUND_PREFIX)}",
+        f"Bearer {new_token(bound=False)[0]}",
+        f"Bearer {new_token(bound=True)[0]}",
+        f"Bearer {await service.token(*SCOPES, expires_at=long_ago)}",
+        f"Bearer {await service.token(*SCOPES, revoked_at=long_ago)}",
+        f"Bearer {await service.token(*SCOPES, customer_id=customer_id, expires_at=long_ago)}",
+    ]
+
+
+@pytest.fixture(scope="module")
+async def of_nobody(world: World) -> list[str]:
+    return await tokens_of_nobody(world.service, world.own.by_id["customer"])
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    assert body["code"] == code
+    return body
+
+
+@every_closed
+async def test_without_a_token(world: World, operation: Operation) -> None:
+    async with world.service.client(None) as stranger:
+        for request in variants(world, operation):
+            answer = await request.send(stranger)
+            problem(answer, 401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@every_closed
+async def test_with_the_token_of_nobody(
+    world: World, operation: Operation, of_nobody: list[str]
+) -> None:
+    request, *others = variants(world, operation)
+    async with world.service.client(None) as stranger:
+        for header in of_nobody:
+            answer = await request.send(stranger, Authorization=header)
+            problem(answer, 401, "unauthorized")
+            sent = header.strip() != "Bearer"
+            expected = 'Bearer error="invalid_token"' if sent else "Bearer"
+            assert answer.headers["www-authenticate"] == expected
+        for other in others:
+            problem(await other.send(stranger, Authorization=of_nobody[-1]), 401, "unauthorized")
+            problem(await other.send(stranger, Authorization=of_nobody[-2]), 401, "unauthorized")
+
+
+@every_closed
+async def test_with_every_scope_but_the_one(world: World, operation: Operation) -> None:
+    scope = operation.scope
+    if scope is None:
+        plainest = await world.client_of()
+        assert (await build(operation, {}).send(plainest)).status_code == 200
+        return
+    for bound in (False, True):
+        lacking = await world.client_of(*(SCOPES - {scope}), bound=bound)
+        for request in variants(world, operation):
+            answer = await request.send(lacking)
+            body = problem(answer, 403, "insufficient_scope")
+            assert scope in body["detail"]
+            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+            assert answer.headers["www-authenticate"] == challenge
+
+
+@every_closed
+async def test_with_the_one_scope_alone(world: World, operation: Operation) -> None:
+    """What the document says is needed is also enough."""
+    client = await world.client_of(*([operation.scope] if operation.scope else []))
+    _, missing, strange = variants(world, operation)
+    assert (await missing.send(client)).status_code in (200, 201, 404, 422)
+    assert (await strange.send(client)).status_code == 422
+
+
+async def test_open_is_what_is_meant_to_be(world: World) -> None:
+    assert {one.name for one in _ALL if one.is_open} == OPEN
+    async with world.service.client(None) as stranger:
+        for operation in _ALL:
+            if operation.is_open:
+                answer = await build(operation, {"code": "not_found"}).send(stranger)
+                assert answer.status_code == 200, operation.name
+        for page in _PAGES - {"/docs/assets"}:
+            assert (await stranger.get(page)).status_code == 200, page
+
+
+def test_there_is_nothing_beside_the_document(service: Service) -> None:
+    documented = {(one.method, one.path) for one in _ALL}
+    for route in iter_route_contexts(service.app.routes):
+        path = route.path or ""
+        if path in _PAGES:
+            continue
+        methods = set(route.methods or ())
+        assert {(method, path) for method in methods} <= documented
+        if path.startswith("/v1"):
+            assert isinstance(route.original_route, Route), path
+    assert all(one.path.startswith("/v1/") for one in _CLOSED)
+    assert set(DOCUMENT["components"]["securitySchemes"]) == {"token"}
+
+
+@pytest.mark.parametrize("extra", [None, {"summary": "x"}])
+def test_a_route_that_does_not_say_what_it_needs_cannot_be_made(extra: Any) -> None:
+    async def nothing() -> None: ...
+
+    add: Callable[..., Any] = APIRouter(route_class=Route).get("/nothing", openapi_extra=extra)
+    with pytest.raises(TypeError, match="says what it needs"):
+        add(nothing)

@@ -1,0 +1,111 @@
+"""What customers have, by the names under which a request may refer to it."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from app.ids import new_id
+from tests.api.build import Customer, made, unique
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Everything of one customer, or of nobody: what a request calls it by id, and by name."""
+
+    by_id: dict[str, Any]
+    by_name: dict[str, Any]
+
+    def hide(self, text: str) -> str:
+        """The text with each of these things replaced by what it is."""
+        names = (*self.by_id.values(), *self.by_name.values())
+        for value in sorted((one for one in names if isinstance(one, str)), key=len, reverse=True):
+            text = text.replace(value, "…")
+        return text
+
+
+def _phone() -> str:
+    return f"+39347{secrets.randbelow(9_000_000) + 1_000_000}"
+
+
+def _holdings(names: dict[str, Any], **called: str) -> Holdings:
+    """`called`: what a path takes in place of an id."""
+    ids = {
+        **names,
+        "customer_id": names["customer"],
+        "customer_code": called["customer"],
+        "code": called["customer"],
+        "id": names["contact_id"],
+        "serial_number": called["licence"],
+        "number": called["contract"],
+        "external_ref": f"crm:{names['external_refs']['crm']}",
+    }
+    return Holdings(ids, {**ids, **called, "number": called["ticket_pack"]})
+
+
+def nobody() -> Holdings:
+    """Names as good as any, of nothing."""
+    ids = ("customer", "licence", "contract", "ticket_pack", "case")
+    others = ("contact_id", "entry_id", "token_id")
+    return _holdings(
+        {name: str(new_id()) for name in (*ids, *others)}
+        | {
+            "phone": _phone(),
+            "email": f"{unique('nobody').lower()}@example.com",
+            "external_refs": {"crm": unique("R")},
+        },
+        **{name: unique("N") for name in ids},
+    )
+
+
+async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
+    """A new customer who has one of everything."""
+    phone, email, ref = _phone(), f"{unique('help').lower()}@example.com", unique("R")
+    contact = {"name": "Help desk", "email": email, "phones": [phone]}
+    customer = await Customer.new(
+        client, today, contacts=[contact], external_refs={"crm": ref}
+    )
+    licence = await customer.licence(days=-90)
+    contract = await customer.contract(days=-20)
+    pack = await customer.pack(3)
+    case = await customer.open()
+    entry = await customer.work(case, 5)
+    (contact,) = (await customer.get(f"customers/{customer.id}"))["contacts"]
+    issued = await made(
+        await client.post(
+            f"/v1/customers/{customer.id}/tokens", json={"scopes": ["entitlements:read"]}
+        )
+    )
+    return _holdings(
+        {
+            "customer": customer.id,
+            "licence": licence["id"],
+            "contract": contract["id"],
+            "ticket_pack": pack["id"],
+            "case": case["id"],
+            "contact_id": contact["id"],
+            "entry_id": entry["id"],
+            "token_id": issued["id"],
+            "phone": phone,
+            "email": email,
+            "external_refs": {"crm": ref},
+        },
+        customer=customer.code,
+        licence=licence["serial_number"],
+        contract=contract["number"],
+        ticket_pack=pack["number"],
+        case=case["number"],
+    )
+
+
+def plain(today: date) -> dict[str, Any]:
+    """What is nobody's and must yet be right: dates that agree with each other."""
+    return {
+        "from": str(today - timedelta(days=30)),
+        "to": str(today),
+        "withdrawn_on": str(today),
+        "cancelled_on": str(today),
+        "until": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
+    }
