@@ -1,34 +1,27 @@
 """The `assistenza` command."""
 
 import asyncio
-import os
-import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 import orjson
 import typer
-import uvicorn
-from prometheus_client.registry import Collector
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy import insert, select, update
 
-from app import clock
+from app import clock, importing, serving
 from app.http.fields import as_id
 from app.http.logs import configure
-from app.http.metrics import FOLDER, Together, served
 from app.http.reach import called
-from app.http.server import Protocol
 from app.http.tokens import BOUND_SCOPES, SCOPES, new_token
 from app.ids import new_id
 from app.main import create_app
@@ -37,7 +30,6 @@ from app.settings import Settings
 from app.store import migrations, reconcile
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from app.store.embedded.signals import termination_unwinds
 from app.store.roles import roles_sql
 from app.store.tables import customers, tokens
 
@@ -72,7 +64,7 @@ def _clear_errors() -> Iterator[None]:
     """What an operator can mend is said in a line, without a traceback."""
     try:
         yield
-    except (EmbeddedPostgresError, PolicyError) as error:
+    except (EmbeddedPostgresError, PolicyError, serving.CannotListen) as error:
         raise _fail(str(error)) from error
     except ValidationError as error:
         faults = (
@@ -164,69 +156,8 @@ def _serve(settings: Settings, demo: bool) -> None:
             greeting = asyncio.run(prepare(settings))
         except DemoRefused as refused:
             raise _fail(str(refused)) from refused
-    # Workers are processes of their own and read their settings from the environment.
-    for name, value in settings.model_dump(exclude_none=True, mode="json").items():
-        os.environ[f"ASSISTENZA_{name.upper()}"] = str(value)
-    options: dict[str, Any] = {
-        "http": partial(
-            Protocol, header_timeout=settings.header_timeout, send_timeout=settings.send_timeout
-        ),
-        "host": settings.host,
-        "port": settings.port,
-        "access_log": False,
-        "log_config": None,
-        "server_header": False,
-        "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": 20,
-    }
-    with ExitStack() as stack:
-        if settings.workers > 1:
-            os.environ[FOLDER] = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="assistenza-metrics-")
-            )
-            _serve_metrics(stack, settings, Together())
-            if greeting:
-                print(greeting(settings.host, settings.port), flush=True)
-            factory = "app.main:from_environment"
-            uvicorn.run(factory, factory=True, workers=settings.workers, **options)
-            return
-        app = create_app(settings)
-        _serve_metrics(stack, settings, app.state.metrics)
-        server = _Announcing(uvicorn.Config(app, **options))
-        if greeting:
-            server.greeting = greeting
-        # uvicorn ends in good order and then raises the signal that it was sent once more.
-        stack.enter_context(termination_unwinds())
-        try:
-            server.run()
-        except KeyboardInterrupt:
-            if not server.started:
-                raise
-        except SystemExit as ended:
-            if not server.started or ended.code != 128 + signal.SIGTERM:
-                raise
-        if not server.started:
-            raise typer.Exit(3)
-
-
-def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> None:
-    host, port = settings.metrics_host, settings.metrics_port
-    try:
-        stack.enter_context(served(what, host, port))
-    except OSError as error:
-        raise _fail(f"ASSISTENZA_METRICS_PORT: cannot listen on {host}:{port}: {error}") from error
-
-
-class _Announcing(uvicorn.Server):
-    """Says how to use the demo once the service answers."""
-
-    greeting: object = None
-
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
-        await super().startup(sockets)  # type: ignore[arg-type]
-        if self.started and callable(self.greeting):
-            port = self.servers[0].sockets[0].getsockname()[1]
-            print(self.greeting(self.config.host, port), flush=True)
+    if not serving.serve(settings, greeting):
+        raise typer.Exit(3)
 
 
 @cli.command()
@@ -261,6 +192,39 @@ def openapi() -> None:
         sys.stdout.buffer.write(
             orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         )
+
+
+@cli.command("import")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(help="CSV files, in any order.")],
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="HEADER=COLUMN",
+            help="Which column a header of another system means; may be given several times.",
+        ),
+    ] = None,
+    ignore_unknown: Annotated[
+        bool, typer.Option("--ignore-unknown", help="Leave out columns that mean nothing here.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and write nothing.")
+    ] = False,
+) -> None:
+    """Take customers, licences, contracts and ticket packs from a CRM's CSV files.
+
+    The header tells which of them a file has. A file is imported whole, or not at all: then every
+    bad row is listed with its line, and the exit code is 1. The same file again changes nothing.
+    """
+    try:
+        sources = importing.prepare(files, mapping or [], ignore_unknown)
+    except importing.FileRefused as refused:
+        raise _fail(escape(str(refused))) from refused
+    with _database() as settings:
+        asyncio.run(_refuse_old_schema(settings))
+        if not asyncio.run(importing.run(settings, sources, dry_run=dry_run)):
+            raise typer.Exit(1)
 
 
 @cli.command("reconcile")

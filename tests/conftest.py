@@ -35,6 +35,7 @@ from app.store.embedded import EmbeddedPostgres
 _FOR_TESTS = {
     f"ASSISTENZA_{name}" for name in ("TEST_DATABASE_URL", "LONG_SECONDS", "KILLS", "SEED")
 }
+_GIVEN = "ASSISTENZA_TEST_DATABASE_URL"
 for _name in [name for name in os.environ if name.startswith("ASSISTENZA_")]:
     if _name not in _FOR_TESTS:
         del os.environ[_name]
@@ -54,6 +55,11 @@ class Server:
         if role is not None:
             url = url.set(username=role, password=self.password)
         return url.render_as_string(hide_password=False)
+
+    @property
+    def is_ours(self) -> bool:
+        """Started for this run, with a data directory that goes with it."""
+        return _GIVEN not in os.environ
 
     @property
     def login(self) -> str:
@@ -83,7 +89,7 @@ class Server:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The superuser's address of a running server."""
-    given = os.environ.get("ASSISTENZA_TEST_DATABASE_URL")
+    given = os.environ.get(_GIVEN)
     if given:
         yield given
         return
@@ -111,6 +117,8 @@ async def server(postgres: str) -> AsyncIterator[Server]:
         f"GRANT {server.login}_switch TO {server.login}",
     )
     yield server
+    if server.is_ours:
+        return  # goes with its data directory; each DROP DATABASE would wait for a checkpoint
     await server.run(
         f"DROP DATABASE {server.template} WITH (FORCE)",
         f"DROP ROLE {server.login}",
@@ -134,7 +142,8 @@ async def new_database(server: Server) -> AsyncIterator[Callable[[], Awaitable[s
         return name
 
     yield make
-    await server.run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in made))
+    if not server.is_ours:
+        await server.run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in made))
 
 
 @dataclass

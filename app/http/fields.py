@@ -14,8 +14,16 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from babel import Locale
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic_core import PydanticCustomError, core_schema
 
 from app.http.languages import Language
 from app.http.problems import InputCode
@@ -26,6 +34,7 @@ EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
 _LARGEST = 2**31 - 1
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_NO_NUL = r"^[^\u0000]*$"
 _SOMETHING = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
 _uuid_like = re.compile(_UUID)
 _atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -172,7 +181,21 @@ def _url(text: str) -> str:
     return text
 
 
-Sound = AfterValidator(clean)
+class _Sound:
+    """`clean` as a validator, and in the OpenAPI document what a pattern can say of it."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(clean, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"pattern": _NO_NUL, **handler(schema)}
+
+
+Sound = _Sound()
 """For texts of other lengths: `Annotated[str, Field(max_length=40), Sound]`."""
 NotBlank = AfterValidator(_not_blank)
 Digits = BeforeValidator(_digits)

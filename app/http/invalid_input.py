@@ -1,5 +1,6 @@
 """Why an input was refused, in our codes instead of pydantic's, and without repeating the input."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from app.http.problems import InputCode, InputError
 MOST_ERRORS = 100
 """More than these help nobody, and a body of 1 MiB can hold a hundred thousand."""
 _LONGEST_NAME = 100
+_quoted = re.compile("'([^']*)'")
 
 _CODES: dict[str, InputCode] = {
     "missing": "missing",
@@ -87,7 +89,9 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[InputCode, Mapping[
     if kind in _LIMITS:
         return code, {"limit": context[_LIMITS[kind]]}
     if code == "not_allowed_value":
-        return code, {"allowed": context.get("expected") or context.get("expected_tags")}
+        # Pydantic's list has an English "or" before the last value.
+        allowed = _quoted.findall(context.get("expected") or context["expected_tags"])
+        return code, {"allowed": ", ".join(allowed)}
     return code, {}
 
 

@@ -23,6 +23,7 @@ from prometheus_client import (
     Metric,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     start_http_server,
 )
 from prometheus_client.exposition import choose_encoder
@@ -37,6 +38,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _SAMPLED_EVERY = 5.0
 
 Observe = Callable[[float, int], None]
+
+# The instant at which each series began: a quarter of the text, and nobody's question.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics(CollectorRegistry):

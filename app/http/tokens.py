@@ -38,12 +38,17 @@ Scope = Literal[
     "admin",
 ]
 SCOPES: frozenset[str] = frozenset(get_args(Scope))
-BOUND_SCOPES: frozenset[str] = frozenset(
-    scope
-    for scope in SCOPES
-    if scope not in {"cases:work", "events:read", "tokens:issue", "admin"}
-    and (not scope.endswith(":write") or scope == "cases:write")
-)
+BoundScope = Literal[
+    "entitlements:read",
+    "customers:read",
+    "licences:read",
+    "contracts:read",
+    "tickets:read",
+    "cases:read",
+    "cases:write",
+    "usage:read",
+]
+BOUND_SCOPES: frozenset[str] = frozenset(get_args(BoundScope))
 """What a token bound to one customer may hold."""
 
 PREFIX, BOUND_PREFIX = "assistenza_", "assistenzac_"

@@ -164,9 +164,6 @@ async def test_a_line_that_breaks_between_two_requests_is_not_noticed(
     client: httpx.AsyncClient, service: Service, line: tuple[Line, int]
 ) -> None:
     # Pooled connections of every kind, all of them dead by now.
-    bound = await service.client_with(
-        "customers:read", "cases:write", customer_id=await one(client)
-    )
     id_ = await one(client)
     bound = await service.client_with(
         "customers:read", "cases:write", "entitlements:read", customer_id=id_

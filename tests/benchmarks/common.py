@@ -96,12 +96,13 @@ async def _filled(server: Server, name: str, customers: int) -> Filled:
     await migrations.upgrade(_driver(url))
     now = clock.now()
     await fill(url, customers, civil_date(now, load_policies().zone))
-    token = await _token(url, now)
+    token = await token_for(url, now, "entitlements:read")
     say(f"{customers:,} customers made in {time.monotonic() - started:.0f} s")
     return Filled(url, server.url(name, server.login), customers, token)
 
 
-async def _token(url: str, now: datetime) -> str:
+async def token_for(url: str, now: datetime, *scopes: str) -> str:
+    """A new token with these scopes, made as the database's owner."""
     token, token_hash = new_token(bound=False)
     connection = await asyncpg.connect(url)
     try:
@@ -110,7 +111,7 @@ async def _token(url: str, now: datetime) -> str:
             new_id(),
             "benchmark",
             token_hash,
-            ["entitlements:read"],
+            list(scopes),
             now,
         )
     finally:

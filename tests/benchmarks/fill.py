@@ -9,13 +9,13 @@ from datetime import date
 import asyncpg
 
 
-def _key(kind: int, copy: str = "i") -> str:
+def key(kind: int, copy: str = "i") -> str:
     """An id of version 7, in the order of making like the service's own; see `load.customer_id`."""
     return f"('019a0000-000{kind}-7000-800' || {copy} || '-' || lpad(n::text, 12, '0'))::uuid"
 
 
-_CUSTOMER, _LICENCE, _CONTRACT, _PACK, _YEAR, _CASE = map(_key, range(6))
-_CUSTOMER = _key(0, "0")
+_CUSTOMER, _LICENCE, _CONTRACT, _PACK, _YEAR, _CASE = map(key, range(6))
+_CUSTOMER = key(0, "0")
 _HAS_EDITOR = "n % 10 <> 0"
 _HAS_CONTRACT = "n % 5 < 3"
 _HAS_PACK = "n % 2 = 0"
@@ -39,13 +39,13 @@ def _cases(kind: str, allowance: int, state: str, condition: str, copy: int) -> 
     closed = state == "closed"
     binding = {
         "paid_by": f"'{kind}'",
-        "allowance_id": _key(allowance, "0"),
+        "allowance_id": key(allowance, "0"),
         "ticket_position": "1" if kind == "ticket" else "NULL::int",
     }
     return _rows(
         "cases",
         {
-            "id": _key(5, str(copy)),
+            "id": key(5, str(copy)),
             "customer_id": _CUSTOMER,
             "number": f"'2026-{copy}' || lpad(n::text, 7, '0')",
             "requester_name": "'Requester'",

@@ -74,8 +74,12 @@ class Speaking(RuleBasedStateMachine):
         id_, model = self.customers[who]
         agree(self.get, id_, model, self.today)
 
-    def pick(self, items: Sequence[T], number: int) -> T:
-        return items[number % len(items)]
+    def pick(
+        self, items: Sequence[tuple[int, T]], number: int, likely: Callable[[T], bool]
+    ) -> tuple[int, T]:
+        """One of them; three times in four one that will not be refused out of hand."""
+        fit = [each for each in items if likely(each[1])] if number % 4 != 3 else []
+        return (fit or items)[number // 4 % len(fit or items)]
 
     def all(self, what: str) -> list[tuple[int, Any]]:
         """Every licence, contract or case of both, with whose it is."""

@@ -31,6 +31,7 @@ from tests.api.build import unique
 from tests.conftest import Service
 from tests.long.model import Customer
 from tests.long.records import (
+    OPEN,
     Case,
     Entry,
     Hours,
@@ -104,7 +105,7 @@ class Machine(Speaking):
     @precondition(lambda self: len(self.all("licences")) > 3)
     @rule(number=numbers, days=st.sampled_from([-40, -1, 0, 1, 40]))
     def withdraw_licence(self, number: int, days: int) -> None:
-        who, lic = self.pick(self.all("licences"), number)
+        who, lic = self.pick(self.all("licences"), number, lambda lic: not lic.withdrawn)
         model, on = self.customers[who][1], self.today + timedelta(days)
         body = {"withdrawn_on": str(on), "reason": "Sold"}
         self.both(lambda: model.withdraw(lic, on), f"licences/{lic.serial}/withdrawal", body)
@@ -113,7 +114,7 @@ class Machine(Speaking):
     @precondition(lambda self: self.all("licences"))
     @rule(number=numbers, ago=st.sampled_from([-1, 0, 1, 40]), contract=st.booleans())
     def upgrade_licence(self, number: int, ago: int, contract: bool) -> None:
-        who, lic = self.pick(self.all("licences"), number)
+        who, lic = self.pick(self.all("licences"), number, lambda lic: not lic.withdrawn)
         model, on = self.customers[who][1], self.today - timedelta(ago)
         paid_by = "contract" if contract else "purchase"
         body = {"version": "12", "upgraded_on": str(on), "paid_by": paid_by}
@@ -139,7 +140,7 @@ class Machine(Speaking):
     @precondition(lambda self: self.all("contracts"))
     @rule(number=numbers, starts=st.sampled_from(["today", "at_end"]), take_over=st.booleans())
     def renew_contract(self, number: int, starts: str, take_over: bool) -> None:
-        who, old = self.pick(self.all("contracts"), number)
+        who, old = self.pick(self.all("contracts"), number, lambda old: not old.cancelled)
         model = self.customers[who][1]
         body = {"starts": starts, "take_over_overrun": take_over}
         path = f"contracts/{old.id}/renewal"
@@ -149,7 +150,7 @@ class Machine(Speaking):
     @precondition(lambda self: self.all("contracts"))
     @rule(number=numbers, days=st.sampled_from([-40, -1, 0, 1, 40]), at_end=st.booleans())
     def cancel_contract(self, number: int, days: int, at_end: bool) -> None:
-        who, contract = self.pick(self.all("contracts"), number)
+        who, contract = self.pick(self.all("contracts"), number, lambda one: not one.cancelled)
         on = contract.ends if at_end else self.today + timedelta(days)
         body = {"cancelled_on": str(on), "reason": "Ended"}
         model = self.customers[who][1]
@@ -176,17 +177,25 @@ class Machine(Speaking):
         channel=channels,
         pay_with=st.sampled_from(["auto", "auto", "auto", "free_hours", "contract", "ticket"]),
         bug=st.sampled_from([False, False, False, True]),
-        serial=st.sampled_from(["own", "own", "own", "own", "none", "any"]),
+        serial=st.sampled_from(["own"] * 8 + ["none", "any"]),
         number=numbers,
+        spent=st.lists(minutes, max_size=3),
     )
     def open_case(
-        self, who: int, channel: str, pay_with: str, bug: bool, serial: str, number: int
+        self,
+        who: int,
+        channel: str,
+        pay_with: str,
+        bug: bool,
+        serial: str,
+        number: int,
+        spent: list[int],
     ) -> None:
         id_, model = self.customers[who]
         known = [lic for _, lic in self.all("licences")]
         if serial == "own":
             known = [lic for lic in model.licences if lic.held(self.today)]
-        named = None if serial == "none" or not known else self.pick(known, number).serial
+        named = None if serial == "none" or not known else known[number % len(known)].serial
         body = {
             "customer_id": id_,
             "requester": {"name": "Plant engineer"},
@@ -209,15 +218,28 @@ class Machine(Speaking):
             assert answer["priority_support"] == priority_support
             assert _named(payer) == answer["paid_by"].get("id")
         self.agree(who)
+        if done is not None:
+            for each in spent:
+                self._work(who, case, each, 0)
 
-    def _case(self, number: int) -> tuple[int, Customer, Case]:
-        who, case = self.pick(self.all("cases"), number)
+    def _case(self, number: int, likely: Callable[[Case], bool]) -> tuple[int, Customer, Case]:
+        who, case = self.pick(self.all("cases"), number, likely)
         return who, self.customers[who][1], case
 
     @precondition(lambda self: self.all("cases"))
-    @rule(number=numbers, spent=minutes, ago=st.sampled_from([-1, 0, 0, 0, 1, 2, 30, 300]))
-    def work(self, number: int, spent: int, ago: int) -> None:
-        who, model, case = self._case(number)
+    @rule(
+        number=numbers,
+        spent=st.lists(minutes, min_size=1, max_size=3),
+        ago=st.sampled_from([-1, 0, 0, 0, 1, 2, 30, 300]),
+    )
+    def work(self, number: int, spent: list[int], ago: int) -> None:
+        who, _, case = self._case(number, lambda case: case.state in OPEN)
+        for each in spent:
+            if not self._work(who, case, each, ago):
+                break
+
+    def _work(self, who: int, case: Case, spent: int, ago: int) -> bool:
+        model = self.customers[who][1]
         # Each at a second of its own, so that the order in which work was done is never in doubt.
         second = timedelta(seconds=len([e for c in model.cases for e in c.entries]))
         day = self.today - timedelta(ago)
@@ -235,12 +257,13 @@ class Machine(Speaking):
             ]
             assert done[1]["overrun_minutes"] == sum(x.minutes for x in lines if x.overrun)
         self.agree(who)
+        return done is not None
 
     @precondition(lambda self: any(case.entries for _, case in self.all("cases")))
     @rule(number=numbers)
     def reverse(self, number: int) -> None:
         entries = [(who, e) for who, case in self.all("cases") for e in case.entries]
-        who, entry = self.pick(entries, number)
+        who, entry = self.pick(entries, number, lambda entry: not entry.reversed)
         model = self.customers[who][1]
         path = f"cases/{entry.case.number}/time-entries/{entry.id}/reversal"
         self.both(lambda: model.reverse(entry), path, {"reason": "Wrong"})
@@ -249,7 +272,7 @@ class Machine(Speaking):
     @precondition(lambda self: self.all("cases"))
     @rule(number=numbers, category=st.sampled_from(["bug", "bug", "problem", "question"]))
     def classify(self, number: int, category: str) -> None:
-        who, model, case = self._case(number)
+        who, model, case = self._case(number, lambda case: case.state != "cancelled")
         body = {"category": category}
         path = f"cases/{case.number}"
         change = lambda: model.classify(case, category, self.today)  # noqa: E731
@@ -261,7 +284,8 @@ class Machine(Speaking):
         number=numbers, step=st.sampled_from(["take", "wait", "close", "close", "reopen", "cancel"])
     )
     def move(self, number: int, step: str) -> None:
-        who, model, case = self._case(number)
+        states = {"reopen": {"closed"}, "wait": {"in_progress"}}.get(step, OPEN)
+        who, model, case = self._case(number, lambda case: case.state in states)
         path, body = {
             "take": ("transition", {"to": "in_progress"}),
             "wait": ("transition", {"to": "waiting_for_customer"}),
@@ -313,14 +337,14 @@ def test_the_service_agrees_with_the_model(
             run_state_machine_as_test(
                 seed(chances.randrange(2**32))(Machine),
                 settings=settings(
-                    max_examples=5,
-                    stateful_step_count=60,
+                    max_examples=8,
+                    stateful_step_count=100,
                     deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),
                 ),
             )
-            sequences += 5
+            sequences += 8
             assert not runner.run(differences())
     finally:
         runner.run(Machine.client.aclose())

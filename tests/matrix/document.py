@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from app.http.fields import Code, Key
 from app.main import create_app
 from app.settings import Settings
@@ -21,13 +23,7 @@ OPEN = {"livez", "readyz", "list_problems", "explain_problem"}
 LOOKUPS = ("customer_id", "customer_code", "serial_number", "phone", "email", "external_ref")
 """Where `customer_code` stands, exactly one of these is given."""
 
-_PATTERNS = {
-    field.pattern
-    for type_ in (Code, Key)
-    for info in type_.__metadata__
-    for field in getattr(info, "metadata", ())
-    if hasattr(field, "pattern")
-}
+_PATTERNS = {TypeAdapter(type_).json_schema()["pattern"] for type_ in (Code, Key)}
 
 Place = Literal["path", "query", "body"]
 Step = str | int

@@ -33,15 +33,15 @@ def pairs_of(world: World, operation: Operation, other: Holdings, none: Holdings
     and those with all names exchanged."""
     dates = plain(world.today)
     base = build(operation, world.own.by_id | dates)
-    pairs = []
+    pairs: list[Pair] = []
     for kind in ("by_id", "by_name"):
         theirs, nobodys = getattr(other, kind), getattr(none, kind)
         pairs += [
             (str(one), put(operation, base, one, theirs), put(operation, base, one, nobodys))
             for one in operation.references()
         ]
-        everything = (whole(operation, names | dates) for names in (theirs, nobodys))
-        pairs.append((f"all {kind}", *everything))
+        ours, others = whole(operation, theirs | dates), whole(operation, nobodys | dates)
+        pairs.append((f"all {kind}", ours, others))
     return pairs
 
 

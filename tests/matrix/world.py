@@ -64,9 +64,7 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
     """A new customer who has one of everything."""
     phone, email, ref = _phone(), f"{unique('help').lower()}@example.com", unique("R")
     contact = {"name": "Help desk", "email": email, "phones": [phone]}
-    customer = await Customer.new(
-        client, today, contacts=[contact], external_refs={"crm": ref}
-    )
+    customer = await Customer.new(client, today, contacts=[contact], external_refs={"crm": ref})
     licence = await customer.licence(days=-90)
     contract = await customer.contract(days=-20)
     pack = await customer.pack(3)

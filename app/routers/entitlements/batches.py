@@ -3,6 +3,7 @@
 import asyncio
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter
 from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
@@ -96,13 +97,22 @@ async def batch(
             customer = the_one(found.get(index, []))
         except Problem as problem:
             told = body_of(problem, language, request.state.request_id)
-            results.append({"lookup": lookup, "problem": told})
+            results.append({"lookup": _repeated(lookup), "problem": told})
             continue
         decision = decide(policies, customer.facts, on)
         answer = entitlements_body(customer, decision, policies, at, language)
         results.append({"lookup": lookup, "entitlements": answer})
     headers = {"Content-Language": language}
     return json_response(request, {"results": results}, etag=False, headers=headers)
+
+
+def _repeated(lookup: dict[str, Any]) -> object:
+    """A bad lookup as it was asked; empty where it holds what no answer can (half a surrogate
+    pair, a number of more than 64 bits)."""
+    try:
+        return orjson.Fragment(orjson.dumps(lookup))
+    except orjson.JSONEncodeError:
+        return {}
 
 
 def _read(lookup: dict[str, Any]) -> Lookup | Problem:

@@ -151,6 +151,8 @@ class EmbeddedPostgres:
                 if time.monotonic() > next_pruning:
                     next_pruning = time.monotonic() + _PRUNING_SECONDS
                     await asyncio.to_thread(self._cluster.prune_logs)
+                if self._closing.is_set():
+                    return
                 if self._process is not None and alive(self._process):
                     continue
                 log.error("database_server_died", port=self._port)

@@ -1,0 +1,168 @@
+"""Which columns each kind of file has, and what the headers of a file mean."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.http.references import System
+
+REFERENCE = "external_ref:"
+_system: TypeAdapter[str] = TypeAdapter(System)
+
+
+class FileRefused(Exception):
+    """A file, or an option, with which nothing can be begun; the message says why."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of one kind of file, by the names of the API's fields."""
+
+    kind: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    references: bool = False
+    """Has columns `external_ref:<system>` too."""
+    needs: tuple[tuple[str, str], ...] = ()
+    """Where the first is, the second has to be."""
+
+    def has(self, name: str) -> bool:
+        return name in self.required or name in self.optional or self._is_reference(name)
+
+    def _is_reference(self, name: str) -> bool:
+        if not self.references or not name.startswith(REFERENCE):
+            return False
+        try:
+            _system.validate_python(name.removeprefix(REFERENCE))
+        except ValidationError:
+            return False
+        return True
+
+    def meant(self, header: str, mapping: Mapping[str, Sequence[str]]) -> str | None:
+        """The column that a header names, itself or by the mapping; None for an unknown one."""
+        names = [name for name in mapping.get(header, ()) if self.has(name)]
+        return names[0] if names else header if self.has(header) else None
+
+    @property
+    def names(self) -> str:
+        reference = (f"{REFERENCE}<system>",) if self.references else ()
+        return ", ".join((*self.required, *self.optional, *reference))
+
+
+LAYOUTS = (
+    Layout(
+        "customers",
+        ("code", "name", "country"),
+        ("language", "vat_number", "help_desk", "contact_name", "contact_email", "contact_phone"),
+        references=True,
+        needs=(("contact_email", "contact_name"), ("contact_phone", "contact_name")),
+    ),
+    Layout(
+        "licences",
+        ("customer_code", "serial_number", "kind", "product", "version", "purchased_on"),
+        ("withdrawn_on", "withdrawal_reason"),
+        needs=(("withdrawn_on", "withdrawal_reason"), ("withdrawal_reason", "withdrawn_on")),
+    ),
+    Layout(
+        "contracts",
+        ("customer_code", "number", "starts_on"),
+        ("included_minutes", "cancelled_on", "cancellation_reason"),
+        needs=(
+            ("cancelled_on", "cancellation_reason"),
+            ("cancellation_reason", "cancelled_on"),
+        ),
+    ),
+    Layout("ticket packs", ("customer_code", "number", "quantity", "purchased_on")),
+)
+"""In the order in which they are imported: each rests on what comes before it (R15)."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What stands where in a file."""
+
+    layout: Layout
+    places: tuple[tuple[int, str], ...]
+    """Of each column that is read, its place in a row and its name."""
+    headers: Mapping[str, str]
+    """The file's own header of each column that is read."""
+    width: int
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.headers
+
+    @property
+    def systems(self) -> list[str]:
+        return [name.removeprefix(REFERENCE) for name in self.headers if name.startswith(REFERENCE)]
+
+
+def mapping_of(options: Sequence[str]) -> dict[str, list[str]]:
+    """`HEADER=COLUMN` options by header. Raises FileRefused for one that is none.
+
+    A header may be given several columns: each kind of file takes the one that it has.
+    """
+    mapping: dict[str, list[str]] = {}
+    for option in options:
+        header, separator, name = (part.strip() for part in option.rpartition("="))
+        if not separator or not header:
+            raise FileRefused(f'--map {option!r} is not of the form "HEADER=COLUMN"')
+        if not any(layout.has(name) for layout in LAYOUTS):
+            known = "; ".join(f"{layout.kind}: {layout.names}" for layout in LAYOUTS)
+            raise FileRefused(f"--map {option!r}: there is no column {name!r}. There are: {known}")
+        mapping.setdefault(header, []).append(name)
+    return mapping
+
+
+def known_headers(header: Sequence[str], mapping: Mapping[str, Sequence[str]]) -> int:
+    """How many headers mean something to the kind of file that knows most of them."""
+    return max(sum(layout.meant(one, mapping) is not None for one in header) for layout in LAYOUTS)
+
+
+def recognise(
+    header: Sequence[str], mapping: Mapping[str, Sequence[str]], ignore_unknown: bool
+) -> Columns:
+    """What kind of file has this header, and what its columns mean. Raises FileRefused."""
+    repeated = [one for one, times in Counter(header).items() if one and times > 1]
+    if repeated:
+        raise FileRefused(f"the header has more than once: {_listed(repeated)}")
+    layout = max(LAYOUTS, key=lambda one: _fit(one, header, mapping))
+    meant = [layout.meant(one, mapping) for one in header]
+    missing = [name for name in layout.required if name not in meant]
+    if missing:
+        raise FileRefused(
+            f"looks most like a file of {layout.kind}, but has no column for {', '.join(missing)};"
+            f" its header is: {_listed(header)}."
+            ' Headers of another system can be named: --map "HEADER=COLUMN"'
+        )
+    for name, times in Counter(meant).items():
+        if name is not None and times > 1:
+            both = [one for one, column in zip(header, meant, strict=True) if column == name]
+            raise FileRefused(f"more than one column is taken for {name}: {_listed(both)}")
+    for name, needed in layout.needs:
+        if name in meant and needed not in meant:
+            raise FileRefused(f"has a column {name} and so needs {needed} as well")
+    unknown = [one for one, column in zip(header, meant, strict=True) if column is None]
+    if unknown and not ignore_unknown:
+        raise FileRefused(
+            f"unknown columns in a file of {layout.kind}: {_listed(unknown)}."
+            f" Known are: {layout.names}."
+            ' Name them (--map "HEADER=COLUMN") or leave them out (--ignore-unknown)'
+        )
+    places = tuple((place, name) for place, name in enumerate(meant) if name is not None)
+    headers = {name: header[place] for place, name in places}
+    return Columns(layout, places, headers, len(header))
+
+
+def _fit(
+    layout: Layout, header: Sequence[str], mapping: Mapping[str, Sequence[str]]
+) -> tuple[bool, float, int]:
+    meant = {layout.meant(one, mapping) for one in header} - {None}
+    share = sum(name in meant for name in layout.required) / len(layout.required)
+    return share == 1, share, len(meant)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:100]) for name in names[:50])
+    return shown if len(names) <= 50 else f"{shown} and {len(names) - 50} more"

@@ -1,0 +1,125 @@
+"""What is to become of known customers from which a file differs."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Row as Found
+
+from app.http.problems import InvalidInput
+from app.http.tokens import Caller
+from app.ids import new_id
+from app.importing.columns import Columns
+from app.importing.kinds import ACTOR, bad_rows
+from app.importing.reading import BadRow
+from app.importing.staging import ROWS, Stage
+from app.routers.customers.matching import match
+from app.routers.customers.records import customer_of, difference, representations
+from app.routers.customers.shapes import Contact, Customer, KnownContact
+from app.store.tables import customers
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Stages, as `import_changes` and `import_contacts`, what a PUT would write of each.
+
+    Decided customer by customer, by the very functions of the API; few differ as a rule.
+    """
+
+    columns: Columns
+    own: Sequence[str]
+    """The customer's own fields that the file has."""
+    contact: Sequence[str]
+    """The staged columns of a contact that the file has."""
+
+    async def stage(self, stage: Stage) -> AsyncIterator[BadRow]:
+        """Raises nothing: what is wrong with a row comes out."""
+        await stage.table(
+            "import_changes",
+            {"line": "integer", "customer_id": "uuid", "contacts": "boolean", "data": "jsonb"},
+        )
+        await stage.table(
+            "import_contacts",
+            {
+                "id": "uuid",
+                "customer_id": "uuid",
+                "position": "integer",
+                "name": "text",
+                "email": "text",
+                "phones": "text[]",
+            },
+        )
+        last = 0
+        while True:
+            given = await stage.fetch(
+                """SELECT * FROM import_customers WHERE state = 'differs' AND line > :last
+                ORDER BY line LIMIT :most""",
+                last=last,
+                most=_BATCH,
+            )
+            if not given:
+                break
+            last = given[-1].line
+            async for bad in self._compare(stage, given):
+                yield bad
+        await stage.settle("import_changes", "customer_id")
+        await stage.settle("import_contacts", "id")
+
+    async def _compare(self, stage: Stage, given: Sequence[Found[Any]]) -> AsyncIterator[BadRow]:
+        everybody = Caller(new_id(), ACTOR.name, frozenset(), None)
+        wanted = representations(everybody).where(customers.c.id.in_([one.known for one in given]))
+        before = {row.id: customer_of(row) for row in await stage.connection.execute(wanted)}
+        rows = await stage.fetch(
+            f"""SELECT key, contact_name AS name, contact_email AS email, contact_phones AS phones
+            FROM {ROWS} WHERE key = ANY(CAST(:keys AS text[])) AND contact_id IS NOT NULL
+            ORDER BY line""",
+            keys=[one.key for one in given],
+        )
+        people: dict[str, list[Found[Any]]] = {}
+        for row in rows:
+            people.setdefault(row.key, []).append(row)
+        changes: list[tuple[Any, ...]] = []
+        contacts: list[tuple[Any, ...]] = []
+        for one in given:
+            known = before[one.known]
+            try:
+                after = self._after(known, one, people.get(one.key, []))
+                data = difference(known, after)
+            except InvalidInput as error:
+                for bad in bad_rows(one.line, error):
+                    yield bad
+                continue
+            if data is None:
+                continue
+            moved = "contacts" in data
+            changes.append((one.line, known.id, moved, orjson.dumps(data).decode()))
+            if moved:
+                contacts += [
+                    (who.id, known.id, position, who.name, who.email, who.phones)
+                    for position, who in enumerate(after.contacts)
+                ]
+        await stage.copy("import_changes", ("line", "customer_id", "contacts", "data"), changes)
+        columns = ("id", "customer_id", "position", "name", "email", "phones")
+        await stage.copy("import_contacts", columns, contacts)
+
+    def _after(self, known: Customer, given: Found[Any], people: list[Found[Any]]) -> Customer:
+        changes: dict[str, Any] = {name: getattr(given, name) for name in self.own}
+        systems = self.columns.systems
+        kept = {name: ref for name, ref in known.external_refs.items() if name not in systems}
+        changes["external_refs"] = kept | given.refs
+        if self.contact:
+            named = [KnownContact(name=one.name, email=one.email) for one in people]
+            old = {contact.id: contact for contact in known.contacts}
+            contacts = []
+            for id_, one in zip(match(named, known.contacts), people, strict=True):
+                fields = {"id": id_, "name": one.name, "email": one.email, "phones": one.phones}
+                if id_ in old and "contact_email" not in self.contact:
+                    fields["email"] = old[id_].email
+                if id_ in old and "contact_phones" not in self.contact:
+                    fields["phones"] = old[id_].phones
+                contacts.append(Contact.model_validate(fields))
+            changes["contacts"] = contacts
+        return known.model_copy(update=changes)

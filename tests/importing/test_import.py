@@ -1,0 +1,264 @@
+"""What an import does as a whole: in which order, all or nothing, again, dry, and what it says."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from tests.api.build import unique
+from tests.conftest import Service
+from tests.importing.conftest import Importer
+
+CUSTOMERS = """code,name,country,contact_name,contact_email,contact_phone,external_ref:crm
+{c}-1,"Esempio, S.r.l.",IT,Responsabile tecnico,tecnico@example.com,059 454224;+39 333 1234567,{c}1
+{c}-1,"Esempio, S.r.l.",IT,Acquisti,,,{c}1
+{c}-2,Muster GmbH,DE,,,,
+"""
+LICENCES = """customer_code,serial_number,kind,product,version,purchased_on
+{c}-1,{c}-S1,editor,Movicon,11.6,2024-02-29
+{c}-2,{c}-S2,runtime,Movicon,11.6,2024-03-01
+"""
+CONTRACTS = """customer_code,number,starts_on
+{c}-1,{c}-SA,2024-02-29
+"""
+PACKS = """customer_code,number,quantity,purchased_on
+{c}-2,{c}-TP,5,2024-06-30
+"""
+FILES = {"packs": PACKS, "contracts": CONTRACTS, "licences": LICENCES, "customers": CUSTOMERS}
+
+
+def files(code: str, **texts: str) -> dict[str, str]:
+    return {name: text.replace("{c}", code) for name, text in (texts or FILES).items()}
+
+
+async def test_files_are_taken_in_the_order_in_which_they_depend(importer: Importer) -> None:
+    c = unique("C")
+    outcome = await importer(**files(c))
+    assert outcome.well
+    assert outcome.said.splitlines() == [
+        "customers.csv: 3 rows; customers: 2 created, 0 changed, 0 unchanged",
+        "licences.csv: 2 rows; licences: 2 created, 0 changed, 0 unchanged",
+        "contracts.csv: 1 rows; contracts: 1 created, 0 changed, 0 unchanged",
+        "packs.csv: 1 rows; ticket packs: 1 created, 0 changed, 0 unchanged",
+    ]
+    customer = await importer.get(f"customers/{c}-1")
+    assert customer["name"] == "Esempio, S.r.l."
+    assert customer["language"] == "it"
+    assert customer["external_refs"] == {"crm": f"{c}1"}
+    assert [(one["name"], one["phones"]) for one in customer["contacts"]] == [
+        ("Responsabile tecnico", ["+39059454224", "+393331234567"]),
+        ("Acquisti", []),
+    ]
+    contract = await importer.get(f"contracts/{c}-SA")
+    assert (contract["ends_on"], contract["remaining_minutes"]) == ("2025-02-28", 1200)
+    pack = await importer.get(f"ticket-packs/{c}-TP")
+    assert (pack["expires_on"], pack["expired"]) == ("2025-06-30", 5)
+
+
+async def test_the_same_files_again_change_nothing(importer: Importer) -> None:
+    c = unique("C")
+    await importer(**files(c))
+    customer, events = await importer.get(f"customers/{c}-1"), await importer.events()
+    # In other letters they are the same codes and numbers.
+    again = await importer(**{n: t.replace(f"{c}-", f"{c.lower()}-") for n, t in files(c).items()})
+    assert again.well
+    assert again.said.splitlines() == [
+        "customers.csv: 3 rows; customers: 0 created, 0 changed, 2 unchanged",
+        "licences.csv: 2 rows; licences: 0 created, 0 changed, 2 unchanged",
+        "contracts.csv: 1 rows; contracts: 0 created, 0 changed, 1 unchanged",
+        "packs.csv: 1 rows; ticket packs: 0 created, 0 changed, 1 unchanged",
+    ]
+    assert await importer.get(f"customers/{c}-1") == customer
+    assert await importer.events() == events
+
+
+async def test_bad_rows_are_all_listed_and_nothing_is_imported(importer: Importer) -> None:
+    c = unique("C")
+    text = f"""code;name;country;contact_name;contact_phone
+{c}-1;First;IT;"Many
+lines";
+{c}-2;Second;ZZ;Somebody;12
+{c}-3;Third;IT;;059 454224
+{c}-4;Fourth;IT
+{c}-5;Fifth;IT;;
+"""
+    outcome = await importer(customers=text, packs=files(c)["packs"])
+    assert not outcome.well
+    assert outcome.bad == [
+        "customers.csv:4: country: This is not in the expected form.",
+        "customers.csv:5: contact_name: This is required.",
+        "customers.csv:6: has 3 fields where the header has 5",
+    ]
+    assert outcome.said.splitlines() == [
+        "customers.csv: nothing imported, 3 bad rows.",
+        "Not imported: customers.csv, packs.csv",
+    ]
+    assert await importer.get(f"customers/{c}-1") is None
+
+
+async def test_a_bad_file_leaves_those_before_it(importer: Importer) -> None:
+    c = unique("C")
+    texts = files(c)
+    texts["licences"] += f"{c}-9,{c}-S9,editor,Movicon,11.6,2024-02-29\n"
+    outcome = await importer(**texts)
+    assert not outcome.well
+    assert outcome.bad == ["licences.csv:4: customer_code: is the code of no customer"]
+    assert outcome.said.splitlines()[-1] == "Not imported: packs.csv, contracts.csv, licences.csv"
+    assert await importer.get(f"customers/{c}-1")
+    assert await importer.get(f"licences/{c}-S1") is None
+
+
+async def test_a_dry_run_checks_all_files_together_and_writes_nothing(importer: Importer) -> None:
+    c = unique("C")
+    events = await importer.events()
+    # Two of a kind: what one has staged is out of the next one's way.
+    more = f"code,name,country\n{c}-3,Third,FR\n{c}-1,Renamed,IT\n"
+    outcome = await importer(dry_run=True, **files(c), more=more)
+    assert outcome.well, outcome
+    assert outcome.said.splitlines()[1:] == [
+        "more.csv: 2 rows; customers: 1 would be created, 1 would be changed, 0 unchanged",
+        "licences.csv: 2 rows; licences: 2 would be created, 0 would be changed, 0 unchanged",
+        "contracts.csv: 1 rows; contracts: 1 would be created, 0 would be changed, 0 unchanged",
+        "packs.csv: 1 rows; ticket packs: 1 would be created, 0 would be changed, 0 unchanged",
+        "Nothing was written: this was a dry run.",
+    ]
+    assert await importer.get(f"customers/{c}-1") is None
+    assert await importer.events() == events
+
+
+async def test_an_import_waits_for_a_customer_s_lock(importer: Importer) -> None:
+    c = unique("C")
+    assert (await importer(**files(c))).well
+    before = await importer.events()
+    holder = await asyncpg.connect(importer.service.admin_url)
+    try:
+        async with holder.transaction():
+            await holder.execute(
+                "SELECT FROM customers WHERE code = $1 FOR NO KEY UPDATE", f"{c}-2"
+            )
+            new = PACKS.replace("-TP", "-TP2").replace("{c}", c)
+            outcome = await importer(packs=new, settings={"lock_timeout_ms": 50})
+    finally:
+        await holder.close()
+    assert not outcome.well
+    assert "did not answer in time" in outcome.said
+    assert await importer.events() == before
+
+
+async def test_locks_are_taken_in_one_order(importer: Importer) -> None:
+    """Whoever waits for the first customer holds none that comes after it."""
+    c = unique("C")
+    await importer(customers=f"code,name,country\n{c}-1,One,IT\n{c}-2,Two,IT\n")
+    both = [await importer.get(f"customers/{c}-{n}") for n in (1, 2)]
+    both.sort(key=lambda one: one["id"])
+    text = "customer_code,number,quantity,purchased_on\n" + "".join(
+        f"{one['code']},{one['code']}-TP,1,2024-01-01\n" for one in reversed(both)
+    )
+    holder = await asyncpg.connect(importer.service.admin_url)
+    try:
+        async with holder.transaction():
+            lock = "SELECT FROM customers WHERE id = $1 FOR NO KEY UPDATE NOWAIT"
+            await holder.execute(lock, both[0]["id"])
+            running = asyncio.create_task(importer(packs=text))
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            while not await holder.fetchval(f"{waiting} AND wait_event_type = 'Lock'"):
+                await asyncio.sleep(0.01)
+            await holder.execute(lock, both[1]["id"])
+        assert (await running).well
+    finally:
+        await holder.close()
+
+
+async def test_another_import_under_way_is_said(importer: Importer) -> None:
+    other = await asyncpg.connect(importer.service.admin_url)
+    try:
+        await other.execute("SELECT pg_advisory_lock(hashtext('assistenza import'))")
+        outcome = await importer(**files(unique("C")))
+    finally:
+        await other.close()
+    assert not outcome.well
+    assert outcome.said.startswith("another import is under way")
+
+
+async def test_a_database_without_temporary_tables_is_said(
+    new_service: Callable[..., Awaitable[Service]], importer: Importer
+) -> None:
+    service = await new_service()
+    await service.server.run(f"REVOKE TEMPORARY ON DATABASE {service.database_name} FROM PUBLIC")
+    importer.service = service
+    outcome = await importer(**files(unique("C")))
+    assert not outcome.well
+    assert "GRANT TEMPORARY ON DATABASE" in outcome.said
+
+
+async def test_events_name_the_import(importer: Importer) -> None:
+    c = unique("C")
+    before = len(await importer.events())
+    await importer(**files(c))
+    made = (await importer.events())[before:]
+    assert {actor for _, actor, _ in made} == {"import"}
+    assert [type_ for type_, _, _ in made] == [
+        *("customer.updated", "customer.updated"),
+        *("licence.registered", "licence.registered"),
+        *("contract.signed", "tickets.purchased"),
+    ]
+
+
+async def test_dates_are_those_of_the_vendor_s_zone(importer: Importer, today: date) -> None:
+    c = unique("C")
+    await importer(customers=files(c)["customers"])
+    for day, well in ((today, True), (today + timedelta(days=1), False)):
+        licences = f"{LICENCES.splitlines()[0]}\n{c}-1,{c}-{day},editor,Movicon,11,{day}\n"
+        packs = f"{PACKS.splitlines()[0]}\n{c}-1,{c}-{day},1,{day}\n"
+        for kind in ({"licences": licences}, {"packs": packs}):
+            outcome = await importer(**kind)
+            assert outcome.well is well
+            if not well:
+                (line,) = outcome.bad
+                assert line.endswith(":2: purchased_on: This must not lie in the future.")
+
+
+@pytest.fixture
+def command(service: Service, tmp_path: Path) -> Callable[..., Any]:
+    """The command as a process: its exit code, what it printed, what it said."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        url = service.server.url(service.database_name, service.server.login)
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", "import", *arguments],
+            env={**os.environ, "ASSISTENZA_DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return call
+
+
+async def test_the_command(
+    importer: Importer, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    c = unique("C")
+    paths = [str(importer.write(f"{name}.csv", text)) for name, text in files(c).items()]
+    done = await asyncio.to_thread(command, *paths)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "ticket packs: 1 created" in done.stderr
+
+    bad = str(importer.write("[bad].csv", f"Nr;name;country\n{c}-8;;IT\n"))
+    done = await asyncio.to_thread(command, bad, "--map", "Nr=code")
+    assert done.returncode == 1
+    assert done.stdout == f"{bad}:2: name: This is required.\n"
+
+    done = await asyncio.to_thread(command, bad, f"{bad}.none", str(importer.folder))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Traceback" not in done.stderr
+    assert f"{bad}: looks most like a file of customers" in done.stderr
+    assert f"{bad}.none: No such file or directory" in done.stderr
+    assert f"{importer.folder}: is a directory" in done.stderr
