@@ -12,7 +12,7 @@ import yaml
 from app.policy.civil import add_months
 from app.policy.decide import Decision, continuing, decide
 from app.policy.document import Policies
-from app.policy.facts import Contract, Facts, Licence, OpenCase, Pack, ServiceYear
+from app.policy.facts import Contract, Facts, Licence, OpenCase, Pack
 from app.policy.standing import service_year
 
 DIRECTORY = Path(__file__).parent / "scenarios"

@@ -8,6 +8,7 @@ they are whole and with six digits otherwise, by pydantic and orjson alike.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -35,7 +36,8 @@ _LARGEST = 2**31 - 1
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 _NO_NUL = r"^[^\u0000]*$"
-_SOMETHING = r"^[^\u0000]*[^\s\u0000][^\u0000]*$"
+# Python takes more for blank than regular expressions do.
+_SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 _uuid_like = re.compile(_UUID)
 _atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -181,30 +183,38 @@ def _url(text: str) -> str:
     return text
 
 
-class _Sound:
-    """`clean` as a validator, and in the OpenAPI document what a pattern can say of it."""
+class _Text:
+    """A validator of texts, with what a pattern in the OpenAPI document can say of it."""
+
+    def __init__(self, check: Callable[[str], str], pattern: str) -> None:
+        self.check = check
+        self.pattern = pattern
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        return core_schema.no_info_after_validator_function(clean, handler(source))
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"pattern": _NO_NUL, **handler(schema)}
+        known = handler(schema)
+        # What is not blank holds no NUL either; a pattern of the field's own says more than both.
+        if known.get("pattern", _NO_NUL) == _NO_NUL:
+            known["pattern"] = self.pattern
+        return known
 
 
-Sound = _Sound()
+Sound = _Text(clean, _NO_NUL)
 """For texts of other lengths: `Annotated[str, Field(max_length=40), Sound]`."""
-NotBlank = AfterValidator(_not_blank)
+NotBlank = _Text(_not_blank, _SOMETHING)
 Digits = BeforeValidator(_digits)
 """For whole numbers in a query string: `Annotated[int, Field(ge=1, le=200), Digits]`. Last, or
 the OpenAPI document lacks the bounds."""
 
 Name = Annotated[
     str,
-    Field(min_length=1, max_length=200, json_schema_extra={"pattern": _SOMETHING}),
+    Field(min_length=1, max_length=200),
     Sound,
     NotBlank,
 ]
@@ -213,7 +223,7 @@ ShortText = Name
 """A subject, a reason, a version: 1 to 200 characters, not blank."""
 Text = Annotated[
     str,
-    Field(min_length=1, max_length=10_000, json_schema_extra={"pattern": _SOMETHING}),
+    Field(min_length=1, max_length=10_000),
     Sound,
     NotBlank,
 ]

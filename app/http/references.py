@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import Field
+from pydantic.config import JsonDict
 
 from app.http.fields import NotBlank, Sound
 
@@ -10,11 +11,17 @@ _SYSTEM = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 System = Annotated[str, Field(pattern=f"^{_SYSTEM}$")]
 """The name of the other system; without a colon, which separates it from the reference."""
+NO_OTHERS: JsonDict = {"additionalProperties": False}
+"""For the schema of a dictionary by `System`, which pydantic leaves open to all other names."""
 Reference = Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank]
 """What that system calls the customer; compared as it is."""
 SystemReference = Annotated[
     str,
-    Field(pattern=rf"^{_SYSTEM}:.", max_length=265),
+    Field(
+        pattern=rf"^{_SYSTEM}:.",
+        max_length=265,
+        json_schema_extra={"pattern": rf"^{_SYSTEM}:[^\n\u0000][^\u0000]*$"},
+    ),
     Sound,
 ]
 """`system:reference` in a query string; `split` takes it apart."""

@@ -128,9 +128,10 @@ async def compare(directory: Path, customers: int, calls: int) -> None:
             scopes = ("cases:read", "cases:write", "cases:work")
             token = await token_for(database.owner_url, now, *scopes)
             captured = await _statements(database.app_url, token, last)
-            generator = program and Generator(
-                program, directory, database.app_url, captured.scripts(), first, _BUSY
-            )
+            generator = None
+            if program is not None:
+                scripts = captured.scripts()
+                generator = Generator(program, directory, database.app_url, scripts, first, _BUSY)
             with service(directory, database) as (port, _):
                 runs = await asyncio.to_thread(_measure, port, token, first, calls, generator)
     _show(runs, customers, calls)

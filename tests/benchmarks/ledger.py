@@ -67,9 +67,6 @@ _REVERSALS = """
     SELECT customer_id, case_id, allowance_id, 'reversal', -used_minutes, time_entry_id, id,
         counts_on, recorded_at + interval '1 day'
     FROM ledger WHERE case_id = $1 AND kind = 'charge'"""
-_COUNTS = """
-    SELECT (SELECT count(*) FROM ledger WHERE customer_id = $1) AS rows,
-        (SELECT count(*) FROM cases WHERE customer_id = $1 AND state = 'closed') AS cases"""
 _PER_CASE = 5
 
 
@@ -77,8 +74,8 @@ async def _lengthen(connection: asyncpg.Connection, number: int, rows: int) -> N
     """A transaction for each case, as they are really made."""
     customer = customer_id(number)
     today = civil_date(clock.now(), load().zone)
-    there = await connection.fetchrow(_COUNTS, customer)
-    missing = (rows - there["rows"]) // 2
+    there, _ = await _length(connection, customer)
+    missing = (rows - there) // 2
     while missing > 0:
         entries = min(_PER_CASE, missing)
         async with connection.transaction():
@@ -87,8 +84,17 @@ async def _lengthen(connection: asyncpg.Connection, number: int, rows: int) -> N
             await connection.execute(_CHARGES, case)
             await connection.execute(_REVERSALS, case)
         missing -= entries
-    there = await connection.fetchrow(_COUNTS, customer)
-    say(f"customer {number}: {there['rows']:,} ledger rows, {there['cases']:,} closed cases")
+    there, closed = await _length(connection, customer)
+    say(f"customer {number}: {there:,} ledger rows, {closed:,} closed cases")
+
+
+async def _length(connection: asyncpg.Connection, customer: str) -> tuple[int, int]:
+    """Ledger rows and closed cases of a customer."""
+    rows = await connection.fetchval("SELECT count(*) FROM ledger WHERE customer_id = $1", customer)
+    closed = await connection.fetchval(
+        "SELECT count(*) FROM cases WHERE customer_id = $1 AND state = 'closed'", customer
+    )
+    return rows, closed
 
 
 async def _histories(database: Filled, rows: int) -> None:

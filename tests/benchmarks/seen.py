@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 from sqlalchemy import event
 
+from app.http.logs import configure
 from app.main import create_app
 from app.settings import Settings
 from app.store.database import Database
@@ -62,6 +63,7 @@ def count(sent: list[Sent]) -> int:
 @asynccontextmanager
 async def watched(url: str, token: str) -> AsyncIterator[Watched]:
     """The service on the database `url`, asked with `token`."""
+    configure("warning")
     settings = Settings(database_url=url)
     database = Database(settings)
     transport = httpx.ASGITransport(create_app(settings, database=database))

@@ -152,6 +152,18 @@ async def test_an_import_waits_for_a_customer_s_lock(importer: Importer) -> None
     assert await importer.events() == before
 
 
+async def _until_somebody_waits(service: Service) -> None:
+    query = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+    for _ in range(200):
+        # Anew each time: a transaction sees the activity as it was when it first looked.
+        (row,) = await service.server.run_in(service.database_name, query)
+        if row["count"]:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("nobody waits")
+
+
 async def test_locks_are_taken_in_one_order(importer: Importer) -> None:
     """Whoever waits for the first customer holds none that comes after it."""
     c = unique("C")
@@ -167,9 +179,7 @@ async def test_locks_are_taken_in_one_order(importer: Importer) -> None:
             lock = "SELECT FROM customers WHERE id = $1 FOR NO KEY UPDATE NOWAIT"
             await holder.execute(lock, both[0]["id"])
             running = asyncio.create_task(importer(packs=text))
-            waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            while not await holder.fetchval(f"{waiting} AND wait_event_type = 'Lock'"):
-                await asyncio.sleep(0.01)
+            await _until_somebody_waits(importer.service)
             await holder.execute(lock, both[1]["id"])
         assert (await running).well
     finally:

@@ -90,7 +90,7 @@ async def test_licences_that_the_api_would_refuse(
         "licences.csv:2: customer_code: is the code of no customer",
         "licences.csv:3: serial_number: is taken by another customer",
         "licences.csv:5: serial_number: is on line 4 already",
-        "licences.csv:6: kind: Allowed are: 'editor', 'runtime' or 'other'.",
+        "licences.csv:6: kind: Allowed are: editor, runtime, other.",
         "licences.csv:6: purchased_on: This is not in the expected form.",
         "licences.csv:7: product: This is required.",
         "licences.csv:8: withdrawal_reason: This is required.",

@@ -159,10 +159,10 @@ _CLAUSES = (
     ),
     _m(
         "R18",
-        "what was bought first pays first",
+        "the pack that expires last pays first",
         "policy/standing.py",
         "return pack.expires_on, pack.purchased_on, pack.id",
-        "return pack.purchased_on, pack.expires_on, pack.id",
+        "return date.min + (date.max - pack.expires_on), pack.purchased_on, pack.id",
         (*_POLICY, *_CASES),
     ),
     _m(

@@ -24,7 +24,7 @@ from app.http.fields import (
 from app.http.pages import PageQuery
 from app.http.phones import e164
 from app.http.problems import InputError, InvalidInput, invalid
-from app.http.references import Reference, System, SystemReference
+from app.http.references import NO_OTHERS, Reference, System, SystemReference
 from app.policy.document import Policies
 
 MOST_CONTACTS, MOST_PHONES, MOST_REFERENCES = 100, 10, 20
@@ -82,7 +82,9 @@ class CustomerFields(Input):
     help_desk: DeskName | None = Field(
         default=None, description="A help desk in place of the one that follows from the country."
     )
-    external_refs: Annotated[dict[System, Reference], Field(max_length=MOST_REFERENCES)] = {}
+    external_refs: Annotated[
+        dict[System, Reference], Field(max_length=MOST_REFERENCES, json_schema_extra=NO_OTHERS)
+    ] = {}
 
 
 class NewCustomer(CustomerFields):
@@ -104,7 +106,11 @@ class CustomerPatch(MergePatch):
     vat_number: VatNumber | None = absent()
     help_desk: DeskName | None = absent()
     external_refs: (
-        Annotated[dict[System, Reference | None], Field(max_length=2 * MOST_REFERENCES)] | None
+        Annotated[
+            dict[System, Reference | None],
+            Field(max_length=2 * MOST_REFERENCES, json_schema_extra=NO_OTHERS),
+        ]
+        | None
     ) = absent()
 
 

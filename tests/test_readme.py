@@ -1,0 +1,134 @@
+"""The README says what is: its commands, settings, addresses and links are looked up in the code."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from app.cli import cli
+from app.main import create_app
+from app.policy.document import load
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+_BLOCKS = re.findall(r"^ *```(\w+)\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL)
+SHELL = "".join(text.replace("\\\n", " ") for language, text in _BLOCKS if language == "sh")
+_SETTING = re.compile(r"^\| `ASSISTENZA_(\w+)` \| (.+?) \|", re.MULTILINE)
+_SENT = re.compile(r'^(?:\w+=\$\()?as \$\w+ (.*?)"\$api(/[^"?]*)[^"]*"(.*)', re.MULTILINE)
+_NAMED = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/[\w/{}-]+)")
+
+
+def _defaults() -> dict[str, str]:
+    """Each setting's default as the table writes it; what depends on the machine is left out."""
+    shown = {}
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is None:
+            value = field.default
+            text = str(value).lower() if isinstance(value, bool) else str(value)
+            shown[name.upper()] = "none" if value is None else f"`{text}`"
+    return shown
+
+
+def test_the_table_of_settings_is_the_settings() -> None:
+    table = dict(_SETTING.findall(README))
+    assert table.keys() == {name.upper() for name in Settings.model_fields}
+    assert {name: table[name] for name in _defaults()} == _defaults()
+
+
+def test_every_variable_named_is_read_by_somebody() -> None:
+    tests = "".join(path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("*.py")))
+    known = {name.upper() for name in Settings.model_fields}
+    for name in set(re.findall(r"ASSISTENZA_(\w+)", README)) - known:
+        assert f'"ASSISTENZA_{name}"' in tests or f'"{name}"' in tests, name
+
+
+def test_every_command_named_is_there_with_its_options() -> None:
+    named = re.findall(r"(?:^|[ `(/])assistenza ([a-z].*?)(?=[`#|;)\n>]|$)", SHELL, re.MULTILINE)
+    named += re.findall(r"`assistenza ([^`]+)`", README)
+    assert len(named) > 10
+    seen = set()
+    for words in (text.split() for text in named):
+        command: click.Command = typer.main.get_command(cli)
+        while isinstance(command, click.Group):
+            assert words, named
+            found = command.commands.get(words.pop(0))
+            assert found is not None, (named, words)
+            command = found
+        seen.add(command.name)
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, (command.name, words)
+    assert {"serve", "migrate", "roles", "import", "reconcile", "create", "list", "revoke"} <= seen
+
+
+def test_every_call_named_is_in_the_openapi_document() -> None:
+    settings = Settings.model_construct(policy_dir=None)
+    paths = create_app(settings, policies=load()).openapi()["paths"]
+    calls = [
+        (method.group(1) if (method := re.search(r"-X (\w+)", before)) else None, path, after)
+        for before, path, after in _SENT.findall(SHELL)
+    ]
+    assert len(calls) == SHELL.count('"$api/')
+    for method, path, after in calls:
+        _has(paths, (method or ("POST" if " -d " in after else "GET")).lower(), path)
+    for method, path in _NAMED.findall(README):
+        _has(paths, method.lower(), path)
+
+
+def _has(paths: dict[str, dict[str, object]], method: str, path: str) -> None:
+    sent = path.split("/")
+    # A path that is there as it stands is not one with a parameter: /v1/entitlements/check.
+    fitting = (
+        [path]
+        if path in paths
+        else [
+            each
+            for each in paths
+            if len(steps := each.split("/")) == len(sent)
+            and all(a == b or a.startswith("{") for a, b in zip(steps, sent, strict=True))
+        ]
+    )
+    assert any(method in paths[each] for each in fitting), f"{method} {path}"
+
+
+def test_the_tests_are_run_as_it_says() -> None:
+    steps = (ROOT / ".ci" / "run").read_text().replace(" --quiet", "").splitlines()
+    (line,) = (line for line in SHELL.splitlines() if line.endswith("-m pytest") and "&&" in line)
+    assert [part for part in line.split(" && ") if part not in steps] == []
+
+
+def test_the_shape_of_modules_and_files_named_is_there() -> None:
+    modules = set(re.findall(r"python -m (tests[\w.]*)", README))
+    assert modules
+    for module in modules:
+        path = ROOT.joinpath(*module.split("."))
+        file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        text = file.read_text("utf-8")
+        for options in re.findall(rf"python -m {re.escape(module)}((?: --?\w+ [\w,]+)*)", README):
+            for option in re.findall(r"--\w+", options):
+                assert f'"{option}"' in text, (module, option)
+        ast.parse(text)
+    for folder in re.findall(r"`((?:app|tests|requirements|openapi)/[\w/.-]*)`", README):
+        assert (ROOT / folder).exists(), folder
+
+
+def test_every_link_leads_somewhere() -> None:
+    headings = re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        else:
+            assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("key", ["readme", "requires-python"])
+def test_the_package_says_the_same(key: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    said = {"readme": "README.md", "requires-python": ">=3.11"}
+    assert project[key] == said[key]
+    assert "Python 3.11 or newer" in README
