@@ -1,6 +1,7 @@
 """The `assistenza` command."""
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from app.http.tokens import BOUND_SCOPES, SCOPES, new_token
 from app.ids import new_id
 from app.main import create_app
 from app.policy.document import PolicyError, load
-from app.settings import Settings
+from app.settings import Settings, unknown_settings
 from app.store import migrations, reconcile
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
@@ -62,6 +63,8 @@ def _fail(message: str) -> typer.Exit:
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """What an operator can mend is said in a line, without a traceback."""
+    for name in unknown_settings(os.environ):
+        _screen.print(f"[bold yellow]assistenza:[/] {name} is no setting and is ignored")
     try:
         yield
     except (EmbeddedPostgresError, PolicyError, serving.CannotListen) as error:
@@ -138,7 +141,11 @@ def serve(
 
 
 async def _refuse_old_schema(settings: Settings) -> None:
-    version = await migrations.version(settings.database_url or "")
+    database = Database(settings)
+    try:
+        version = await migrations.version(database.reading)
+    finally:
+        await database.close()
     if version != migrations.head():
         found = f"at version {version}" if version else "empty"
         raise _fail(

@@ -1,5 +1,6 @@
 """Every setting of the service, read from environment variables that begin with ASSISTENZA_."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes that serve; more than one needs an external database."""
+    """Processes that serve. Each has pools of its own: see pool_size."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Serve /metrics without a token on this port as well, for Prometheus."""
     metrics_host: str = "127.0.0.1"
@@ -56,7 +57,8 @@ class Settings(BaseSettings):
     it: a database host that has vanished answers nothing at all."""
 
     pool_size: int = Field(default=10, ge=1, le=500)
-    """Connections each process keeps for each of its uses (reading, writing)."""
+    """Connections that each process opens at most for each of its four uses: reading and writing,
+    for tokens bound to a customer and for all others."""
     pool_timeout: float = Field(default=2.0, gt=0, le=60)
     """How long a request waits for a connection before it is answered 503."""
     connect_timeout: float = Field(default=3.0, gt=0, le=60)
@@ -76,3 +78,17 @@ class Settings(BaseSettings):
         if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
             raise ValueError("must look like postgresql://user:password@host:port/database")
         return f"postgresql+asyncpg://{rest}"
+
+
+# Read by the tests alone, never by the service.
+_OTHERS = ("ASSISTENZA_TEST_", "ASSISTENZA_LONG_")
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: misspelt, most likely."""
+    known = {f"ASSISTENZA_{name.upper()}" for name in Settings.model_fields}
+    return sorted(
+        name
+        for name in map(str.upper, environment)
+        if name.startswith("ASSISTENZA_") and name not in known and not name.startswith(_OTHERS)
+    )

@@ -1,11 +1,10 @@
-"""The README says what is: its commands, settings, addresses and links are looked up in the code."""
+"""The README says what is: its commands, settings, calls and links are looked up in the code."""
 
-import ast
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -50,15 +49,14 @@ def test_every_variable_named_is_read_by_somebody() -> None:
 def test_every_command_named_is_there_with_its_options() -> None:
     named = re.findall(r"(?:^|[ `(/])assistenza ([a-z].*?)(?=[`#|;)\n>]|$)", SHELL, re.MULTILINE)
     named += re.findall(r"`assistenza ([^`]+)`", README)
-    assert len(named) > 10
     seen = set()
     for words in (text.split() for text in named):
-        command: click.Command = typer.main.get_command(cli)
-        while isinstance(command, click.Group):
+        command: Any = typer.main.get_command(cli)
+        while hasattr(command, "commands"):
             assert words, named
-            found = command.commands.get(words.pop(0))
-            assert found is not None, (named, words)
-            command = found
+            name = words.pop(0)
+            assert name in command.commands, (name, words)
+            command = command.commands[name]
         seen.add(command.name)
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, (command.name, words)
@@ -101,7 +99,7 @@ def test_the_tests_are_run_as_it_says() -> None:
     assert [part for part in line.split(" && ") if part not in steps] == []
 
 
-def test_the_shape_of_modules_and_files_named_is_there() -> None:
+def test_the_modules_and_files_named_are_there() -> None:
     modules = set(re.findall(r"python -m (tests[\w.]*)", README))
     assert modules
     for module in modules:
@@ -111,7 +109,6 @@ def test_the_shape_of_modules_and_files_named_is_there() -> None:
         for options in re.findall(rf"python -m {re.escape(module)}((?: --?\w+ [\w,]+)*)", README):
             for option in re.findall(r"--\w+", options):
                 assert f'"{option}"' in text, (module, option)
-        ast.parse(text)
     for folder in re.findall(r"`((?:app|tests|requirements|openapi)/[\w/.-]*)`", README):
         assert (ROOT / folder).exists(), folder
 

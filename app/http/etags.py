@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.http.problems import PreconditionFailed
 
 _MEMBER = re.compile(r'[\s,]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")\s*(?=,|$)')
-_CACHING = {
+CACHING = {
     "Cache-Control": "private, no-cache",
     "Vary": "Authorization, Accept, Accept-Language",
 }
@@ -111,7 +111,7 @@ def json_response(
     `etag=True` makes a strong tag of what is sent, a text is used as it is, False sends none.
     """
     body = json_bytes(content)
-    sent = {**_CACHING, **(headers or {})}
+    sent = {**CACHING, **(headers or {})}
     if etag:
         tag = etag if isinstance(etag, str) else strong_etag(body)
         sent["ETag"] = tag

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.http.etags import CACHING
 from app.http.problems import (
     IdempotencyKeyReused,
     RequestInProgress,
@@ -64,7 +65,7 @@ async def once(
             raise IdempotencyKeyReused
         if row.body is None:
             raise SecretAlreadyIssued
-        headers = {**row.headers, "Idempotent-Replayed": "true"}
+        headers = {**CACHING, **row.headers, "Idempotent-Replayed": "true"}
         return Response(row.body, row.status, headers, "application/json")
     response = await handler(request)
     if response.status_code < 400:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.http.answers import problems
 from app.http.catalogue import CATALOGUES
+from app.http.documented import CACHED
 from app.http.etags import json_response
 from app.http.fields import Output
 from app.http.languages import Language, language_of
@@ -73,7 +74,7 @@ def _answer(request: Request, content: Output, title: str, html: str) -> Respons
 
 def _responses(*classes: type[Problem]) -> dict[int | str, dict[str, Any]]:
     page = {"content": {"text/html": {"schema": {"type": "string"}}}}
-    return {200: page, **problems(*classes)}
+    return {**CACHED, 200: CACHED[200] | page, **problems(*classes)}
 
 
 @router.get(

@@ -1,6 +1,6 @@
 """Every allowance that a customer ever had, as it stands on a date, ended ones included (R37)."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal, NamedTuple
 
 from app.policy.document import Policies
@@ -9,6 +9,8 @@ from app.policy.standing import holds_editor, service_year
 
 AllowanceKind = Literal["free_hours", "contract", "ticket_pack"]
 AllowanceState = Literal["upcoming", "in_force", "suspended", "expired", "cancelled"]
+
+_DAY = timedelta(days=1)
 
 
 class Allowance(NamedTuple):
@@ -44,7 +46,10 @@ def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowanc
     standing = service_year(policies, facts, on)
     years = {**_years_until(policies, facts, on), **facts.service_years}
     editor = holds_editor(facts.licences, on)
-    found = [_service_year(year, standing, on) for year in years.values()]
+    found = [
+        _service_year(year._replace(ends_on=_end_of(policies, facts, year, on)), standing, on)
+        for year in years.values()
+    ]
     found += [_contract(contract, editor, on) for contract in facts.contracts]
     found += [_pack(pack, on) for pack in facts.packs]
     return sorted(found, key=lambda one: (one.starts_on, one.kind, one.key))
@@ -55,13 +60,30 @@ def _years_until(policies: Policies, facts: Facts, on: date) -> dict[date, Servi
 
     Another can come to stand only on a day of a purchase, a withdrawal or a new policy.
     """
+    days = _days(policies, facts)
+    stood = (service_year(policies, facts, day) for day in days if day <= on)
+    return {year.starts_on: year for year in stood if year is not None}
+
+
+def _days(policies: Policies, facts: Facts) -> set[date]:
     days = set(policies.starts)
     for licence in facts.licences:
         days.update((licence.purchased_on, *licence.paid_upgrades))
         if licence.withdrawn_on is not None:
             days.add(licence.withdrawn_on)
-    stood = (service_year(policies, facts, day) for day in days if day <= on)
-    return {year.starts_on: year for year in stood if year is not None}
+    return days
+
+
+def _end_of(policies: Policies, facts: Facts, year: ServiceYear, on: date) -> date:
+    """The day a service year ended: by the next purchase or with the last Editor sooner than by
+    its twelve months (R14)."""
+    for day in sorted(_days(policies, facts), reverse=True):
+        if year.starts_on < day <= min(on, year.ends_on):
+            before, after = (service_year(policies, facts, d) for d in (day - _DAY, day))
+            stood = before is not None and before.starts_on == year.starts_on
+            if stood and (after is None or after.starts_on != year.starts_on):
+                return day
+    return year.ends_on
 
 
 def _service_year(year: ServiceYear, standing: ServiceYear | None, on: date) -> Allowance:

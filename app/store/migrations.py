@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app
@@ -71,8 +71,10 @@ async def check(url: str) -> None:
     await run_on(url, lambda connection: command.check(alembic_config(connection)))
 
 
-async def version(url: str) -> str | None:
-    """The version a database is at, None for one without the schema."""
-    return await run_on(
-        url, lambda connection: MigrationContext.configure(connection).get_current_revision()
-    )
+async def version(engine: AsyncEngine) -> str | None:
+    """The version a database is at, None for one without the schema. Waits for no migration, so
+    that it may be asked through a pooler too, where a session's lock would be left behind."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(
+            lambda sync: MigrationContext.configure(sync).get_current_revision()
+        )

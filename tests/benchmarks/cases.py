@@ -1,6 +1,6 @@
 """How fast a case is opened, worked on and closed, beside pgbench with the same statements.
 
-    python -m tests.benchmarks.cases [--customers 10000] [--calls 800]
+    python -m tests.benchmarks.cases [--customers 10000] [--calls 200]
 
 The service is the real one on a PostgreSQL of the benchmark's own, as durable as a real one; load,
 service and database share the machine. Each call is measured alone, then all three as a cycle, with
@@ -169,7 +169,7 @@ def _show(runs: Runs, customers: int, calls: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.cases")
     parser.add_argument("--customers", type=int, default=10_000)
-    parser.add_argument("--calls", type=int, default=800, help="of each kind in each round")
+    parser.add_argument("--calls", type=int, default=200, help="of each kind in each round")
     arguments = parser.parse_args()
     with scratch() as directory:
         asyncio.run(compare(directory, arguments.customers, arguments.calls))

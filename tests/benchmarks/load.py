@@ -32,11 +32,12 @@ class Plan(BaseModel):
 
 
 class Sample(BaseModel):
-    """Answers a second, and times in milliseconds."""
+    """Answers a second, times in milliseconds, and the server's CPU microseconds an answer."""
 
     rate: float
     p50: float
     p99: float
+    cpu: float | None = None
     statuses: dict[int, int] = Field(default_factory=dict)
 
 

@@ -31,7 +31,7 @@ from tests.benchmarks.common import (
     scratch,
     service,
 )
-from tests.benchmarks.load import HOST, Plan, Sample, customer_id
+from tests.benchmarks.load import HOST, Plan, customer_id
 from tests.benchmarks.seen import count, watched
 
 _ROUNDS = 5
@@ -80,8 +80,7 @@ class _Memory(threading.Thread):
         self.peak = self.now()
 
     def now(self) -> int:
-        several = (self._process, *self._process.children(recursive=True))
-        return sum(process.memory_info().rss for process in several)
+        return int(self._process.memory_info().rss)
 
     def run(self) -> None:
         while not self._ended.wait(_SAMPLED_EVERY):
@@ -99,16 +98,18 @@ def _export(port: int, pid: int, token: str) -> Exported:
     idle = memory.now()
     memory.start()
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
+    lines, sent, last = 0, 0, b""
     begin = time.perf_counter()
     try:
         connection.request("GET", f"{_PATH}/export", headers={"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
-        lines, sent, last = 0, 0, b""
         while chunk := answer.read1(1 << 16):
             lines += chunk.count(b"\n")
             sent += len(chunk)
             last = (last + chunk)[-100:]
         seconds = time.perf_counter() - begin
+    except (http.client.HTTPException, OSError) as error:
+        raise RuntimeError(f"the export was cut after {lines:,} answers: {error!r}") from error
     finally:
         connection.close()
         peak = memory.stop()
@@ -118,38 +119,23 @@ def _export(port: int, pid: int, token: str) -> Exported:
     return Exported(seconds, lines - 1, sent, idle, peak)
 
 
-def _measure(
-    directory: Path, database: Filled, seconds: float
-) -> tuple[list[Sample], list[Sample], Exported]:
-    single: list[Sample] = []
-    batched: list[Sample] = []
-    with service(directory, database) as (port, pid):
-        # What is idle has answered something already.
-        path = f"{_PATH}?customer_id={{id}}"
-        warm = Plan(
-            port=port,
-            request=get(port, path, database.token),
-            customers=database.customers,
-            connections=_CONNECTIONS,
-            seconds=1,
-        )
-        measure(warm)
-        exported = _export(port, pid, database.token)
-        for _ in range(_ROUNDS):
-            plan = warm.model_copy(update={"seconds": seconds / _ROUNDS})
-            single.append(measure(plan))
-            changed = {"request": _post(port, database), "connections": 1}
-            batched.append(measure(plan.model_copy(update=changed)))
-    return single, batched, exported
+def _singly(port: int, database: Filled, seconds: float) -> Plan:
+    return Plan(
+        port=port,
+        request=get(port, f"{_PATH}?customer_id={{id}}", database.token),
+        customers=database.customers,
+        connections=_CONNECTIONS,
+        seconds=seconds,
+    )
 
 
-async def compare(directory: Path, customers: int, seconds: float) -> None:
-    with postgres(directory) as server:
-        async with databases(server, customers) as (database,):
-            async with watched(database.app_url, database.token) as seen:
-                _, sent = await seen.ask("POST", f"{_PATH}/batch", _lookups(customers))
-            several = await asyncio.to_thread(_measure, directory, database, seconds)
-    single, batched, exported = several
+def _batch(port: int, database: Filled, seconds: float, statements: int) -> None:
+    single, batched = [], []
+    for _ in range(_ROUNDS):
+        plan = _singly(port, database, seconds / _ROUNDS)
+        single.append(measure(plan))
+        changed = {"request": _post(port, database), "connections": 1}
+        batched.append(measure(plan.model_copy(update=changed)))
     one, many = middle(single), middle(batched)
     # One after another: a window holds no whole number of batches, but each has its time.
     answers = _BATCH / many.p50 * 1000
@@ -158,11 +144,15 @@ async def compare(directory: Path, customers: int, seconds: float) -> None:
         f" p50 {one.p50:.2f} ms, p99 {one.p99:.2f} ms"
     )
     say(
-        f"batches of {_BATCH:,}, 1 connection: {answers:,.0f} answers/s,"
-        f" p50 {many.p50:,.0f} ms, p99 {many.p99:,.0f} ms a batch; {count(sent)} statements a batch"
+        f"batches of {_BATCH:,}, 1 connection: {answers:,.0f} answers/s, p50 {many.p50:,.0f} ms,"
+        f" p99 {many.p99:,.0f} ms a batch; {statements} statements a batch"
         f" (wanted: at most {_WANTED_STATEMENTS})"
     )
     say(f"ratio {answers / one.rate:.2f} (wanted: at least {_WANTED_RATIO})")
+
+
+def _everybody(port: int, pid: int, token: str) -> None:
+    exported = _export(port, pid, token)
     say(
         f"export: {exported.answers:,} answers, {exported.sent / _MIB:,.0f} MiB, in"
         f" {exported.seconds:.1f} s (wanted: at most {_WANTED_SECONDS} for 100,000),"
@@ -173,6 +163,24 @@ async def compare(directory: Path, customers: int, seconds: float) -> None:
         f" {(exported.peak - exported.idle) / _MIB:.0f} MiB more at its peak"
         f" (wanted: at most {_WANTED_MIB})"
     )
+
+
+def _measure(directory: Path, database: Filled, seconds: float, statements: int) -> None:
+    # A service for each: one that has built batches holds memory that the export would reuse.
+    with service(directory, database) as (port, _):
+        _batch(port, database, seconds, statements)
+    with service(directory, database) as (port, pid):
+        # What is idle has answered something already.
+        measure(_singly(port, database, 1))
+        _everybody(port, pid, database.token)
+
+
+async def compare(directory: Path, customers: int, seconds: float) -> None:
+    with postgres(directory) as server:
+        async with databases(server, customers) as (database,):
+            async with watched(database.app_url, database.token) as seen:
+                _, sent = await seen.ask("POST", f"{_PATH}/batch", _lookups(customers))
+            await asyncio.to_thread(_measure, directory, database, seconds, count(sent))
 
 
 def main() -> None:

@@ -104,7 +104,9 @@ async def configuration(service: Service, auth: dict[str, Any]) -> dict[str, Any
     dictionaries = {}
     for name, query in _KNOWN.items():
         rows = await service.server.run_in(service.database_name, query)
-        dictionaries[name] = {"values": [row[0] for row in rows][:200]}
+        # Not what an earlier run has left, which may be anything.
+        values = [row[0] for row in rows if row[0].isascii() and row[0].isprintable()]
+        dictionaries[name] = {"values": values[:200]}
     places = {f"{where}.{name}": name for where in ("path", "query") for name in _KNOWN}
     return {
         "dictionaries": dictionaries,

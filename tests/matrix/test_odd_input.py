@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 
 from tests.matrix.conftest import World
-from tests.matrix.document import DOCUMENT, branches, operations, walk
+from tests.matrix.document import DOCUMENT, Operation, branches, operations, walk
+from tests.matrix.requests import build
+from tests.matrix.world import plain
+
+# What everybody may send with anything, and no document names.
+_HEADERS = [
+    {"If-None-Match": "*"},
+    {"If-Match": '"other"'},
+    {"If-Match": '"'},
+    {"Accept": "image/png"},
+    {"Accept": "application/json;q=0, ;q=,"},
+    {"Accept-Language": "x" * 5000},
+    {"Idempotency-Key": "x" * 256},
+]
 
 _ODD = [
     b'{"customer_code": "\\ud800"}',
@@ -33,6 +46,16 @@ async def test_a_lookup_that_cannot_be_repeated(world: World, lookup: bytes) -> 
     odd, last = answer.json()["results"]
     assert odd["problem"]["code"] == "invalid_input"
     assert "entitlements" in last
+
+
+@pytest.mark.parametrize("operation", operations(), ids=lambda one: one.name)
+async def test_headers_are_answered_as_documented(world: World, operation: Operation) -> None:
+    names = {"code": "not_found"} if operation.is_open else world.other.by_id
+    request = build(operation, names | plain(world.today))
+    for headers in _HEADERS:
+        answer = await request.send(world.client, **headers)
+        assert str(answer.status_code) in operation.spec["responses"], (headers, answer.text)
+        assert answer.status_code < 500
 
 
 def test_every_text_is_bounded_in_the_document() -> None:

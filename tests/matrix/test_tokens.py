@@ -143,9 +143,8 @@ def test_there_is_nothing_beside_the_document(service: Service) -> None:
             continue
         methods = set(route.methods or ())
         assert {(method, path) for method in methods} <= documented
-        if path.startswith("/v1"):
+        if path not in {one.path for one in _ALL if one.is_open}:
             assert isinstance(route.original_route, Route), path
-    assert all(one.path.startswith("/v1/") for one in _CLOSED)
     assert set(DOCUMENT["components"]["securitySchemes"]) == {"token"}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from sqlalchemy import func, insert
+from sqlalchemy import ColumnElement, Text, insert, literal, literal_column
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -173,14 +173,20 @@ async def _contact(
         raise NotFound
 
 
+# Taken once, as a table; padded to six digits and never cut to them.
+_RUNNING_NUMBER: ColumnElement[str] = literal_column(
+    "(SELECT lpad(n::text, greatest(6, length(n::text)), '0') FROM nextval('case_numbers') n)",
+    Text,
+)
+
+
 async def _insert(connection: AsyncConnection, fields: dict[str, Any]) -> str:
     """The number of the new case: year of opening, then one sequence that never restarts (R26)."""
-    running = func.nextval("case_numbers").cast(cases.c.number.type)
-    padded = func.lpad(running, func.greatest(6, func.length(running)), "0")
     year = fields["opened_on"].year
-    query = insert(cases).values(number=f"{year}-" + padded, **fields).returning(cases.c.number)
-    number: str = (await connection.execute(query)).scalar_one()
-    return number
+    number = literal(f"{year}-").concat(_RUNNING_NUMBER)
+    query = insert(cases).values(number=number, **fields).returning(cases.c.number)
+    made: str = (await connection.execute(query)).scalar_one()
+    return made
 
 
 def _decision(decision: Decision, allowance_id: UUID | None) -> dict[str, Any]:
