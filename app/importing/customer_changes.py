@@ -52,6 +52,7 @@ class Changes:
                 "phones": "text[]",
             },
         )
+        await stage.run("CREATE INDEX ON import_customers (line) WHERE state = 'differs'")
         last = 0
         while True:
             given = await stage.fetch(

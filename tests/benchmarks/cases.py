@@ -6,7 +6,7 @@ The service is the real one on a PostgreSQL of the benchmark's own, as durable a
 service and database share the machine. Each call is measured alone, then all three as a cycle, with
 every connection on customers of its own; then the cycle with all connections on one customer, who
 has one lock. pgbench sends what the service was seen to send for the same calls. Interleaved, and
-medians shown.
+medians shown; the service's CPU time is the least of the rounds.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -57,9 +58,12 @@ class Runs:
     alone: dict[Key, list[Sample]]
 
 
-def _measure(port: int, token: str, first: int, calls: int, generator: Generator | None) -> Runs:
+def _measure(
+    port: int, pid: int, token: str, first: int, calls: int, generator: Generator | None
+) -> Runs:
     """`calls` of each kind in each round, whatever the connections."""
     runs = Runs({}, {})
+    process = psutil.Process(pid)
     # pgbench's cases have ids of their own: its counter goes on from run to run.
     start = 0
     for round_number in range(-1, _ROUNDS):
@@ -80,7 +84,10 @@ def _measure(port: int, token: str, first: int, calls: int, generator: Generator
                         customers=1 if shared else _BUSY,
                         cases=cases if step in ("log", "close") else [],
                     )
+                    before = sum(process.cpu_times()[:2])
                     done = do(work)
+                    used = sum(process.cpu_times()[:2]) - before
+                    done.samples[step].cpu = used * 1e6 / (each * connections)
                     cases = done.cases if step == "open" else cases
                     if round_number >= 0:
                         key = (step, shared, connections)
@@ -132,8 +139,8 @@ async def compare(directory: Path, customers: int, calls: int) -> None:
             if program is not None:
                 scripts = captured.scripts()
                 generator = Generator(program, directory, database.app_url, scripts, first, _BUSY)
-            with service(directory, database) as (port, _):
-                runs = await asyncio.to_thread(_measure, port, token, first, calls, generator)
+            with service(directory, database) as (port, pid):
+                runs = await asyncio.to_thread(_measure, port, pid, token, first, calls, generator)
     _show(runs, customers, calls)
 
 
@@ -141,7 +148,17 @@ def _show(runs: Runs, customers: int, calls: int) -> None:
     ours = {key: middle(samples) for key, samples in runs.ours.items()}
     alone = {key: middle(samples) for key, samples in runs.alone.items()}
     table = Table(title=f"{customers:,} customers, {_ROUNDS} rounds of {calls} calls of each kind")
-    for heading in ("", "conn.", "a second", "p50 ms", "p99 ms", "pgbench/s", "p50 ms", "ratio"):
+    for heading in (
+        "",
+        "conn.",
+        "a second",
+        "p50 ms",
+        "p99 ms",
+        "CPU ms",
+        "pgbench/s",
+        "p50 ms",
+        "ratio",
+    ):
         table.add_column(heading, justify="right" if heading else "left")
     for (step, shared, connections), one in sorted(ours.items(), key=lambda item: item[0][2]):
         beside = alone.get((step, shared, connections))
@@ -151,6 +168,7 @@ def _show(runs: Runs, customers: int, calls: int) -> None:
             f"{one.rate:,.0f}",
             f"{one.p50:.2f}",
             f"{one.p99:.2f}",
+            f"{one.cpu / 1000:.2f}" if one.cpu is not None else "-",
             f"{beside.rate:,.0f}" if beside else "-",
             f"{beside.p50:.2f}" if beside else "-",
             f"{one.rate / beside.rate:.2f}" if beside else "-",

@@ -131,14 +131,16 @@ def _by_size(directory: Path, filled: list[Filled], seconds: float) -> dict[int,
     with ExitStack() as servers:
         ports = [servers.enter_context(service(directory, database))[0] for database in filled]
         for round_number in range(_ROUNDS):
-            for port, database in zip(ports, filled, strict=True):
+            # Turn and turn about, so that what happens meanwhile meets each alike.
+            pairs = list(zip(ports, filled, strict=True))
+            for port, database in pairs[:: -1 if round_number % 2 else 1]:
                 plan = Plan(
                     port=port,
                     request=get(port, _PATH, database.token),
                     customers=database.customers,
                     connections=1,
                     seconds=seconds / _ROUNDS,
-                    warm_up=0.5 if round_number else 3.0,
+                    warm_up=1.0 if round_number else 10.0,
                 )
                 samples[database.customers].append(measure(plan))
     return samples

@@ -92,9 +92,7 @@ async def measure(directory: Path, customers: int) -> None:
     write(changed, customers, " (new)")
     with postgres(directory) as server:
         name = server.prefix
-        await server.run(
-            f"CREATE DATABASE {name}",
-        )
+        await server.run(f"CREATE DATABASE {name}")
         try:
             url = server.url(name)
             await migrations.upgrade(url.replace("postgresql://", "postgresql+asyncpg://", 1))

@@ -18,9 +18,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from app.store.embedded import EmbeddedPostgres
 from tests.mutations.table import MUTATIONS, Mutation
 
@@ -41,25 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = [one for one in MUTATIONS if options.clause in (None, one.clause)]
     count = options.count if 0 < options.count < len(known) else len(known)
     chosen = random.Random(options.seed).sample(known, count)
-    screen = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
-    screen.print(f"seed {options.seed}: {count} of {len(known)} mutations")
+    print(f"seed {options.seed}: {count} of {len(known)} mutations", flush=True)
 
     survivors = 0
     with _database() as url, tempfile.TemporaryDirectory(prefix="mutations-") as place:
         tree = _copy(Path(place))
         paths = sorted({path for one in chosen for path in one.tests})
         if red := _first_red(tree, url, paths):
-            screen.print(f"[bold red]red before anything is changed:[/] {red}")
+            print(f"red before anything is changed: {red}")
             return 1
-        table = Table("clause", "mutation", "first red test", box=None)
         for one in sorted(chosen, key=MUTATIONS.index):
             red = _without(tree, url, one)
             survivors += red is None
-            table.add_row(one.clause, one.what, red or "[bold red]SURVIVED[/]")
-            print(f"{one.clause:8} {one.what}: {red or 'SURVIVED'}", flush=True)
-    screen.rule()
-    screen.print(table)
-    screen.print(f"{count - survivors} red, {survivors} survived (seed {options.seed})")
+            print(f"{one.clause:16}{one.what}: {red or 'SURVIVED'}", flush=True)
+    print(f"{count - survivors} red, {survivors} survived (seed {options.seed})")
     return 1 if survivors else 0
 
 

@@ -16,7 +16,13 @@ from tests.conftest import Service
 
 CROWD = 50
 # A crowd waits in one queue, on a machine that may be busy: that is not what is tested here.
-PATIENT = {"pool_size": CROWD + 5, "pool_timeout": 30, "lock_timeout_ms": 60_000}
+PATIENT = {
+    "pool_size": CROWD + 5,
+    "pool_timeout": 60,
+    "connect_timeout": 60,
+    "request_timeout": 300,
+    "lock_timeout_ms": 60_000,
+}
 
 
 @pytest.fixture(scope="module")

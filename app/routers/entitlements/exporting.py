@@ -57,7 +57,7 @@ async def export(request: Request, query: Annotated[ExportQuery, FromQuery()]) -
     async with engine.connect() as connection:
         caller = await authenticate(connection, request, "entitlements:read", now)
     parameters = {"mine": caller.customer_id, "at": at, "on": on}
-    statement = EVERYBODY["past" if at < now else "now"].execution_options(yield_per=_AT_A_TIME)
+    statement = EVERYBODY["past" if at < now else "now"]
 
     async def lines() -> AsyncIterator[bytes]:
         count = 0
@@ -66,7 +66,7 @@ async def export(request: Request, query: Annotated[ExportQuery, FromQuery()]) -
             if caller.customer_id is not None:
                 await authenticate(connection, request, "entitlements:read", now)
             result = await connection.stream(statement, parameters)
-            async for rows in result.partitions():
+            async for rows in result.partitions(_AT_A_TIME):
                 chunk = bytearray()
                 for row in rows:
                     customer = known(row)
