@@ -18,6 +18,10 @@ class Actor(NamedTuple):
     id: UUID | None = None
 
 
+# One statement for all: put together once, not for every event.
+_INSERT = insert(events)
+
+
 async def record(
     connection: AsyncConnection,
     event_type: str,
@@ -35,16 +39,17 @@ async def record(
     policy version where there was one.
     """
     await connection.execute(
-        insert(events).values(
-            type=event_type,
-            actor=actor.name,
-            actor_id=actor.id,
-            occurred_at=now,
-            customer_id=customer_id,
-            subject_id=subject_id,
-            case_id=case_id,
-            data=dict(data or {}),
-        )
+        _INSERT,
+        {
+            "type": event_type,
+            "actor": actor.name,
+            "actor_id": actor.id,
+            "occurred_at": now,
+            "customer_id": customer_id,
+            "subject_id": subject_id,
+            "case_id": case_id,
+            "data": dict(data or {}),
+        },
     )
 
 

@@ -477,8 +477,8 @@ _CLAUSES = (
         "R26",
         "the number's year is another",
         "routers/cases/opening.py",
-        'year = fields["opened_on"].year',
-        'year = fields["opened_on"].year + 1',
+        """f"{fields['opened_on'].year}-\"""",
+        """f"{fields['opened_on'].year + 1}-\"""",
         _CASES,
     ),
     _m(

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
-from sqlalchemy import ColumnElement, Text, insert, literal, literal_column
+from sqlalchemy import ColumnElement, Text, bindparam, insert, literal_column
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -178,14 +178,17 @@ _RUNNING_NUMBER: ColumnElement[str] = literal_column(
     "(SELECT lpad(n::text, greatest(6, length(n::text)), '0') FROM nextval('case_numbers') n)",
     Text,
 )
+_INSERT = (
+    insert(cases)
+    .values(number=bindparam("opening_year", type_=Text).concat(_RUNNING_NUMBER))
+    .returning(cases.c.number)
+)
 
 
 async def _insert(connection: AsyncConnection, fields: dict[str, Any]) -> str:
     """The number of the new case: year of opening, then one sequence that never restarts (R26)."""
-    year = fields["opened_on"].year
-    number = literal(f"{year}-").concat(_RUNNING_NUMBER)
-    query = insert(cases).values(number=number, **fields).returning(cases.c.number)
-    made: str = (await connection.execute(query)).scalar_one()
+    fields = {**fields, "opening_year": f"{fields['opened_on'].year}-"}
+    made: str = (await connection.execute(_INSERT, fields)).scalar_one()
     return made
 
 

@@ -24,6 +24,8 @@ from app.store.tables import time_entries
 
 router = APIRouter(route_class=Route)
 
+_INSERT = insert(time_entries)
+
 
 @router.post(
     "/cases/{case}/time-entries",
@@ -53,17 +55,18 @@ async def record_time(
         raise WorkedBeforeOpening
     entry_id = new_id()
     await connection.execute(
-        insert(time_entries).values(
-            id=entry_id,
-            customer_id=opened.row.customer_id,
-            case_id=opened.id,
-            technician=body.technician,
-            minutes=body.minutes,
-            worked_at=worked_at,
-            worked_on=worked_on,
-            note=body.note,
-            recorded_at=now,
-        )
+        _INSERT,
+        {
+            "id": entry_id,
+            "customer_id": opened.row.customer_id,
+            "case_id": opened.id,
+            "technician": body.technician,
+            "minutes": body.minutes,
+            "worked_at": worked_at,
+            "worked_on": worked_on,
+            "note": body.note,
+            "recorded_at": now,
+        },
     )
     if opened.row.category != "bug":
         facts = (await load(connection, opened.row.customer_id)).facts
