@@ -37,6 +37,7 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
         "host": settings.host,
         "port": settings.port,
         "access_log": False,
+        "proxy_headers": False,
         "log_config": None,
         "server_header": False,
         "timeout_keep_alive": 75,

@@ -57,8 +57,8 @@ class Settings(BaseSettings):
     it: a database host that has vanished answers nothing at all."""
 
     pool_size: int = Field(default=10, ge=1, le=500)
-    """Connections that each process opens at most for each of its four uses: reading and writing,
-    for tokens bound to a customer and for all others."""
+    """Connections that each process opens at most for each of its five uses: entitlements, other
+    reads and writes; for bound tokens entitlements and all else."""
     pool_timeout: float = Field(default=2.0, gt=0, le=60)
     """How long a request waits for a connection before it is answered 503."""
     connect_timeout: float = Field(default=3.0, gt=0, le=60)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +23,7 @@ from starlette.responses import Response
 from app import clock
 from app.http import idempotency
 from app.http.faults import FAILURES, is_disconnect, problem_of
+from app.http.fields import Query
 from app.http.problems import InvalidInput, Problem, RequestTimeout
 from app.http.strict_query import refuse_unknown_parameters
 from app.http.tokens import Caller, authenticate, is_bound, sent_token
@@ -68,7 +70,7 @@ class Route(APIRoute):
         scope: str | None = next(iter(wanted["token"]), None)
         flags = extra["x-assistenza"]
         if flags["reads_token_itself"]:
-            inner = _alone(self, handler, scope)
+            inner = _alone(self, _lean(self) or handler, scope)
         elif (self.methods or set()) <= _SAFE:
             inner = _reading(self, handler, scope)
         else:
@@ -102,10 +104,44 @@ def _reader(request: Request) -> AbstractAsyncContextManager[AsyncConnection]:
     return database.reading.connect()
 
 
+def _lean(route: APIRoute) -> Handler | None:
+    """The handler of an endpoint that takes its request and one query model, and nothing else.
+
+    FastAPI goes through the model's fields anew for every request, at several times the cost of
+    reading them: a quarter of the whole request.
+    """
+    inputs = route.dependant
+    if inputs.body_params or inputs.path_params or inputs.dependencies:
+        return None
+    if len(inputs.query_params) != 1 or inputs.request_param_name is None:
+        return None
+    (parameter,) = inputs.query_params
+    model = parameter.field_info.annotation
+    if not (isinstance(model, type) and issubclass(model, Query)):
+        return None
+    names = {inputs.request_param_name: "request", parameter.name: "query"}
+    endpoint: Any = route.endpoint
+    if list(names) != list(names.values()):
+        raise TypeError(f"{route.path}: the parameters are called request and query")
+
+    async def handle(request: Request) -> Response:
+        try:
+            query = model.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            raise RequestValidationError(
+                [{**fault, "loc": ("query", *fault["loc"])} for fault in faults]
+            ) from None
+        answer: Response = await endpoint(request=request, query=query)
+        return answer
+
+    return handle
+
+
 def _alone(route: APIRoute, handler: Handler, scope: str | None) -> Handler:
     async def handle(request: Request) -> Response:
         request.state.now = now = clock.now()
-        sent_token(request)
+        request.state.token = sent_token(request)
         try:
             refuse_unknown_parameters(route, request)
             return await handler(request)

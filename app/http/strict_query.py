@@ -53,10 +53,14 @@ def refuse_unknown_parameters(route: APIRoute, request: Request) -> None:
         return
     try:
         raw.decode("ascii")
-        unquote_to_bytes(raw).decode()
+        if b"%" in raw:
+            unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         raise invalid("query", "forbidden_characters") from None
     parameters = _declared_by(route)
+    sent = request.query_params
+    if len(sent) == len(sent.multi_items()) and parameters.keys() >= sent.keys():
+        return
     errors = []
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in parameters:

@@ -22,7 +22,10 @@ def add_months(day: date, months: int) -> date:
     Raises ValueError past the years 1 to 9999.
     """
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
-    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+    try:
+        return day.replace(year=year, month=month + 1)
+    except ValueError:
+        return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 
 def civil_date(instant: datetime, zone: ZoneInfo) -> date:

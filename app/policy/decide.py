@@ -51,7 +51,15 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
     standing = stand(policies, facts, on)
     answer = _answer(policies, facts, standing)
     for day in changing_days(policies, facts, on):
-        if answer_on(policies, facts, day) != answer:
+        later = stand(policies, facts, day)
+        # The cheap half first: where what is stood on differs, so does the answer.
+        if (
+            later.columns != standing.columns
+            or later.service_year != standing.service_year
+            or later.contracts != standing.contracts
+            or later.packs != standing.packs
+            or _answer(policies, facts, later) != answer
+        ):
             return Decision(on, answer, standing, day)
     return Decision(on, answer, standing, None)
 

@@ -90,7 +90,7 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
     development_ends = (
         None if latest is None else add_months(latest, policies.in_force(latest).development.months)
     )
-    year = service_year(policies, facts, on)
+    year = service_year(policies, facts, on) if editor else None
     contracts = [contract for contract in facts.contracts if contract.in_force(on)]
     if len(contracts) > 1:
         contracts.sort(key=burn_order)

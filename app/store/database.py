@@ -10,6 +10,7 @@ from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.settings import Settings
+from app.store.asking import Asking
 
 _CLOSING_SECONDS = 2.0
 
@@ -17,7 +18,7 @@ statements: ContextVar[list[int] | None] = ContextVar("statements", default=None
 """How many statements the current request has sent, in a list of one so that all may add to it."""
 
 
-def _count(*_: object) -> None:
+def count_statement(*_: object) -> None:
     counter = statements.get()
     if counter is not None:
         counter[0] += 1
@@ -26,7 +27,7 @@ def _count(*_: object) -> None:
 class Database:
     """Pools on one database, each of its own kind.
 
-    `bound` and `bound_reading` are their like for tokens bound to one customer.
+    `bound` and `bound_asking` are for tokens bound to one customer. `asking` is past SQLAlchemy.
     `reading` sends single statements, each its own snapshot, with neither BEGIN nor a reset on
     return: a fifth more requests a second. `writing` is for transactions.
     """
@@ -62,6 +63,14 @@ class Database:
             address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
         )
         self.writing: AsyncEngine = create_async_engine(address, **common)
+
+        def asking(address: str) -> Asking:
+            engine = create_async_engine(
+                address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
+            )
+            return Asking(engine, settings.pool_size, settings.pool_timeout)
+
+        self.asking = asking(address)
         # What a bound token asks for goes through a role of its own, which the database shows one
         # customer's rows: no session setting can leak, since the pool holds nothing else.
         if settings.bound_database_url is None:
@@ -71,24 +80,22 @@ class Database:
         bound_address = settings.bound_database_url or address
         common["connect_args"] = arguments
         self.bound: AsyncEngine = create_async_engine(bound_address, **common)
-        self.bound_reading: AsyncEngine = create_async_engine(
-            bound_address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
-        )
-        self._engines = (self.reading, self.writing, self.bound, self.bound_reading)
+        self.bound_asking = asking(bound_address)
+        self._engines = (self.reading, self.writing, self.bound)
         for engine in self._engines:
-            event.listen(engine.sync_engine, "after_cursor_execute", _count)
+            event.listen(engine.sync_engine, "after_cursor_execute", count_statement)
 
     def pools(self) -> dict[str, tuple[int, int]]:
         """Of each pool, how many connections are in use and how many there may be."""
         counts = {}
-        for name in ("reading", "writing", "bound", "bound_reading"):
+        for name in ("reading", "writing", "bound"):
             pool = cast("AsyncAdaptedQueuePool", getattr(self, name).pool)
             counts[name] = (pool.checkedout(), pool.size())
-        return counts
+        return counts | {"asking": self.asking.counts, "bound_asking": self.bound_asking.counts}
 
     async def close(self) -> None:
         """Close what is open; not in good order where the database does not answer."""
-        for engine in self._engines:
+        for engine in (*self._engines, self.asking, self.bound_asking):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
                     await engine.dispose()

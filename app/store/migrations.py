@@ -1,6 +1,7 @@
 """The schema's versions: bringing a database to the newest, and telling how far one is."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+@cache
 def head() -> str:
     """The newest version that this code knows."""
     (revision,) = ScriptDirectory.from_config(alembic_config()).get_heads()

@@ -85,7 +85,7 @@ async def test_what_is_so_now(service: Service) -> None:
     assert value(now, "assistenza_pool_in_use", pool="writing") == 1
     assert value(now, "assistenza_pool_in_use", pool="reading") == 1
     assert value(now, "assistenza_pool_in_use", pool="bound") == 0
-    assert value(now, "assistenza_pool_size", pool="bound_reading") == 10
+    assert value(now, "assistenza_pool_size", pool="bound_asking") == 10
     assert value(now, "assistenza_requests_in_progress") == 1
     (info,) = [dict(labels) for name, labels in now if name == "assistenza_build_info"]
     assert info["python"] == sys.version.split()[0]

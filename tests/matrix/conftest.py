@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.store.asking import Asking, Row
 from tests.conftest import Service
 from tests.matrix.requests import Request
 from tests.matrix.world import Holdings, somebody
@@ -77,10 +78,19 @@ def statements(service: Service) -> Iterator[list[str]]:
         seen.append(statement)
 
     engines = [one for one in vars(service.database).values() if isinstance(one, AsyncEngine)]
-    assert len(engines) == 4
+    assert len(engines) == 3
+    answer = Asking._on
+
+    async def ask(self: Asking, connection: Any, statement: str, values: Any) -> list[Row]:
+        seen.append(statement)
+        return await answer(self, connection, statement, values)
+
     for engine in engines:
         event.listen(engine.sync_engine, "before_cursor_execute", see)
-    yield seen
+    # The question asked most goes past the engines.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Asking, "_on", ask)
+        yield seen
     for engine in engines:
         event.remove(engine.sync_engine, "before_cursor_execute", see)
 

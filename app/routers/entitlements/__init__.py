@@ -10,6 +10,6 @@ from app.routers.entitlements.exporting import router as exporting
 from app.routers.entitlements.forecasting import router as forecasting
 from app.routers.entitlements.simulating import router as simulating
 
-router = APIRouter(route_class=Route, tags=["Entitlements"])
+router = APIRouter(route_class=Route)
 for part in (asking, checking, batches, exporting, simulating, forecasting):
-    router.include_router(part)
+    router.routes.extend(part.routes)

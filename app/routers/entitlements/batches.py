@@ -24,7 +24,7 @@ from app.policy.decide import decide
 from app.routers.entitlements.lookups import Lookup, LookupFields, the_one
 from app.store.facts import BATCH, Known, known
 
-router = APIRouter(route_class=Route)
+router = APIRouter(prefix="/v1", route_class=Route, tags=["Entitlements"])
 
 # Decided between two looks at the other requests: some milliseconds.
 _AT_A_TIME = 25

@@ -30,7 +30,7 @@ from app.policy.messages import say, say_desk
 from app.routers.entitlements.lookups import Lookup, LookupQuery, find_customers, the_one
 from app.store.facts import Known
 
-router = APIRouter(route_class=Route)
+router = APIRouter(prefix="/v1", route_class=Route, tags=["Entitlements"])
 
 
 class CheckQuery(LookupQuery):

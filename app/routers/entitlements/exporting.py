@@ -21,7 +21,7 @@ from app.policy.document import Policies
 from app.store.database import Database
 from app.store.facts import EVERYBODY, known
 
-router = APIRouter(route_class=Route)
+router = APIRouter(prefix="/v1", route_class=Route, tags=["Entitlements"])
 
 # Rows fetched and answers sent together: what one export holds in memory.
 _AT_A_TIME = 50

@@ -21,7 +21,7 @@ from app.policy.decide import answer_on, changing_days
 from app.policy.document import Column, Policies
 from app.routers.entitlements.lookups import LookupQuery, find_customers, the_one
 
-router = APIRouter(route_class=Route)
+router = APIRouter(prefix="/v1", route_class=Route, tags=["Entitlements"])
 
 LONGEST_MONTHS = 120
 

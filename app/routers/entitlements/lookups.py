@@ -4,17 +4,15 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
-from sqlalchemy import TextClause
-from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 
-from app.http.faults import is_disconnect
 from app.http.fields import Code, Country, Email, Id, Query, Sound
 from app.http.phones import caller_number
 from app.http.problems import AmbiguousLookup, AnonymousCaller, CustomerNotFound, invalid
 from app.http.references import SystemReference
-from app.http.tokens import IS_VALID, admit, hash_of, is_bound, sent_token
-from app.store.database import Database
+from app.http.tokens import IS_VALID, admit, hash_of, is_bound
+from app.store.asking import Question, question
+from app.store.database import Database, count_statement
 from app.store.facts import Known, bound_facts_statement, facts_statement, known
 
 # SQL conditions on the customer `c`, each answered by an index.
@@ -43,10 +41,12 @@ _WITHHELD = {
 }
 _When = Literal["now", "past"]
 _WHEN: tuple[_When, ...] = ("now", "past")
-_STATEMENTS: dict[tuple[bool, str, _When], TextClause] = {
-    (bound, name, when): bound_facts_statement(when, condition)
-    if bound
-    else facts_statement(when, IS_VALID, condition)
+_QUESTIONS: dict[tuple[bool, str, _When], Question] = {
+    (bound, name, when): question(
+        bound_facts_statement(when, condition)
+        if bound
+        else facts_statement(when, IS_VALID, condition)
+    )
     for name, condition in CONDITIONS.items()
     for when in _WHEN
     for bound in (False, True)
@@ -107,11 +107,14 @@ async def find_customers(
     `at` and `on`, its civil date, decide whether past or present facts are read (R13).
     Raises Unauthorized, InsufficientScope.
     """
-    token = sent_token(request)
+    token = request.state.token
     now = request.state.now
-    statement = _STATEMENTS[is_bound(token), lookup.name, "past" if at < now else "now"]
+    bound = is_bound(token)
+    asked = _QUESTIONS[bound, lookup.name, "past" if at < now else "now"]
     parameters = {"token_hash": hash_of(token), "now": now, "key": lookup.key, "at": at, "on": on}
-    rows = await _read(request, statement, parameters)
+    database: Database = request.app.state.database
+    count_statement()
+    rows = await (database.bound_asking if bound else database.asking).ask(asked, parameters)
     request.state.caller = admit(rows[0] if rows else None, scope, request)
     return [known(row) for row in rows if row.customer is not None]
 
@@ -125,17 +128,3 @@ def the_one(found: list[Known]) -> Known:
             [{"id": str(one.id), "code": one.code, "name": one.name} for one in found]
         )
     return found[0]
-
-
-async def _read(request: Request, statement: TextClause, parameters: dict[str, Any]) -> Any:
-    database: Database = request.app.state.database
-    engine = database.bound_reading if is_bound(sent_token(request)) else database.reading
-    for attempt in (1, 2):
-        try:
-            async with engine.connect() as connection:
-                return (await connection.execute(statement, parameters)).all()
-        except DBAPIError as error:
-            # As for every read: a pooled connection may be older than the database's restart.
-            if attempt == 2 or not is_disconnect(error):
-                raise
-    return None

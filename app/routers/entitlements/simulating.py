@@ -39,7 +39,7 @@ from app.policy.simulate import (
 )
 from app.routers.entitlements.lookups import LookupFields, find_customers, the_one
 
-router = APIRouter(route_class=Route)
+router = APIRouter(prefix="/v1", route_class=Route, tags=["Entitlements"])
 
 
 class LicenceAssumed(Input):
