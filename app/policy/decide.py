@@ -93,9 +93,13 @@ def _marked_days(policies: Policies, facts: Facts, after: date) -> Iterator[date
             yield licence.withdrawn_on
         for bought in (licence.purchased_on, *licence.paid_upgrades):
             yield bought
-            yield add_months(bought, policies.in_force(bought).development.months)
-            yield service_year_from(policies, facts, bought).ends_on
-    for starts_on in facts.service_years:
+            terms = policies.in_force(bought)
+            months = terms.development.months
+            yield add_months(bought, months)
+            if terms.allowances.free_hours.months != months:
+                yield add_months(bought, terms.allowances.free_hours.months)
+    for starts_on, year in facts.service_years.items():
+        yield year.ends_on
         # Only on that very day would another purchase not restart the hours (R12, R14).
         yield starts_on
         yield starts_on + _DAY

@@ -327,6 +327,8 @@ class Policies:
 
     def in_force(self, on: date) -> Policy:
         """The version in force on a date; dates before the first use the first (R17)."""
+        if len(self.versions) == 1:
+            return self.versions[0]
         return self.versions[max(bisect_right(self._starts, on) - 1, 0)]
 
     @property
