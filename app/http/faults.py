@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import asyncpg
 import structlog
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -37,8 +38,9 @@ FAILURES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    AsyncAdapt_asyncpg_dbapi.Error,
 )
-"""All that can be raised because of the database; the last three where SQLAlchemy does not wrap
+"""All that can be raised because of the database; the last four where SQLAlchemy does not wrap
 them, as while it connects. A TimeoutError is an OSError."""
 
 _UNAVAILABLE = (
