@@ -48,6 +48,11 @@ def _steps(seed: int) -> list[Step]:
 steps = st.integers(0, 2**32).map(_steps)
 
 
+def end(drawn: list[Step]) -> date:
+    """The last day of a history."""
+    return FIRST + timedelta(days=100 + sum(days // 4 for _, _, _, days in drawn))
+
+
 def at(day: date) -> Any:
     """Makes it noon (UTC) of a day for the requests inside."""
     noon = datetime.combine(day, time(12), UTC)
@@ -130,3 +135,57 @@ async def _refusable(request: Any) -> Any:
     answer = await request
     assert answer.status_code in (200, 201, 409, 422), answer.text
     return answer.json() if answer.is_success else None
+
+
+Fact = tuple[str, int, int]
+"""What comes to be, of which of those there are, and how many days from today."""
+
+_FACTS = ("editor", "runtime", "withdraw", "upgrade", "sign", "cancel", "pack", "open", "phone")
+# Near a whole number of years from each other, so that boundaries meet.
+_days = st.integers(-800, 420) | st.builds(
+    lambda years, days: 365 * years + days, st.integers(-2, 1), st.integers(-1, 2)
+)
+some_facts: st.SearchStrategy[list[Fact]] = st.lists(
+    st.tuples(st.sampled_from(_FACTS), st.integers(0, 9), _days), min_size=1, max_size=8
+)
+
+
+async def add(customer: Customer, facts: list[Fact], today: date) -> None:
+    """Facts of any dates, recorded today; what the service refuses does not come to be."""
+    client, url = customer.client, {"customer_id": customer.id}
+    for what, which, days in facts:
+        day, past = today + timedelta(days=days), today - timedelta(days=abs(days))
+        with at(today):
+            match what:
+                case "editor" | "runtime":
+                    await customer.licence(what, (past - customer.today).days)
+                case "pack":
+                    await customer.pack(1 + which % 3, (past - customer.today).days)
+                case "sign":
+                    body = {**url, "starts_on": str(day), "included_minutes": 60 + 60 * which}
+                    await _refusable(client.post("/v1/contracts", json=body))
+                case "open" | "phone":
+                    channel = "phone" if what == "phone" else "email"
+                    await _refusable(customer.try_open(channel=channel))
+                case "withdraw" | "upgrade":
+                    licence = await _one(client, "licences", url, which)
+                    steps: dict[str, tuple[str, dict[str, Any]]] = {
+                        "withdraw": ("withdrawal", {"withdrawn_on": str(day), "reason": "Sold."}),
+                        "upgrade": ("upgrades", {"version": "12", "upgraded_on": str(past),
+                                                 "paid_by": ("purchase", "contract")[which % 2]}),
+                    }  # fmt: skip
+                    path, body = steps[what]
+                    if licence:
+                        url_of_it = f"/v1/licences/{licence['id']}/{path}"
+                        await _refusable(client.post(url_of_it, json=body))
+                case "cancel":
+                    contract = await _one(client, "contracts", url, which)
+                    body = {"cancelled_on": str(day), "reason": "By agreement."}
+                    if contract:
+                        url_of_it = f"/v1/contracts/{contract['id']}/cancellation"
+                        await _refusable(client.post(url_of_it, json=body))
+
+
+async def _one(client: httpx.AsyncClient, kind: str, params: dict[str, str], which: int) -> Any:
+    items = (await client.get(f"/v1/{kind}", params=params)).json()["items"]
+    return items[which % len(items)] if items else None

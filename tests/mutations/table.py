@@ -16,6 +16,7 @@ _CONTRACTS = ("tests/api/test_contracts.py", "tests/api/test_renewal.py", "tests
 _LICENCES = ("tests/api/test_licences.py", "tests/api/cases")
 _PACKS = ("tests/api/test_ticket_packs.py", "tests/api/cases")
 _RACES = ("tests/races",)
+_FORMS = ("tests/api/test_answers_agree.py",)
 _STATES = ("tests/store/test_states.py", "tests/api/test_contracts.py")
 
 
@@ -695,6 +696,56 @@ _STARTS = (
         "self.purchased_on < on <",
     ),
 )
+_OTHER_FORMS = (
+    (
+        "forecast leaves out a step",
+        "routers/entitlements/forecasting.py",
+        "(today, *changing_days(policies, customer.facts, today))",
+        "(today, *changing_days(policies, customer.facts, today)[1:])",
+    ),
+    (
+        "forecast knows of no service that changes",
+        "routers/entitlements/forecasting.py",
+        "(answer.policy, answer.columns, answer.services)",
+        "(answer.policy, answer.columns)",
+    ),
+    (
+        "simulated ticket is not spent",
+        "policy/simulate.py",
+        "consumed=pack.consumed + 1",
+        "consumed=pack.consumed",
+    ),
+    (
+        "simulated work is paid for with whatever comes first",
+        "policy/simulate.py",
+        "bind(decision, assumed.channel, assumed.pay_with)",
+        "bind(decision, assumed.channel, None)",
+    ),
+    (
+        "simulated contract needs no Editor",
+        "policy/simulate.py",
+        "if not holds_editor(facts.licences, starts):",
+        "if False:",
+    ),
+    (
+        "batch takes today's facts for a past instant",
+        "routers/entitlements/batches.py",
+        'BATCH["past" if at < now else "now"]',
+        'BATCH["now"]',
+    ),
+    (
+        "export takes today's facts for a past instant",
+        "routers/entitlements/exporting.py",
+        'EVERYBODY["past" if at < now else "now"]',
+        'EVERYBODY["now"]',
+    ),
+    (
+        "batch speaks English",
+        "routers/entitlements/batches.py",
+        "entitlements_body(customer, decision, policies, at, language)",
+        'entitlements_body(customer, decision, policies, at, "en")',
+    ),
+)
 
 MUTATIONS = (
     *_CLAUSES,
@@ -710,6 +761,7 @@ MUTATIONS = (
         _m("issue 2", f"a day too late: {what}", file, old, new, (*_POLICY, *_CASES))
         for what, file, old, new in _STARTS
     ),
+    *(_m("issue 5", what, file, old, new, _FORMS) for what, file, old, new in _OTHER_FORMS),
     _m(
         "Idempotency-Key",
         "two requests with one key run at once",
