@@ -13,7 +13,7 @@ from app.policy import civil
 from app.policy.decide import Answer, Decision, continuing
 from app.policy.document import Column, HelpDesk, Policies, Policy, Service, ServiceRow
 from app.policy.explain import explain
-from app.policy.facts import Contract, Facts, ReasonCode, ServiceAnswer, ServiceYear, Step
+from app.policy.facts import Contract, Facts, Reason, ReasonCode, ServiceAnswer, ServiceYear, Step
 from app.policy.messages import message
 from app.store.facts import Known
 
@@ -128,24 +128,33 @@ def sales_contact(policy: Policy, language: Language) -> dict[str, str]:
     return {"email": contact.email, "name": getattr(contact.names, language)}
 
 
-def reasons_body(answer: ServiceAnswer, language: Language) -> list[dict[str, Any]]:
-    return [
-        {
-            "column": reason.column,
-            "code": reason.code,
-            "message": message(reason.code, reason.facts, language),
-            "facts": reason.facts,
-        }
-        for reason in answer.reasons
-    ]
-
-
-def refusal_body(answer: ServiceAnswer, policy: Policy, language: Language) -> dict[str, Any]:
-    """Why a service is denied and what would change that, for answers that are refusals."""
-    body: dict[str, Any] = {
-        "reasons": reasons_body(answer, language),
-        "unlocked_by": answer.unlocked_by,
+def _reason_body(reason: Reason, language: Language) -> dict[str, Any]:
+    return {
+        "column": reason.column,
+        "code": reason.code,
+        "message": message(reason.code, reason.facts, language),
+        "facts": reason.facts,
     }
+
+
+def refusal_body(
+    answer: ServiceAnswer,
+    policy: Policy,
+    language: Language,
+    told: dict[int, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Why a service is denied and what would change that, for answers that are refusals.
+
+    `told` keeps each reason's wording: one reason denies several services of a decision.
+    """
+    told = {} if told is None else told
+    reasons = []
+    for reason in answer.reasons:
+        known = told.get(id(reason))
+        if known is None:
+            known = told[id(reason)] = _reason_body(reason, language)
+        reasons.append(known)
+    body: dict[str, Any] = {"reasons": reasons, "unlocked_by": answer.unlocked_by}
     if answer.unlocked_by:
         body["sales_contact"] = sales_contact(policy, language)
     return body
@@ -168,6 +177,7 @@ def _service_body(
     policy: Policy,
     continues: Mapping[str, list[str]],
     language: Language,
+    told: dict[int, dict[str, Any]],
 ) -> dict[str, Any]:
     granted = []
     for grant in answer.granted_by:
@@ -186,7 +196,7 @@ def _service_body(
         "continues": continues.get(row.id, []),
     }
     if not granted:
-        body |= refusal_body(answer, policy, language)
+        body |= refusal_body(answer, policy, language, told)
     return body
 
 
@@ -195,8 +205,9 @@ def services_body(
 ) -> list[dict[str, Any]]:
     """All eight services, in the matrix's order."""
     continues = continuing(policy, facts)
+    told: dict[int, dict[str, Any]] = {}
     return [
-        _service_body(row, service, policy, continues, language)
+        _service_body(row, service, policy, continues, language, told)
         for row, service in zip(policy.services, answer.services, strict=True)
     ]
 

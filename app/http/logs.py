@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -31,11 +32,7 @@ def configure(level: str = "info") -> None:
     structlog.configure(
         processors=[
             add_request,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer()
-            if people
-            else structlog.processors.JSONRenderer(serializer=_json),
+            *(_FOR_PEOPLE if people else (_as_json,)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr)
@@ -73,8 +70,18 @@ def add_request(_logger: Any, method: str, event: Any) -> Any:
     return event
 
 
-def _json(event: Any, **_: Any) -> bytes:
-    return orjson.dumps(event, default=str)
+def _as_json(_logger: Any, method: str, event: Any) -> bytes:
+    """Level, instant and all, in one go: every request has a line."""
+    event["level"] = method
+    event["timestamp"] = datetime.now(UTC)
+    return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z)
+
+
+_FOR_PEOPLE = (
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.dev.ConsoleRenderer(),
+)
 
 
 def frames(error: BaseException) -> list[str]:

@@ -126,7 +126,7 @@ def _lean(route: APIRoute) -> Handler | None:
 
     async def handle(request: Request) -> Response:
         try:
-            query = model.model_validate(dict(request.query_params))
+            query = model.model_validate(dict(request.query_params.multi_items()))
         except ValidationError as error:
             faults = error.errors(include_url=False)
             raise RequestValidationError(

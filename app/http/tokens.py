@@ -7,9 +7,8 @@ have their own, so that the way into the database can be chosen before anything 
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from sqlalchemy import text
@@ -60,8 +59,7 @@ _FIND = text(f"SELECT id, name, scopes, customer_id FROM tokens WHERE {IS_VALID}
 _ADMIT_BOUND = text("SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     id: UUID
     name: str
     scopes: frozenset[str]

@@ -15,6 +15,7 @@ _SECOND = timedelta(seconds=1)
 _LONGEST_CLOSURE_DAYS = 400
 
 
+@lru_cache(maxsize=16384)
 def add_months(day: date, months: int) -> date:
     """The same day of the month, `months` later (earlier if negative).
 

@@ -1,6 +1,5 @@
 """The decision: every service of the matrix with its grants, reasons and what would unlock it."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -81,34 +80,27 @@ def service_valid_until(
 
 def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
     """Every later day on which time alone might change an answer, in order (R13)."""
-    return sorted({day for day in _marked_days(policies, facts, after) if day > after})
-
-
-def _marked_days(policies: Policies, facts: Facts, after: date) -> Iterator[date]:
-    yield from policies.starts
+    days = {*policies.starts}
     for licence in facts.licences:
         if licence.withdrawn_on is not None:
             if licence.withdrawn_on <= after:
                 continue
-            yield licence.withdrawn_on
+            days.add(licence.withdrawn_on)
         for bought in (licence.purchased_on, *licence.paid_upgrades):
-            yield bought
             terms = policies.in_force(bought)
-            months = terms.development.months
-            yield add_months(bought, months)
-            if terms.allowances.free_hours.months != months:
-                yield add_months(bought, terms.allowances.free_hours.months)
+            days |= {
+                bought,
+                add_months(bought, terms.development.months),
+                add_months(bought, terms.allowances.free_hours.months),
+            }
     for starts_on, year in facts.service_years.items():
-        yield year.ends_on
-        # Only on that very day would another purchase not restart the hours (R12, R14).
-        yield starts_on
-        yield starts_on + _DAY
+        # Only on its very first day would another purchase not restart the hours (R12, R14).
+        days |= {starts_on, starts_on + _DAY, year.ends_on}
     for contract in facts.contracts:
-        yield contract.starts_on
-        yield contract.closes_on
+        days |= {contract.starts_on, contract.closes_on}
     for pack in facts.packs:
-        yield pack.purchased_on
-        yield pack.expires_on
+        days |= {pack.purchased_on, pack.expires_on}
+    return sorted([day for day in days if day > after])
 
 
 def _answer(policies: Policies, facts: Facts, standing: Standing) -> Answer:
@@ -116,28 +108,31 @@ def _answer(policies: Policies, facts: Facts, standing: Standing) -> Answer:
     return Answer(
         standing.policy.id,
         standing.columns,
-        tuple(_service(row, standing, reasons) for row in standing.policy.services),
+        tuple([_service(row, standing, reasons) for row in standing.policy.services]),
         standing.service_year,
         standing.contracts,
         bool(standing.contracts) and not standing.holds_editor,
-        tuple((pack, pack.available(standing.on)) for pack in standing.packs),
+        tuple([(pack, pack.available(standing.on)) for pack in standing.packs]),
     )
 
 
 def _service(row: ServiceRow, standing: Standing, reasons: "_Reasons") -> ServiceAnswer:
-    cells = row.by_column
+    left = standing.left
+    granting = row.grants
     grants = []
     for column in standing.columns:
-        cell = cells[column]
-        if cell.granted:
-            needs = cell.needs
+        if column in granting:
+            needs, pays = granting[column]
             # R9: allowed when a column grants it and, where something pays, something is left.
-            if needs is None or standing.left[needs] > 0:
-                paid_by = cell.pays
-                grants.append(Grant(column, paid_by, standing.left[paid_by] if paid_by else None))
+            if needs is None or left[needs] > 0:
+                grants.append(Grant(column, pays, left[pays]) if pays else _UNCOUNTED[column])
     if grants:
         return ServiceAnswer(row.id, tuple(grants), (), ())
-    return ServiceAnswer(row.id, (), reasons.of(cells), reasons.unlocked_by(cells))
+    return ServiceAnswer(row.id, (), *reasons.denial(row))
+
+
+_UNCOUNTED = {column: Grant(column, None, None) for column in COLUMNS}
+_NOT_IN_MATRIX = {column: Reason(column, "not_in_matrix") for column in COLUMNS}
 
 
 def narrowed(
@@ -151,7 +146,7 @@ def narrowed(
     return ServiceAnswer(
         row.id,
         (),
-        found or (Reason(column, "not_in_matrix"),),
+        found or (_NOT_IN_MATRIX[column],),
         reasons.unlocked_by(cells),
     )
 
@@ -168,15 +163,22 @@ class _Reasons:
         self._facts = facts
         self._standing = standing
         self._known: dict[Column, Reason] = {}
+        self._denials: dict[object, tuple[tuple[Reason, ...], tuple[Step, ...]]] = {}
         self._fresh: int | None = None
+
+    def denial(self, row: ServiceRow) -> tuple[tuple[Reason, ...], tuple[Step, ...]]:
+        """Why a service is denied, and what would change that."""
+        denial = self._denials.get(row.likeness)
+        if denial is None:
+            cells = row.by_column
+            denial = self._denials[row.likeness] = (self.of(cells), self.unlocked_by(cells))
+        return denial
 
     def of(self, cells: dict[Column, Cell]) -> tuple[Reason, ...]:
         standing = self._standing
         found = [self._reason(column) for column in COLUMNS[1:] if cells[column].granted]
         found += [
-            Reason(column, "not_in_matrix")
-            for column in standing.columns
-            if not cells[column].granted
+            _NOT_IN_MATRIX[column] for column in standing.columns if not cells[column].granted
         ]
         return tuple(found)
 

@@ -123,6 +123,17 @@ class ServiceRow(_Part):
     def by_column(self) -> dict[Column, Cell]:
         return {column: getattr(self.cells, column) for column in COLUMNS}
 
+    @cached_property
+    def grants(self) -> dict[Column, tuple[PaidBy | None, PaidBy | None]]:
+        """The columns that grant it: what each needs something left of, and what pays (R9)."""
+        cells = self.by_column.items()
+        return {column: (cell.needs, cell.pays) for column, cell in cells if cell.granted}
+
+    @cached_property
+    def likeness(self) -> tuple[tuple[Column, PaidBy | None], ...]:
+        """Rows alike in this are denied for the same reasons (R12)."""
+        return tuple((column, needs) for column, (needs, _) in self.grants.items())
+
 
 Months = Annotated[int, Field(ge=1, le=120)]
 Minutes = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -72,22 +72,28 @@ class Filled:
 
 
 @asynccontextmanager
-async def databases(server: Server, *sizes: int) -> AsyncIterator[list[Filled]]:
-    """One migrated and filled database for each number of customers; dropped at the end."""
-    names = [f"{server.prefix}_{size}" for size in sizes]
+async def databases(server: Server, *sizes: int, copies: int = 1) -> AsyncIterator[list[Filled]]:
+    """One migrated and filled database for each number of customers (`copies` of each); dropped
+    at the end."""
+    sizes = tuple(size for size in sizes for _ in range(copies))
+    names = [f"{server.prefix}_{number}_{size}" for number, size in enumerate(sizes)]
     await server.run(*(f"CREATE DATABASE {name}" for name in names))
     try:
         filled = [
             await _filled(server, name, size) for name, size in zip(names, sizes, strict=True)
         ]
         await server.run(
-            f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app"
+            f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app",
+            # Takes the role of bound tokens without inheriting it, as an operator's login would.
+            f"CREATE ROLE {server.login}_switch NOINHERIT IN ROLE assistenza_bound",
+            f"GRANT {server.login}_switch TO {server.login}",
         )
         yield filled
     finally:
         await server.run(
             *(f"DROP DATABASE {name} WITH (FORCE)" for name in names),
             f"DROP ROLE IF EXISTS {server.login}",
+            f"DROP ROLE IF EXISTS {server.login}_switch",
         )
 
 
@@ -102,18 +108,20 @@ async def _filled(server: Server, name: str, customers: int) -> Filled:
     return Filled(url, server.url(name, server.login), customers, token)
 
 
-async def token_for(url: str, now: datetime, *scopes: str) -> str:
+async def token_for(url: str, now: datetime, *scopes: str, customer_id: str | None = None) -> str:
     """A new token with these scopes, made as the database's owner."""
-    token, token_hash = new_token(bound=False)
+    token, token_hash = new_token(bound=customer_id is not None)
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
-            "INSERT INTO tokens (id, name, hash, scopes, created_at) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO tokens (id, name, hash, scopes, created_at, customer_id)"
+            " VALUES ($1, $2, $3, $4, $5, $6)",
             new_id(),
-            "benchmark",
+            f"benchmark {token_hash.hex()[:8]}",
             token_hash,
             list(scopes),
             now,
+            customer_id,
         )
     finally:
         await connection.close()
@@ -132,17 +140,18 @@ def free_port() -> int:
 
 @contextmanager
 def process(
-    directory: Path, ready_path: str, *arguments: str, **environment: str
+    logs: Path, ready_path: str, *arguments: str, directory: Path | None = None, **environment: str
 ) -> Iterator[tuple[int, int]]:
-    """A server that runs as `python ARGUMENTS --port PORT`, once it answers `ready_path`: its port
-    and process. What it logs goes to a file, as under a service manager."""
+    """A server that runs as `python ARGUMENTS --port PORT` (in `directory`), once it answers
+    `ready_path`: its port and process. It logs to a file, as under a service manager."""
     port = free_port()
-    with (directory / f"server-{port}.log").open("wb") as log:
+    with (logs / f"server-{port}.log").open("wb") as log:
         started = subprocess.Popen(
             [sys.executable, *arguments, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            cwd=directory,
             env={**os.environ, **environment},
         )
     try:
