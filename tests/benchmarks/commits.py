@@ -65,8 +65,9 @@ def extracted(revision: str, place: Path) -> Path:
 
 
 @contextmanager
-def served(directory: Path, revision: str, database: Filled, bound: str) -> Iterator[Side]:
-    tree = extracted(revision, directory / f"tree-{revision.replace('/', '-')}")
+def served(
+    directory: Path, revision: str, tree: Path, database: Filled, bound: str
+) -> Iterator[Side]:
     environment = {"ASSISTENZA_DATABASE_URL": database.app_url, "PYTHONPATH": str(tree)}
     serve = ("-m", "app.cli", "serve", "--host", HOST)
     with process(directory, "/readyz", *serve, directory=tree, **environment) as (port, pid):
@@ -79,19 +80,25 @@ def served(directory: Path, revision: str, database: Filled, bound: str) -> Iter
 
 
 async def compare(directory: Path, revisions: list[str], customers: int, seconds: float) -> None:
+    trees = [
+        extracted(revision, directory / f"tree-{number}")
+        for number, revision in enumerate(revisions)
+    ]
+    sizes = [customers] * len(revisions)
     with postgres(directory) as server:
-        async with databases(server, customers, copies=len(revisions)) as filled:
+        async with databases(server, *sizes, trees=trees) as filled:
             now = clock.now()
             bound = [
                 await token_for(one.owner_url, now, "entitlements:read", customer_id=_ONE)
                 for one in filled
             ]
-            await asyncio.to_thread(_turns, directory, revisions, filled, bound, seconds)
+            await asyncio.to_thread(_turns, directory, revisions, trees, filled, bound, seconds)
 
 
 def _turns(
     directory: Path,
     revisions: list[str],
+    trees: list[Path],
     filled: list[Filled],
     bound: list[str],
     seconds: float,
@@ -100,7 +107,7 @@ def _turns(
     with ExitStack() as stack:
         sides = [
             stack.enter_context(served(directory, *each))
-            for each in zip(revisions, filled, bound, strict=True)
+            for each in zip(revisions, trees, filled, bound, strict=True)
         ]
         for turn in range(_ROUNDS):
             for kind in (RANDOM, ONE, BOUND):

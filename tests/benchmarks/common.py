@@ -1,5 +1,7 @@
 """What every measurement stands on: a database, services on it, the load, and medians."""
 
+import asyncio
+import itertools
 import os
 import secrets
 import shutil
@@ -10,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,15 +74,17 @@ class Filled:
 
 
 @asynccontextmanager
-async def databases(server: Server, *sizes: int, copies: int = 1) -> AsyncIterator[list[Filled]]:
-    """One migrated and filled database for each number of customers (`copies` of each); dropped
-    at the end."""
-    sizes = tuple(size for size in sizes for _ in range(copies))
+async def databases(
+    server: Server, *sizes: int, trees: Sequence[Path] = ()
+) -> AsyncIterator[list[Filled]]:
+    """One migrated and filled database for each number of customers; dropped at the end. With
+    `trees`, each is migrated by the program that lies there."""
     names = [f"{server.prefix}_{number}_{size}" for number, size in enumerate(sizes)]
     await server.run(*(f"CREATE DATABASE {name}" for name in names))
     try:
         filled = [
-            await _filled(server, name, size) for name, size in zip(names, sizes, strict=True)
+            await _filled(server, name, size, tree)
+            for name, size, tree in itertools.zip_longest(names, sizes, trees)
         ]
         await server.run(
             f"CREATE ROLE {server.login} LOGIN PASSWORD '{server.password}' IN ROLE assistenza_app",
@@ -97,10 +101,15 @@ async def databases(server: Server, *sizes: int, copies: int = 1) -> AsyncIterat
         )
 
 
-async def _filled(server: Server, name: str, customers: int) -> Filled:
+async def _filled(server: Server, name: str, customers: int, tree: Path | None) -> Filled:
     started = time.monotonic()
     url = server.url(name)
-    await migrations.upgrade(_driver(url))
+    if tree is None:
+        await migrations.upgrade(_driver(url))
+    else:
+        environment = os.environ | {"ASSISTENZA_DATABASE_URL": url, "PYTHONPATH": str(tree)}
+        migrate = [sys.executable, "-m", "app.cli", "migrate"]
+        await asyncio.to_thread(subprocess.run, migrate, cwd=tree, env=environment, check=True)
     now = clock.now()
     await fill(url, customers, civil_date(now, load_policies().zone))
     token = await token_for(url, now, "entitlements:read")
