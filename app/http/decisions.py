@@ -257,6 +257,7 @@ def allowances_body(decision: Decision) -> list[dict[str, Any]]:
 
 def entitlements_body(
     customer: Known,
+    facts: Facts,
     decision: Decision,
     policies: Policies,
     at: datetime,
@@ -274,12 +275,12 @@ def entitlements_body(
         "valid_until": until and civil.start_of_day(until, policies.zone),
         "policy": decision.answer.policy,
         "columns": decision.answer.columns,
-        "services": services_body(policy, decision.answer, customer.facts, language),
+        "services": services_body(policy, decision.answer, facts, language),
         "allowances": allowances_body(decision),
         "help_desk": help_desk_body(policy.desk_for(customer.country, customer.help_desk), at),
     }
     if explained:
-        body["explanation"] = explanation_body(customer.facts, decision)
+        body["explanation"] = explanation_body(facts, decision)
     return body
 
 

@@ -210,7 +210,7 @@ class Ledger:
         rows = (await self._connection.execute(_OVERRUN_OF, {"allowance": allowance_id})).all()
         if not rows:
             return []
-        facts = (await load(self._connection, self._customer_id)).facts
+        facts = (await load(self._connection, self._customer_id)).facts()
         hours = (await self._connection.execute(_HOURS, {"id": allowance_id})).one()
         if hours.starts_on is not None:
             source = Source("free_hours", starts_on=hours.starts_on)

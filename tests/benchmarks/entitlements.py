@@ -41,6 +41,9 @@ _ROUNDS = 5
 _CERBOS = 2_700.0
 
 OURS, BARE, RAW, PGBENCH = "GET /v1/entitlements", "bare FastAPI", "FastAPI + asyncpg", "pgbench"
+# As dashboards and phones ask: of a thousand customers, so that most questions were asked before.
+OURS_AGAIN, RAW_AGAIN = f"{OURS}, asked again", f"{RAW}, asked again"
+_ASKED_AGAIN = 1000
 
 
 async def beside(directory: Path, customers: int, seconds: float) -> None:
@@ -63,6 +66,8 @@ async def beside(directory: Path, customers: int, seconds: float) -> None:
             if (name, connections) in figures
         ]
         say(f"{connections} connection(s): ours is {', '.join(ratios)}")
+        again = figures[OURS_AGAIN, connections].rate / figures[RAW_AGAIN, connections].rate
+        say(f"  and {again:.2f} of {RAW} where {_ASKED_AGAIN:,} customers are asked about again")
     ours, raw = (figures[name, _CONNECTIONS[-1]] for name in (OURS, RAW))
     if ours.cpu and raw.cpu:
         say(f"by its CPU time alone, whatever else runs: {raw.cpu / ours.cpu:.2f} of {RAW}")
@@ -93,13 +98,18 @@ def _interleave(
             RAW: (peers, peer_pid, get(peers, "/raw?customer_id={id}")),
             BARE: (peers, peer_pid, get(peers, "/bare")),
         }
+        of_few = {
+            OURS_AGAIN: targets[OURS],
+            RAW_AGAIN: targets[RAW],
+        }
         for _ in range(_ROUNDS):
             for connections in _CONNECTIONS:
-                for name, (port, pid, request) in targets.items():
+                for name, (port, pid, request) in (targets | of_few).items():
+                    few = min(_ASKED_AGAIN, database.customers)
                     plan = Plan(
                         port=port,
                         request=request,
-                        customers=database.customers,
+                        customers=few if name in of_few else database.customers,
                         connections=connections,
                         seconds=seconds / _ROUNDS,
                     )

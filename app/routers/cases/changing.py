@@ -82,7 +82,7 @@ async def _from_bug(opened: OpenedCase, now: datetime, today: date) -> dict[str,
     opened.next("from_bug")
     ledger = opened.ledger(now)
     row = opened.row
-    facts = (await load(opened.connection, row.customer_id)).facts
+    facts = (await load(opened.connection, row.customer_id)).facts()
     source = await opened.source(first=True)
     allowance_id, position = row.first_allowance_id, row.first_ticket_position
     first: dict[str, Any] = {}

@@ -75,20 +75,21 @@ async def open_case(
         raise invalid("/customer_id", "missing")
     await lock_named_customer(connection, caller, customer_id)
     customer = await load(connection, customer_id)
-    _check_serial_number(customer.facts, body.serial_number, today)
+    facts = customer.facts()
+    _check_serial_number(facts, body.serial_number, today)
     requester = await _requester(connection, caller, customer, body.requester)
 
-    decision = decide(policies, customer.facts, today)
+    decision = decide(policies, facts, today)
     # Whether it is a bug is for staff to find; others report a problem (R23).
     is_bug = body.category == "bug" and caller.may("cases:work")
     pay_with: PaidBy | None = None if body.pay_with == "auto" else body.pay_with
     source = None if is_bug else bind(decision, body.channel, pay_with)
     if source is None and not (is_bug and grants_bug(decision.standing, body.channel)):
-        answer = refusal(policies, customer.facts, decision, body.channel, pay_with)
+        answer = refusal(policies, facts, decision, body.channel, pay_with)
         raise _refused(request, caller, now, customer, decision, answer, body)
 
     ledger = Ledger(connection, policies, customer_id, now)
-    allowance_id = await ledger.allowance_id(customer.facts, source)
+    allowance_id = await ledger.allowance_id(facts, source)
     position = None
     if source is not None and source.kind == "ticket" and allowance_id is not None:
         position = await ledger.free_position(allowance_id)

@@ -69,7 +69,7 @@ async def record_time(
         },
     )
     if opened.row.category != "bug":
-        facts = (await load(connection, opened.row.customer_id)).facts
+        facts = (await load(connection, opened.row.customer_id)).facts()
         work = [Work(entry_id, worked_on, body.minutes)]
         source = await opened.source()
         await opened.ledger(now).charge(facts, opened.id, source, opened.row.channel, work)

@@ -67,7 +67,7 @@ async def read(
 
 async def require_editor(connection: AsyncConnection, customer_id: UUID, *days: date) -> None:
     """Raises EditorLicenceRequired unless an Editor is held on each day, as known now (R15)."""
-    licences = (await facts.load(connection, customer_id)).facts.licences
+    licences = (await facts.load(connection, customer_id)).facts().licences
     if not all(holds_editor(licences, day) for day in days):
         raise EditorLicenceRequired
 

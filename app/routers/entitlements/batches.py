@@ -99,8 +99,9 @@ async def batch(
             told = body_of(problem, language, request.state.request_id)
             results.append({"lookup": _repeated(lookup), "problem": told})
             continue
-        decision = decide(policies, customer.facts, on)
-        answer = entitlements_body(customer, decision, policies, at, language)
+        facts = customer.facts()
+        decision = decide(policies, facts, on)
+        answer = entitlements_body(customer, facts, decision, policies, at, language)
         results.append({"lookup": lookup, "entitlements": answer})
     headers = {"Content-Language": language}
     return json_response(request, {"results": results}, etag=False, headers=headers)

@@ -65,10 +65,11 @@ async def check_entitlement(
     on = civil.civil_date(at, policies.zone)
     policy = policies.in_force(on)
     customer = await _caller(request, query, at, policy)
-    decision = decide(policies, customer.facts, on)
+    facts = customer.facts()
+    decision = decide(policies, facts, on)
     answer = next(s for s in decision.answer.services if s.service == query.service)
-    continues = continuing(policy, customer.facts).get(query.service, [])
-    until = service_valid_until(policies, customer.facts, decision, answer)
+    continues = continuing(policy, facts).get(query.service, [])
+    until = service_valid_until(policies, facts, decision, answer)
     desk = policy.desk_for(customer.country, customer.help_desk)
     language: Language = asked_language(request) or customer.language
     body: dict[str, Any] = {

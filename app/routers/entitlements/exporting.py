@@ -70,8 +70,9 @@ async def export(request: Request, query: Annotated[ExportQuery, FromQuery()]) -
                 chunk = bytearray()
                 for row in rows:
                     customer = known(row)
-                    decision = decide(policies, customer.facts, on)
-                    body = entitlements_body(customer, decision, policies, at, language)
+                    facts = customer.facts()
+                    decision = decide(policies, facts, on)
+                    body = entitlements_body(customer, facts, decision, policies, at, language)
                     chunk += json_bytes(body)
                     chunk += b"\n"
                 count += len(rows)

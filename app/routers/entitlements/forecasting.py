@@ -64,13 +64,14 @@ async def forecast(request: Request, query: Annotated[ForecastQuery, FromQuery()
         raise invalid("query/until", "out_of_range")
     customer = the_one(await find_customers(request, query.lookup(), now, today))
     language = language_of(request)
+    facts = customer.facts()
     steps: list[dict[str, Any]] = []
     shown: object = None
-    for day in (today, *changing_days(policies, customer.facts, today)):
+    for day in (today, *changing_days(policies, facts, today)):
         begins = now if day == today else start_of_day(day, policies.zone)
         if begins > query.until:
             break
-        answer = answer_on(policies, customer.facts, day)
+        answer = answer_on(policies, facts, day)
         essence = (answer.policy, answer.columns, answer.services)
         if essence == shown:
             continue
@@ -81,7 +82,7 @@ async def forecast(request: Request, query: Annotated[ForecastQuery, FromQuery()
                 "on": day,
                 "policy": answer.policy,
                 "columns": answer.columns,
-                "services": services_body(policies.in_force(day), answer, customer.facts, language),
+                "services": services_body(policies.in_force(day), answer, facts, language),
             }
         )
     body = {

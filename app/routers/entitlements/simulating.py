@@ -134,18 +134,19 @@ async def simulate(request: Request, body: Simulation) -> Response:
     language = language_of(request)
     customer = the_one(await find_customers(request, body.lookup(""), at, on))
     assumptions = [_assumption(index, each, on) for index, each in enumerate(body.assume)]
+    known = customer.facts()
     try:
-        facts = assume(policies, customer.facts, on, assumptions)
+        facts = assume(policies, known, on, assumptions)
     except EditorRequired:
         raise EditorLicenceRequired from None
     except NothingPays as nothing:
         raise _not_entitled(policies, nothing, language) from None
-    before = decide(policies, customer.facts, on)
+    before = decide(policies, known, on)
     after = decide(policies, facts, on)
     answer = {
-        "before": entitlements_body(customer, before, policies, at, language),
+        "before": entitlements_body(customer, known, before, policies, at, language),
         "after": _without_made_up_ids(
-            entitlements_body(customer._replace(facts=facts), after, policies, at, language)
+            entitlements_body(customer, facts, after, policies, at, language)
         ),
         "changes": {
             "columns_gained": [c for c in after.answer.columns if c not in before.answer.columns],

@@ -132,7 +132,7 @@ async def _paying_contract(
     on: date,
 ) -> UUID:
     """The contract that pays for an upgrade on a date (R25, in R18's order). Raises NotEntitled."""
-    known = (await facts.load(connection, licence.customer_id)).facts
+    known = (await facts.load(connection, licence.customer_id)).facts()
     decision = decide(policies, known, on)
     standing = decision.standing
     (upgrades,) = (one for one in decision.answer.services if one.service == "editor_upgrades")

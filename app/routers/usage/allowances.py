@@ -116,7 +116,7 @@ async def get_customer_usage(
         "on": on,
         "allowances": [
             _allowance_body(one)
-            for one in every_allowance(policies, known.facts, on)
+            for one in every_allowance(policies, known.facts(), on)
             # Contracts are signed ahead of their first day; nothing else is known before it.
             if one.state != "upcoming" or one.kind == "contract"
         ],

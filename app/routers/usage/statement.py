@@ -142,7 +142,7 @@ async def get_customer_statement(
         raise NotAcceptable(_FORMATS)
     row = await find(connection, caller, customers, customer)
     known, openings, movements = await usage.statement(connection, row.id, start, end)
-    allowances = every_allowance(policies, known.facts, end - timedelta(days=1))
+    allowances = every_allowance(policies, known.facts(), end - timedelta(days=1))
     groups = _groups(allowances, openings, movements)
     if format_ == csv_text.MEDIA_TYPE:
         name = f"statement-{known.code}-{start}-{end}.csv"
