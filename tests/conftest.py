@@ -200,11 +200,14 @@ def policies() -> Policies:
     return load()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def new_service(
     server: Server, new_database: Callable[[], Awaitable[str]], policies: Policies
 ) -> AsyncIterator[Callable[..., Awaitable[Service]]]:
-    """Makes services, each on a database of its own; settings by keyword."""
+    """Makes services, each on a database of its own; settings by keyword.
+
+    Closed with their module: one server has connections for some of them, not for all.
+    """
     made: list[Service] = []
 
     async def make(**settings: Any) -> Service:

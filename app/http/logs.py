@@ -10,12 +10,13 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 import structlog
+
+from app import clock
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -73,7 +74,7 @@ def add_request(_logger: Any, method: str, event: Any) -> Any:
 def _as_json(_logger: Any, method: str, event: Any) -> bytes:
     """Level, instant and all, in one go: every request has a line."""
     event["level"] = method
-    event["timestamp"] = datetime.now(UTC)
+    event["timestamp"] = clock.now()
     return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z)
 
 

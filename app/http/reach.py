@@ -71,13 +71,14 @@ async def find(
 async def lock_customer_of(
     connection: AsyncConnection, caller: Caller, table: Table, key: str | UUID
 ) -> Row[Any]:
-    """The row that a path names, read anew under its customer's lock. Raises NotFound.
+    """The row that a path names, read under its customer's lock. Raises NotFound.
 
     What decides is read after the lock, never before (a customer never changes for a row).
     """
-    row = await find(connection, caller, table, key)
-    await lock.customer(connection, row.id if table is customers else row.customer_id)
-    return await find(connection, caller, table, row.id)
+    owner = table.c.id if table is customers else table.c.customer_id
+    whose = select(owner).where(within(caller, table), called(table, key))
+    await lock.customer(connection, whose.scalar_subquery())
+    return await find(connection, caller, table, key)
 
 
 async def lock_named_customer(

@@ -2,21 +2,26 @@
 
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import ScalarSelect, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_LOCK = text("SELECT id FROM customers WHERE id = :id FOR NO KEY UPDATE")
+from app.store.tables import customers
 
 
-async def customer(connection: AsyncConnection, customer_id: UUID) -> bool:
+async def customer(connection: AsyncConnection, customer_id: UUID | ScalarSelect[UUID]) -> bool:
     """Lock a customer until the transaction ends; False if there is none.
+
+    `customer_id` may be a query that finds whose a thing is, which never changes.
 
     A statement of its own, before anything is read that decides: in one statement with the sum it
     guards it would see the sum as it was before the wait. Raises RuntimeError outside a
     transaction, where the lock would end with the statement.
     """
     _require_transaction(connection)
-    return (await connection.execute(_LOCK, {"id": customer_id})).one_or_none() is not None
+    locked = select(customers.c.id).where(customers.c.id == customer_id)
+    # FOR NO KEY UPDATE: rows that only refer to the customer need not wait.
+    locked = locked.with_for_update(key_share=True)
+    return (await connection.execute(locked)).one_or_none() is not None
 
 
 async def customers_called(connection: AsyncConnection, codes: str) -> None:

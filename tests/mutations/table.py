@@ -78,8 +78,8 @@ _CLAUSES = (
         "R14",
         "free hours without an Editor",
         "policy/standing.py",
-        "    if not holds_editor(facts.licences, on):\n        return None\n    starts_on =",
-        "    starts_on =",
+        "_year_of_holder(policies, facts, on) if editor else None",
+        "_year_of_holder(policies, facts, on)",
         (*_POLICY, *_CASES),
     ),
     _m(
@@ -214,8 +214,8 @@ _CLAUSES = (
         "R19",
         "nobody waits for the customer's lock",
         "store/lock.py",
-        "WHERE id = :id FOR NO KEY UPDATE",
-        "WHERE id = :id",
+        "    locked = locked.with_for_update(key_share=True)\n",
+        "",
         _RACES,
     ),
     _m(
@@ -700,8 +700,8 @@ _OTHER_FORMS = (
     (
         "forecast leaves out a step",
         "routers/entitlements/forecasting.py",
-        "(today, *changing_days(policies, customer.facts, today))",
-        "(today, *changing_days(policies, customer.facts, today)[1:])",
+        "(today, *changing_days(policies, facts, today))",
+        "(today, *changing_days(policies, facts, today)[1:])",
     ),
     (
         "forecast knows of no service that changes",
@@ -742,8 +742,8 @@ _OTHER_FORMS = (
     (
         "batch speaks English",
         "routers/entitlements/batches.py",
-        "entitlements_body(customer, decision, policies, at, language)",
-        'entitlements_body(customer, decision, policies, at, "en")',
+        "entitlements_body(customer, facts, decision, policies, at, language)",
+        'entitlements_body(customer, facts, decision, policies, at, "en")',
     ),
 )
 

@@ -26,12 +26,8 @@ PATIENT = {
 
 
 @pytest.fixture(scope="module")
-async def service(
-    new_service: Callable[..., Awaitable[Service]],
-) -> AsyncIterator[Service]:
-    service = await new_service(**PATIENT, statement_timeout_ms=60_000)
-    yield service
-    await service.database.close()
+async def service(new_service: Callable[..., Awaitable[Service]]) -> Service:
+    return await new_service(**PATIENT, statement_timeout_ms=60_000)
 
 
 @pytest.fixture(scope="module")

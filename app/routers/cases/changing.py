@@ -60,8 +60,7 @@ async def change_case(
         elif opened.row.category == "bug":
             fields |= await _from_bug(opened, now, today)
     if fields:
-        await opened.change(event_type, now, fields, data)
-        current = await read(connection, caller, opened.id)
+        current = await opened.change(event_type, now, fields, data) or current
     return json_response(request, current)
 
 

@@ -33,7 +33,7 @@ from app.policy.allocate import bind, grants_bug, kind_of, refusal
 from app.policy.decide import Decision, decide
 from app.policy.document import PaidBy
 from app.policy.facts import Facts, ServiceAnswer
-from app.routers.cases.records import bound_to, read
+from app.routers.cases.records import REPRESENTATION, bound_to, case_of
 from app.routers.cases.shapes import Case, NewCase, RequesterFields
 from app.store import events
 from app.store.facts import Known, load
@@ -98,7 +98,7 @@ async def open_case(
     priority_support = any(
         s.service == "priority_support" and s.allowed for s in decision.answer.services
     )
-    number = await _insert(
+    opened = await _insert(
         connection,
         {
             **body.model_dump(exclude={"customer_id", "requester", "pay_with", "category"}),
@@ -128,7 +128,7 @@ async def open_case(
         subject_id=case_id,
         case_id=case_id,
         data={
-            "number": number,
+            "number": opened.number,
             "state": "open",
             "paid_by": kind_of(source),
             "channel": body.channel,
@@ -136,7 +136,6 @@ async def open_case(
             "decision": _decision(decision, allowance_id),
         },
     )
-    opened = await read(connection, caller, case_id)
     return json_response(request, opened, 201, {"Location": f"/v1/cases/{case_id}"})
 
 
@@ -182,15 +181,14 @@ _RUNNING_NUMBER: ColumnElement[str] = literal_column(
 _INSERT = (
     insert(cases)
     .values(number=bindparam("opening_year", type_=Text).concat(_RUNNING_NUMBER))
-    .returning(cases.c.number)
+    .returning(*REPRESENTATION)
 )
 
 
-async def _insert(connection: AsyncConnection, fields: dict[str, Any]) -> str:
-    """The number of the new case: year of opening, then one sequence that never restarts (R26)."""
+async def _insert(connection: AsyncConnection, fields: dict[str, Any]) -> Case:
+    """The new case. Its number: year of opening, then one sequence that never restarts (R26)."""
     fields = {**fields, "opening_year": f"{fields['opened_on'].year}-"}
-    made: str = (await connection.execute(_INSERT, fields)).scalar_one()
-    return made
+    return case_of((await connection.execute(_INSERT, fields)).one())
 
 
 def _decision(decision: Decision, allowance_id: UUID | None) -> dict[str, Any]:

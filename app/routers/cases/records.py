@@ -55,14 +55,16 @@ _OVERRUN: ColumnElement[Any] = literal_column(
         WHERE time_entry_id = time_entries.id)"""
 ).label("overrun_minutes")
 _OWN = tuple(name for name in Case.model_fields if name not in {"requester", "paid_by"})
-_SOURCE = text("""
-    SELECT b.kind, b.allowance_id, y.starts_on FROM balances b
-    LEFT JOIN service_years y ON y.id = b.allowance_id WHERE b.allowance_id = :id""")
+_YEAR_STARTS = text("SELECT starts_on FROM service_years WHERE id = :id")
 _WORK = (
     select(time_entries.c.id, time_entries.c.worked_on, time_entries.c.minutes)
     .where(time_entries.c.reversed_at.is_(None))
     .order_by(time_entries.c.worked_at, time_entries.c.id)
 )
+
+
+REPRESENTATION: tuple[Any, ...] = (cases, *_SUMS)
+"""What a statement selects, or returns of the case that it writes, for `case_of`."""
 
 
 def representations(caller: Caller) -> Select[Any]:
@@ -152,10 +154,11 @@ class OpenedCase:
         allowance_id = self.row.first_allowance_id if first else self.row.allowance_id
         if allowance_id is None:
             return None
-        found = (await self.connection.execute(_SOURCE, {"id": allowance_id})).one()
-        if found.starts_on is not None:
-            return Source("free_hours", starts_on=found.starts_on)
-        return Source(found.kind, str(found.allowance_id))
+        kind = self.row.first_paid_by if first else self.row.paid_by
+        if kind != "free_hours":
+            return Source(kind, str(allowance_id))
+        starts_on = await self.connection.scalar(_YEAR_STARTS, {"id": allowance_id})
+        return Source("free_hours", starts_on=starts_on)
 
     async def work(self) -> list[Work]:
         """Its time entries that are not reversed, oldest work first."""
@@ -168,12 +171,17 @@ class OpenedCase:
         now: datetime,
         fields: Mapping[str, Any],
         data: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write fields and the one event that says so, with what they were before."""
+    ) -> Case | None:
+        """Write fields and the one event that says so, with what they were before.
+
+        The case as it is then, None where nothing but the event is written. What else the step
+        writes comes before: the case tells its sums.
+        """
+        changed = None
         if fields:
-            await self.connection.execute(
-                update(cases).where(cases.c.id == self.id).values(**fields, updated_at=now)
-            )
+            write = update(cases).where(cases.c.id == self.id).values(**fields, updated_at=now)
+            done = await self.connection.execute(write.returning(*REPRESENTATION))
+            changed = case_of(done.one())
         before = {
             name: self.row._mapping[name]
             for name, value in fields.items()
@@ -196,6 +204,7 @@ class OpenedCase:
                 **(data or {}),
             },
         )
+        return changed
 
 
 # Changed fields that the timeline shows; the rest are ids and instants of our own.

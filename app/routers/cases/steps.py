@@ -14,7 +14,7 @@ from app.http.problems import CaseHasWork, InsufficientScope, NotFound, WrongSta
 from app.http.reach import find
 from app.http.routes import Connection, CurrentCaller, Now, Route, needs
 from app.http.today import Rules, Today
-from app.routers.cases.records import OpenedCase, read
+from app.routers.cases.records import OpenedCase
 from app.routers.cases.shapes import (
     Case,
     Closure,
@@ -178,5 +178,4 @@ async def _done(
     fields: dict[str, Any],
     data: dict[str, Any] | None = None,
 ) -> Response:
-    await opened.change(event_type, now, fields, data)
-    return json_response(request, await read(opened.connection, opened.caller, opened.id))
+    return json_response(request, await opened.change(event_type, now, fields, data))
