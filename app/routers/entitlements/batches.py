@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.http.answers import ProblemBody, body_of
 from app.http.decisions import EntitlementsBody, entitlements_body
 from app.http.documented import acts
-from app.http.etags import json_response
+from app.http.etags import json_bytes, json_response
 from app.http.fields import Input, Instant, Output
 from app.http.invalid_input import explain
 from app.http.languages import language_of
@@ -102,7 +102,8 @@ async def batch(
         facts = customer.facts()
         decision = decide(policies, facts, on)
         answer = entitlements_body(customer, facts, decision, policies, at, language)
-        results.append({"lookup": lookup, "entitlements": answer})
+        # As bytes at once: a thousand answers in parts are a hundred times as many objects.
+        results.append({"lookup": lookup, "entitlements": orjson.Fragment(json_bytes(answer))})
     headers = {"Content-Language": language}
     return json_response(request, {"results": results}, etag=False, headers=headers)
 
