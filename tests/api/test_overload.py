@@ -22,7 +22,7 @@ from tests.api.build import Customer, unique
 from tests.conftest import Server, Service
 from tests.line import Line, line_to
 
-POOL, LOCK, STATEMENT, LONGEST = 0.2, 0.25, 0.3, 0.8
+POOL, LOCK, STATEMENT, LONGEST = 0.3, 0.5, 1.5, 4.0
 # A busy machine is slow; what waits without a limit waits for ever.
 MARGIN = 5.0
 
