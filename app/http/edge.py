@@ -3,7 +3,6 @@ an answer whatever happens. Plain ASGI, for it is on the path of every request."
 
 import re
 from asyncio import CancelledError
-from itertools import count
 from os import urandom
 from time import perf_counter_ns
 from typing import Any
@@ -20,8 +19,6 @@ from app.http.problems import InternalError, PayloadTooLarge, ServiceUnavailable
 
 log = structlog.get_logger("request")
 
-# An id that is ours: the process, then the request. Random bits for each took longer.
-_process, _serial = urandom(12).hex(), count()
 _sane_id = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # W3C Trace Context, version 00: trace and parent must not be all zeros.
 _traceparent = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -56,7 +53,7 @@ class Edge:
                 traceparent = value.decode()
             elif name == b"content-length" and value.isdigit():
                 declared = int(value[:20])
-        request_id = request_id or f"{_process}{next(_serial):08x}"
+        request_id = request_id or urandom(16).hex()
         state: dict[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         context = {"request_id": request_id}

@@ -77,13 +77,18 @@ async def lock_customer_of(
     """
     owner = table.c.id if table is customers else table.c.customer_id
     whose = select(owner).where(within(caller, table), called(table, key))
-    await lock.customer(connection, whose.scalar_subquery())
-    return await find(connection, caller, table, key)
+    locked = await lock.customer(connection, whose.scalar_subquery())
+    if locked is None:
+        raise NotFound
+    # A code may have gone to another customer during the wait, who is not locked.
+    return await find(
+        connection, caller, table, key, reachable(caller, table).where(owner == locked)
+    )
 
 
 async def lock_named_customer(
     connection: AsyncConnection, caller: Caller, customer_id: UUID
 ) -> None:
     """Lock the customer that a body names. Raises CustomerNotFound, also for one out of reach."""
-    if not caller.sees(customer_id) or not await lock.customer(connection, customer_id):
+    if not caller.sees(customer_id) or await lock.customer(connection, customer_id) is None:
         raise CustomerNotFound

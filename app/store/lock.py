@@ -8,8 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.store.tables import customers
 
 
-async def customer(connection: AsyncConnection, customer_id: UUID | ScalarSelect[UUID]) -> bool:
-    """Lock a customer until the transaction ends; False if there is none.
+async def customer(
+    connection: AsyncConnection, customer_id: UUID | ScalarSelect[UUID]
+) -> UUID | None:
+    """Lock a customer until the transaction ends: its id, None if there is none.
 
     `customer_id` may be a query that finds whose a thing is, which never changes.
 
@@ -21,7 +23,8 @@ async def customer(connection: AsyncConnection, customer_id: UUID | ScalarSelect
     locked = select(customers.c.id).where(customers.c.id == customer_id)
     # FOR NO KEY UPDATE: rows that only refer to the customer need not wait.
     locked = locked.with_for_update(key_share=True)
-    return (await connection.execute(locked)).one_or_none() is not None
+    found: UUID | None = (await connection.execute(locked)).scalar_one_or_none()
+    return found
 
 
 async def customers_called(connection: AsyncConnection, codes: str) -> None:

@@ -47,7 +47,7 @@ class Line:
 
     def before_the_lock(self, crowd: int, *, locking: bool = True) -> None:
         """All stand before the customer's lock; `locking=False` takes the lock away."""
-        self._patch(lock, "customer", crowd, lock.customer if locking else _exists)
+        self._patch(lock, "customer", crowd, lock.customer if locking else _found)
 
     def before_the_key(self, crowd: int) -> None:
         """All stand before the idempotency key is looked at."""
@@ -69,10 +69,10 @@ class Line:
         self._monkeypatch.setattr(module, name, wait_and_go)
 
 
-async def _exists(connection: Any, customer_id: Any) -> bool:
+async def _found(connection: Any, customer_id: Any) -> Any:
     """What the lock would be without FOR NO KEY UPDATE."""
     query = select(customers.c.id).where(customers.c.id == customer_id)
-    return await connection.scalar(query) is not None
+    return await connection.scalar(query)
 
 
 @pytest.fixture

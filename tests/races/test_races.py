@@ -11,6 +11,7 @@ from collections import Counter
 from datetime import date, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -119,6 +120,33 @@ async def test_without_the_lock_minutes_are_lost(
 
 
 # --- the same request many times --------------------------------------------------------------
+
+
+async def test_a_code_that_goes_to_another_during_the_wait(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    """The lock is that of the customer first found; nobody else may be written under it."""
+    one, other = [await Customer.new(client, service.today()) for _ in range(2)]
+    holder = await asyncpg.connect(service.admin_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM customers WHERE id = $1 FOR UPDATE", one.id)
+            asked = asyncio.create_task(
+                client.patch(f"/v1/customers/{one.code}", json={"name": "For one alone"})
+            )
+            for _ in range(1000):
+                if await holder.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    break
+                await asyncio.sleep(0.02)
+            for customer, code in ((one, unique("moved")), (other, one.code)):
+                move = "UPDATE customers SET code = $2 WHERE id = $1"
+                await holder.execute(move, customer.id, code)
+        assert (await asked).status_code == 404
+    finally:
+        await holder.close()
+    for customer in (one, other):
+        shown = (await client.get(f"/v1/customers/{customer.id}")).json()
+        assert shown["name"] != "For one alone"
 
 
 async def test_twenty_equal_requests_have_one_effect(
