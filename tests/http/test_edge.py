@@ -167,6 +167,7 @@ async def test_a_crash_after_the_start_cuts_the_answer() -> None:
 def test_what_is_written() -> None:
     program = """
 import logging
+import structlog
 from app.http import logs
 logs.configure("info")
 logs.request.set({"request_id": "mine"})
@@ -175,10 +176,13 @@ try:
     raise ValueError("secret")
 except ValueError:
     logging.getLogger("library").exception("failed")
+    structlog.get_logger().exception("failed too")
 logging.getLogger("library").debug("chatter")
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    (line,) = ran.stderr.splitlines()
+    line, ours = ran.stderr.splitlines()
+    assert b"secret" not in ours
+    assert orjson.loads(ours)["level"] == "error"
     written = orjson.loads(line)
     assert written.pop("timestamp").endswith("Z")
     assert written == {
@@ -186,7 +190,7 @@ logging.getLogger("library").debug("chatter")
         "logger": "library",
         "level": "error",
         "error": "ValueError",
-        "at": ["<string>:8 <module>"],
+        "at": ["<string>:9 <module>"],
         "request_id": "mine",
     }
     assert ran.stdout == b""
