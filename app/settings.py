@@ -1,10 +1,11 @@
 """Every setting of the service, read from environment variables that begin with ASSISTENZA_."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from platformdirs import site_data_path, user_data_path
+from platformdirs import user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -12,12 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 def _default_data_dir() -> Path:
     # PostgreSQL refuses to run as root and then runs as an unprivileged account, which cannot
     # enter root's home: root's default is therefore the system's place for data.
-    import os
-
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if os.geteuid() == 0:
         return Path("/var/lib/assistenza")
-    if os.name == "nt":
-        return site_data_path("assistenza", appauthor=False)
     return user_data_path("assistenza", appauthor=False)
 
 

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import cast
 
 import orjson
+import uvloop
 from pydantic import BaseModel, Field
 
 HOST = "127.0.0.1"
@@ -127,14 +128,9 @@ async def run(plan: Plan) -> Sample:
 
 
 def main() -> None:
-    if sys.platform == "win32":
-        from asyncio import run as start
-    else:
-        from uvloop import run as start
-
     plan = Plan.model_validate_json(sys.stdin.buffer.read())
     sys.stdout.buffer.write(
-        orjson.dumps(start(run(plan)).model_dump(), option=orjson.OPT_NON_STR_KEYS)
+        orjson.dumps(uvloop.run(run(plan)).model_dump(), option=orjson.OPT_NON_STR_KEYS)
     )
 
 

@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Literal, cast
 
 import orjson
+import uvloop
 from pydantic import BaseModel, Field
 
 from tests.benchmarks.load import HOST, Sample, customer_id, sample_of
@@ -179,13 +180,8 @@ def do(work: Work) -> Done:
 
 
 def main() -> None:
-    if sys.platform == "win32":
-        from asyncio import run as start
-    else:
-        from uvloop import run as start
-
     work = Work.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(start(_run(work)).model_dump_json().encode())
+    sys.stdout.buffer.write(uvloop.run(_run(work)).model_dump_json().encode())
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ no permission outside its data directory for it: what that account cannot reach 
 import importlib.metadata
 import importlib.util
 import os
+import pwd
 import shutil
 import stat
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,8 @@ def server_account(data_dir: Path, cluster: Path) -> Account | None:
     Root takes the account that owns the data already, else `postgres`, else `nobody`.
     Raises DataDirectoryUnusable where there is none.
     """
-    if sys.platform == "win32" or os.geteuid() != 0:
+    if os.geteuid() != 0:
         return None
-    import pwd
-
     for path in (cluster, data_dir):
         if path.exists() and (owner := path.stat()).st_uid != 0:
             return Account(_name(owner.st_uid), owner.st_uid, owner.st_gid)
@@ -77,10 +75,6 @@ def server_account(data_dir: Path, cluster: Path) -> Account | None:
 
 
 def _name(uid: int) -> str:
-    if sys.platform == "win32":
-        return str(uid)
-    import pwd
-
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -104,7 +98,7 @@ class Programs:
     bin: Path
 
     def __getitem__(self, name: str) -> str:
-        return str(self.bin / (f"{name}.exe" if sys.platform == "win32" else name))
+        return str(self.bin / name)
 
 
 def version() -> str:

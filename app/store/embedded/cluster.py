@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import structlog
 
-from app.store.embedded.account import Account, Programs, programs, version
+from app.store.embedded.account import Account, Programs, version
 from app.store.embedded.errors import ServerFailed, VersionMismatch
 from app.store.embedded.files import open_private, sync_directory
 
@@ -214,12 +214,16 @@ class Cluster:
 
     def stop(self, process: psutil.Process, patience: float) -> None:
         """Fast shutdown; an immediate one after `patience` seconds. Raises ServerFailed."""
-        for name, seconds in (("INT", patience), ("QUIT", _IMMEDIATE_SECONDS)):
-            _signal(process, name)
+        for number, seconds in (
+            (signal.SIGINT, patience),
+            (signal.SIGQUIT, _IMMEDIATE_SECONDS),
+        ):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
             deadline = time.monotonic() + seconds
             while alive(process):
                 if time.monotonic() > deadline:
-                    log.warning("database_does_not_stop", pid=process.pid, signal=name)
+                    log.warning("database_does_not_stop", pid=process.pid, signal=number.name)
                     break
                 time.sleep(0.02)
             else:
@@ -268,24 +272,13 @@ def free_port(wanted: int | None) -> int:
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        if sys.platform != "win32":
-            # As PostgreSQL does: connections of the last run that linger do not block the port.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # As PostgreSQL does: connections of the last run that linger do not block the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:
             return False
     return True
-
-
-def _signal(process: psutil.Process, name: str) -> None:
-    if sys.platform == "win32":
-        # No signals there; PostgreSQL brings its own, and its own sender.
-        sender = programs(None, Path())["pg_ctl"]
-        subprocess.run([sender, "kill", name, str(process.pid)], check=False)  # noqa: S603
-        return
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.Signals[f"SIG{name}"])
 
 
 def _apart(account: Account | None, directory: Path) -> dict[str, Any]:
@@ -294,13 +287,14 @@ def _apart(account: Account | None, directory: Path) -> dict[str, Any]:
     A session of its own, or Ctrl-C in the terminal would end the server before the service. Only
     named variables, or settings and passwords of ours would show in the account's processes.
     """
-    kept = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
+    kept = ("PATH", "LD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    how: dict[str, Any] = {"cwd": directory, "env": {**environment, "LC_ALL": "C", "TZ": "UTC"}}
-    if sys.platform == "win32":
-        how["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
-        return how
-    how |= {"start_new_session": True, "umask": 0o077}
+    how: dict[str, Any] = {
+        "cwd": directory,
+        "env": {**environment, "LC_ALL": "C", "TZ": "UTC"},
+        "start_new_session": True,
+        "umask": 0o077,
+    }
     if account is not None:
         how |= {"user": account.uid, "group": account.gid, "extra_groups": []}
     return how

@@ -1,7 +1,6 @@
 """Small files of the data directory, readable by their owner alone."""
 
 import os
-import sys
 from pathlib import Path
 
 
@@ -11,8 +10,8 @@ def open_private(path: Path, flags: int) -> int:
     Root working in an ordinary account's directory leaves its files to that account, which
     could not start its own server any more otherwise, and follows no link laid there.
     """
-    fd = os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    if sys.platform != "win32" and os.geteuid() == 0:
+    fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    if os.geteuid() == 0:
         owner = path.parent.stat()
         os.fchown(fd, owner.st_uid, owner.st_gid)
     return fd
@@ -31,9 +30,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in the directory survive a power cut (where directories can be synced)."""
-    if sys.platform == "win32":
-        return
+    """Make a rename in the directory survive a power cut."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -214,7 +213,7 @@ class EmbeddedPostgres:
         if self.data_dir.is_dir():
             return
         self.data_dir.mkdir(parents=True, mode=0o700)
-        if sys.platform != "win32" and os.geteuid() == 0:
+        if os.geteuid() == 0:
             # The server's account passes through to the cluster; it can list nothing.
             self.data_dir.chmod(0o711)
 

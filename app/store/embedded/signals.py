@@ -20,8 +20,8 @@ def termination_unwinds() -> Iterator[None]:
 
     numbers: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():
-        known = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
-        numbers = [n for n in known if n is not None and signal.getsignal(n) == signal.SIG_DFL]
+        known = (signal.SIGTERM, signal.SIGHUP)
+        numbers = [number for number in known if signal.getsignal(number) == signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, leave)
     try:
