@@ -16,8 +16,7 @@ RUN pip install --require-hashes --only-binary :all: -r requirements/build.txt \
         -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
-# The installed package carries its migrations; see app/store/migrations.py.
-COPY alembic app/migrations
+COPY alembic alembic
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/assistenza/bin/python install --no-deps /wheels/*.whl
 

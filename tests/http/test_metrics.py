@@ -14,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import __version__
 from app.http.metrics import Metrics, served
 from tests.conftest import Service
 
@@ -89,7 +90,7 @@ async def test_what_is_so_now(service: Service) -> None:
     assert value(now, "assistenza_requests_in_progress") == 1
     (info,) = [dict(labels) for name, labels in now if name == "assistenza_build_info"]
     assert info["python"] == sys.version.split()[0]
-    assert info["version"]
+    assert info["version"] == __version__
 
 
 async def test_admins_only(service: Service) -> None:
