@@ -67,7 +67,12 @@ def _clear_errors() -> Iterator[None]:
         _screen.print(f"[bold yellow]assistenza:[/] {name} is no setting and is ignored")
     try:
         yield
-    except (EmbeddedPostgresError, PolicyError, serving.CannotListen) as error:
+    except (
+        EmbeddedPostgresError,
+        PolicyError,
+        migrations.NewerSchema,
+        serving.CannotListen,
+    ) as error:
         raise _fail(str(error)) from error
     except ValidationError as error:
         faults = (
@@ -101,7 +106,7 @@ def _on(settings: Settings, server: EmbeddedPostgres) -> Settings:
 
 
 async def _make_current(server: EmbeddedPostgres) -> None:
-    await migrations.upgrade(_driver(server.owner_dsn))
+    await migrations.upgrade_or_accept(_driver(server.owner_dsn))
 
 
 def _driver(url: str) -> str:
@@ -128,7 +133,7 @@ def serve(
         configure(settings.log_level)
         load(settings.policy_dir)
         if settings.database_url is not None:
-            asyncio.run(_refuse_old_schema(settings))
+            asyncio.run(_check_schema(settings))
             _serve(settings, demo)
             return
         with EmbeddedPostgres(settings.data_dir).serve() as server:
@@ -140,18 +145,14 @@ def serve(
             _serve(_on(settings, server), demo)
 
 
-async def _refuse_old_schema(settings: Settings) -> None:
+async def _check_schema(settings: Settings) -> None:
     database = Database(settings)
     try:
-        version = await migrations.version(database.reading)
+        refusal = await migrations.refusal(database.reading)
     finally:
         await database.close()
-    if version != migrations.head():
-        found = f"at version {version}" if version else "empty"
-        raise _fail(
-            f"the database's schema is {found}, this program needs {migrations.head()}."
-            " Run `assistenza migrate` first."
-        )
+    if refusal is not None:
+        raise _fail(refusal)
 
 
 def _serve(settings: Settings, demo: bool) -> None:
@@ -175,7 +176,7 @@ def migrate() -> None:
         url = settings.migration_database_url or settings.database_url
         if url is None:
             with EmbeddedPostgres(settings.data_dir).share() as server:
-                asyncio.run(_make_current(server))
+                asyncio.run(migrations.upgrade(_driver(server.owner_dsn)))
         else:
             asyncio.run(migrations.upgrade(url))
         _screen.print(f"The schema is at version {migrations.head()}.")
@@ -229,7 +230,7 @@ def import_command(
     except importing.FileRefused as refused:
         raise _fail(escape(str(refused))) from refused
     with _database() as settings:
-        asyncio.run(_refuse_old_schema(settings))
+        asyncio.run(_check_schema(settings))
         if not asyncio.run(importing.run(settings, sources, dry_run=dry_run)):
             raise typer.Exit(1)
 

@@ -33,7 +33,8 @@ from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
 
 _FOR_TESTS = {
-    f"ASSISTENZA_{name}" for name in ("TEST_DATABASE_URL", "LONG_SECONDS", "KILLS", "SEED")
+    f"ASSISTENZA_{name}"
+    for name in ("TEST_DATABASE_URL", "TEST_HISTORY", "LONG_SECONDS", "KILLS", "SEED")
 }
 _GIVEN = "ASSISTENZA_TEST_DATABASE_URL"
 for _name in [name for name in os.environ if name.startswith("ASSISTENZA_")]:

@@ -3,7 +3,6 @@
 import asyncio
 
 from fastapi import APIRouter
-from sqlalchemy import text
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -19,8 +18,6 @@ from app.store import migrations
 from app.store.database import Database
 
 router = APIRouter(tags=["Operations"])
-
-_VERSION = text("SELECT version_num FROM alembic_version")
 
 
 class Health(Output):
@@ -40,17 +37,14 @@ async def livez(request: Request) -> Response:
     responses=problems(ServiceUnavailable),
 )
 async def readyz(request: Request) -> Response:
-    """The database is reachable and its schema is this version's."""
+    """The database is reachable and this version of the service may serve its schema."""
     database: Database = request.app.state.database
     try:
-        async with (
-            asyncio.timeout(request.app.state.settings.request_timeout),
-            database.reading.connect() as connection,
-        ):
-            version = await connection.scalar(_VERSION)
+        async with asyncio.timeout(request.app.state.settings.request_timeout):
+            refused = await migrations.refusal(database.reading)
     except FAILURES as error:
         raise ServiceUnavailable from error
-    if version != migrations.head():
+    if refused:
         raise ServiceUnavailable
     return json_response(request, {"status": "ok"}, etag=False)
 

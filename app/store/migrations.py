@@ -1,4 +1,7 @@
-"""The schema's versions: bringing a database to the newest, and telling how far one is."""
+"""The schema's versions: migrate a database, and decide whether this program may serve it.
+
+The rule for serving is in alembic/DECISION-compatible-migrations.md.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,17 +12,37 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from packaging.version import Version
+from sqlalchemy import Connection, select, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 import app
+from app.store.tables import schema_compatibility
 
 # Any number will do as long as no other program on this database takes the same lock.
 _LOCK = 0x415353_495354
 _LOCK_TIMEOUT = "10s"
 
 T = TypeVar("T")
+
+
+_CURRENT = text("SELECT version_num FROM alembic_version")
+_LOWEST = select(schema_compatibility.c.lowest_program_version)
+_UNDEFINED_TABLE = "42P01"
+
+
+class NewerSchema(Exception):
+    """A later release has migrated the database; the message says which versions may serve it."""
+
+    def __init__(self, revision: str, lowest: str) -> None:
+        super().__init__(
+            f"the database's schema is at version {revision}, newer than this program"
+            f" ({app.__version__}) knows. It is served by version {lowest} or newer, and migrated"
+            " by the version that made it."
+        )
+        self.may_be_served = Version(app.__version__) >= Version(lowest)
 
 
 def _directory() -> Path:
@@ -36,10 +59,18 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 @cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(alembic_config())
+
+
 def head() -> str:
-    """The newest version that this code knows."""
-    (revision,) = ScriptDirectory.from_config(alembic_config()).get_heads()
+    """The newest version that this program knows."""
+    (revision,) = _scripts().get_heads()
     return revision
+
+
+def _is_known(revision: str) -> bool:
+    return revision in {script.revision for script in _scripts().walk_revisions()}
 
 
 async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
@@ -61,7 +92,27 @@ async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
 
 
 async def upgrade(url: str, revision: str = "head") -> None:
-    await run_on(url, lambda connection: command.upgrade(alembic_config(connection), revision))
+    """Migrate the database. Raises NewerSchema where its schema is not one of this program's."""
+
+    def work(connection: Connection) -> None:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and not _is_known(current):
+            raise NewerSchema(current, connection.execute(_LOWEST).scalar_one())
+        command.upgrade(alembic_config(connection), revision)
+
+    await run_on(url, work)
+
+
+async def upgrade_or_accept(url: str) -> None:
+    """Migrate the database, or leave a newer schema alone that this program may serve.
+
+    Raises NewerSchema where it may not serve it.
+    """
+    try:
+        await upgrade(url)
+    except NewerSchema as newer:
+        if not newer.may_be_served:
+            raise
 
 
 async def downgrade(url: str, revision: str) -> None:
@@ -73,10 +124,26 @@ async def check(url: str) -> None:
     await run_on(url, lambda connection: command.check(alembic_config(connection)))
 
 
-async def version(engine: AsyncEngine) -> str | None:
-    """The version a database is at, None for one without the schema. Waits for no migration, so
-    that it may be asked through a pooler too, where a session's lock would be left behind."""
+async def refusal(engine: AsyncEngine) -> str | None:
+    """Why this program may not serve the database, for the operator; None where it may.
+
+    Takes no lock, so that it works through a pooler too, which would keep a session's lock.
+    """
     async with engine.connect() as connection:
-        return await connection.run_sync(
-            lambda sync: MigrationContext.configure(sync).get_current_revision()
-        )
+        try:
+            current = await connection.scalar(_CURRENT)
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", None) != _UNDEFINED_TABLE:
+                raise
+            current = None
+        if current == head():
+            return None
+        if current is not None and not _is_known(current):
+            lowest = (await connection.execute(_LOWEST)).scalar_one()
+            newer = NewerSchema(current, lowest)
+            return None if newer.may_be_served else str(newer)
+    found = "empty" if current is None else f"at version {current}"
+    return (
+        f"the database's schema is {found}, this program needs {head()}."
+        " Run `assistenza migrate` first."
+    )

@@ -480,3 +480,12 @@ idempotency_keys = Table(
     Column("created_at", Instant, nullable=False),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
+
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("lowest_program_version", Text, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+"""One row, written by migrations: see alembic/DECISION-compatible-migrations.md."""
