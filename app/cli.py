@@ -6,10 +6,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import orjson
 import typer
@@ -17,22 +16,19 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from sqlalchemy import insert, select, update
 
 from app import clock, importing, serving
-from app.http.fields import as_id
+from app.errors import CustomerNotFound
 from app.http.logs import configure
-from app.http.reach import called
-from app.http.tokens import BOUND_SCOPES, SCOPES, new_token
-from app.ids import new_id
 from app.main import create_app
 from app.policy.document import PolicyError, load
+from app.services import tokens
+from app.services.tokens import BOUND_SCOPES, SCOPES
 from app.settings import Settings, unknown_settings
 from app.store import migrations, reconcile
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from app.store.roles import roles_sql
-from app.store.tables import customers, tokens
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -289,27 +285,16 @@ async def _create_key(
     database = Database(settings)
     try:
         async with database.writing.begin() as connection:
-            customer_id: UUID | None = None
-            if customer is not None:
-                found = select(customers.c.id).where(called(customers, customer))
-                customer_id = await connection.scalar(found)
-                if customer_id is None:
-                    raise _fail(f"no customer has the code {customer!r}")
-            token, token_hash = new_token(customer_id is not None)
-            await connection.execute(
-                insert(tokens).values(
-                    id=new_id(),
-                    name=name,
-                    hash=token_hash,
-                    scopes=sorted(set(scopes)),
-                    customer_id=customer_id,
-                    created_at=now,
-                    expires_at=None
-                    if days is None
-                    else datetime.fromtimestamp(now.timestamp() + days * 86_400, UTC),
-                )
+            return await tokens.create_key(
+                connection,
+                now,
+                name=name,
+                scopes=scopes,
+                customer=customer,
+                expires_at=None if days is None else now + timedelta(days=days),
             )
-            return token
+    except CustomerNotFound as error:
+        raise _fail(f"no customer has the code {customer!r}") from error
     finally:
         await database.close()
 
@@ -320,16 +305,9 @@ def list_keys() -> None:
 
     async def read(settings: Settings) -> list[tuple[str, ...]]:
         database = Database(settings)
-        query = (
-            select(tokens, customers.c.code)
-            .outerjoin(customers, customers.c.id == tokens.c.customer_id)
-            .where(tokens.c.revoked_at.is_(None))
-            .where(tokens.c.expires_at.is_(None) | (tokens.c.expires_at > clock.now()))
-            .order_by(tokens.c.id)
-        )
         try:
             async with database.reading.connect() as connection:
-                rows = (await connection.execute(query)).all()
+                rows = await tokens.valid_keys(connection, clock.now())
         finally:
             await database.close()
         return [
@@ -361,16 +339,9 @@ def revoke_key(
 
     async def revoke(settings: Settings) -> int:
         database = Database(settings)
-        identity = as_id(key)
-        wanted = tokens.c.id == identity if identity else tokens.c.name == key
         try:
             async with database.writing.begin() as connection:
-                done = await connection.execute(
-                    update(tokens)
-                    .where(wanted, tokens.c.revoked_at.is_(None))
-                    .values(revoked_at=clock.now())
-                )
-                return done.rowcount
+                return await tokens.revoke(connection, clock.now(), key)
         finally:
             await database.close()
 

@@ -3,28 +3,29 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from fastapi import FastAPI
 
-from app.housekeeping import Housekeeping
-from app.http import answers, docs, problem_pages
-from app.http.edge import Edge
-from app.http.logs import configure
+from app.http import logs
+from app.http.errors import handlers
 from app.http.metrics import Metrics
+from app.http.middleware import RequestMiddleware
+from app.http.openapi import document, pages
+from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, load
 from app.routers import (
     cases,
-    contracts,
     customers,
     entitlements,
     licences,
     operations,
+    problems,
     published,
     ticket_packs,
-    tokens,
     usage,
 )
+from app.routers.contracts import contracts
+from app.routers.tokens import tokens
 from app.settings import Settings
 from app.store.database import Database
 
@@ -32,13 +33,12 @@ _DESCRIPTION = "What support a software vendor's customer may use, on what groun
 _ROUTERS = (
     customers.router,
     licences.router,
-    contracts.router,
     ticket_packs.router,
     cases.router,
     published.router,
-    tokens.router,
     usage.router,
 )
+_RESOURCES = (contracts, tokens)
 
 
 def create_app(
@@ -81,45 +81,22 @@ def create_app(
     app.state.policies = policies or load(settings.policy_dir)
     if database is not None:
         app.state.database = database
-    answers.install(app)
-    _describe(app)
-    # The questions asked most, past FastAPI's matching of routers within routers: a twentieth.
+    handlers.install(app)
+    document.install(app)
     app.router.routes.extend(entitlements.router.routes)
     for router in _ROUTERS:
         app.include_router(router, prefix="/v1")
+    for resource in _RESOURCES:
+        resource.install(app)
     app.include_router(operations.router)
-    app.include_router(problem_pages.router)
-    docs.install(app)
-    app.add_middleware(Edge, metrics=app.state.metrics)
+    app.include_router(problems.router)
+    pages.install(app)
+    app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     return app
-
-
-def _describe(app: FastAPI) -> None:
-    """The OpenAPI document is FastAPI's, with the problems' shapes and how to sign in."""
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = generate()
-            answers.add_schemas(document)
-            document["components"]["securitySchemes"] = {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token made by `assistenza keys create`.",
-                }
-            }
-            for operation in document["paths"].values():
-                for method in operation.values():
-                    method.pop("x-assistenza", None)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def from_environment() -> FastAPI:
     """What each process that serves runs: everything it needs is in its environment."""
     settings = Settings()
-    configure(settings.log_level)
+    logs.configure(settings.log_level)
     return create_app(settings)

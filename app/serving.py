@@ -12,7 +12,7 @@ import uvicorn
 from prometheus_client.registry import Collector
 
 from app.http.metrics import FOLDER, Together, served
-from app.http.server import Protocol
+from app.http.uvicorn_protocol import Protocol
 from app.main import create_app
 from app.settings import Settings
 from app.store.embedded.signals import termination_unwinds

@@ -22,11 +22,11 @@ from fastapi import FastAPI
 from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
-from app.http.tokens import SCOPES, new_token
 from app.ids import new_id
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load
+from app.services.tokens import SCOPES, new_token
 from app.settings import Settings
 from app.store import migrations, tables
 from app.store.database import Database

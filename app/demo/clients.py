@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from app.http.tokens import Scope
+from app.services.tokens import Scope
 
 Greeting = Callable[[str, int], str]
 """From the host and port on which the service listens to what is to be said at its start."""

@@ -16,11 +16,11 @@ from app import clock
 from app.demo.clients import CLIENTS, HOLD_FOR, Greeting, greeting
 from app.demo.loading import SCOPES, StepRefused, load_cases, load_records
 from app.http.logs import unheard
-from app.http.tokens import new_token
 from app.ids import new_id
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load
+from app.services.tokens import new_token
 from app.settings import Settings
 from app.store.database import Database
 from app.store.events import Actor, record

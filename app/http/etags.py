@@ -1,17 +1,11 @@
-"""Entity tags, conditional requests (RFC 9110, 8.8.3 and 13), and answers that carry them."""
+"""Entity tags and conditional requests (RFC 9110, 8.8.3 and 13)."""
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
 
-import orjson
-from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
 
-from app.http.problems import PreconditionFailed
+from app.errors import PreconditionFailed
 
 _MEMBER = re.compile(r'[\s,]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")\s*(?=,|$)')
 CACHING = {
@@ -26,14 +20,14 @@ def strong_etag(body: bytes) -> str:
 
 
 def weak_etag(essence: bytes) -> str:
-    """A tag for answers that say the same, though not byte for byte."""
+    """A tag for answers with the same meaning, whose bytes may differ."""
     return "W/" + strong_etag(essence)
 
 
 def _tags(request: Request, header: str) -> list[str] | None:
     """The tags of a conditional header; None without one, `["*"]` for the asterisk.
 
-    A member that is no tag matches nothing and neither does what follows it: its end is unknown.
+    A malformed member matches nothing, and neither does anything after it: its end is unknown.
     """
     values = request.headers.getlist(header)
     if not values:
@@ -53,7 +47,7 @@ def _opaque(etag: str) -> str:
 
 
 def if_none_match(request: Request, etag: str) -> bool:
-    """Whether `If-None-Match` names this tag, by weak comparison: the caller has it already."""
+    """Whether `If-None-Match` names this tag (weak comparison): the caller has the answer."""
     tags = _tags(request, "if-none-match")
     if tags is None:
         return False
@@ -63,7 +57,7 @@ def if_none_match(request: Request, etag: str) -> bool:
 def check_if_match(request: Request, current: str | None) -> None:
     """Raises PreconditionFailed unless `If-Match` is absent or names the current tag.
 
-    `current` is None where nothing exists yet. The comparison is strong: weak tags never match.
+    `current` is None if nothing exists yet. The comparison is strong: weak tags never match.
     """
     tags = _tags(request, "if-match")
     if tags is None:
@@ -73,53 +67,6 @@ def check_if_match(request: Request, current: str | None) -> None:
 
 
 def check_if_none_match(request: Request, current: str | None) -> None:
-    """For PUT: raises PreconditionFailed when `If-None-Match` names what is there already."""
+    """For PUT: raises PreconditionFailed if `If-None-Match` names what exists."""
     if current is not None and if_none_match(request, current):
         raise PreconditionFailed
-
-
-def json_bytes(content: bytes | BaseModel | Any) -> bytes:
-    """JSON in UTF-8: bytes as they are, models by pydantic, all else by orjson.
-
-    Both write an instant in UTC as `2026-11-22T10:15:00Z`.
-    """
-    if isinstance(content, bytes):
-        return content
-    if isinstance(content, BaseModel):
-        return content.__pydantic_serializer__.to_json(content)
-    return orjson.dumps(content, default=_driver_uuid, option=orjson.OPT_UTC_Z)
-
-
-def _driver_uuid(value: object) -> str:
-    # The driver's ids are a subclass of UUID, which orjson leaves to us.
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def json_response(
-    request: Request,
-    content: bytes | BaseModel | Any,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-    *,
-    etag: bool | str = True,
-    media_type: str = "application/json",
-) -> Response:
-    """The answer with `content`, rendered once; 304 to a GET that has it already.
-
-    `etag=True` makes a strong tag of what is sent, a text is used as it is, False sends none.
-    """
-    body = json_bytes(content)
-    sent = {**CACHING, **(headers or {})}
-    if etag:
-        tag = etag if isinstance(etag, str) else strong_etag(body)
-        sent["ETag"] = tag
-        if (
-            status == 200
-            and request.method in ("GET", "HEAD")
-            and "if-none-match" in request.headers
-            and if_none_match(request, tag)
-        ):
-            return Response(status_code=304, headers=sent)
-    return Response(body, status, sent, media_type)

@@ -26,19 +26,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from app.errors import InputCode
 from app.http.languages import Language
-from app.http.problems import InputCode
+from app.ids import UUID_PATTERN, looks_like_id
 
 EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
 """Dates and instants outside are refused: they are typing errors, and would overflow sums."""
 
 _LARGEST = 2**31 - 1
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 _NO_NUL = r"^[^\u0000]*$"
 # Python takes more for blank than regular expressions do.
 _SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
-_uuid_like = re.compile(_UUID)
 _atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _email = re.compile(rf"(?=[^@]{{1,64}}@){_atom}(\.{_atom})*@({_label}\.)+(?=[A-Za-z]){_label}")
@@ -83,7 +82,7 @@ def _not_blank(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    if _uuid_like.match(text):
+    if looks_like_id(text):
         raise refuse("looks_like_id")
     return text
 
@@ -93,7 +92,7 @@ def _uuid(value: object) -> UUID:
         return value
     if not isinstance(value, str):
         raise refuse("wrong_type", expected="text")
-    if not _uuid_like.fullmatch(value):
+    if not looks_like_id(value):
         raise refuse("bad_format")
     return UUID(value)
 
@@ -230,12 +229,12 @@ Text = Annotated[
 """A description, a comment, a resolution: 1 to 10,000 characters, not blank."""
 Code = Annotated[
     str,
-    Field(pattern=_CODE, json_schema_extra={"not": {"pattern": _UUID}}),
+    Field(pattern=_CODE, json_schema_extra={"not": {"pattern": UUID_PATTERN}}),
     AfterValidator(_code),
 ]
 """A code, serial number or number; never mistaken for an id."""
 Key = Annotated[str, Field(pattern=_CODE)]
-"""What a path takes: an id, or the code or number in its place. `as_id` tells which."""
+"""What a path takes: an id, or the code or number in its place. `app.ids.as_id` tells which."""
 Id = Annotated[UUID, BeforeValidator(_uuid)]
 CivilDate = Annotated[date, BeforeValidator(_date)]
 """`YYYY-MM-DD`, 1990 to 2199."""
@@ -262,11 +261,6 @@ Minutes = Annotated[int, Field(ge=1, le=1_440)]
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 """`true` or `false` in a query string, and no other spelling."""
-
-
-def as_id(key: str) -> UUID | None:
-    """The id that a path names, or None when it names a code or number."""
-    return UUID(key) if _uuid_like.match(key) else None
 
 
 class Input(BaseModel):

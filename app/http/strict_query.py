@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.invalid_input import MOST_ERRORS, safe_name
-from app.http.problems import InputError, InvalidInput, invalid
+from app.errors import InputError, InvalidInput, invalid
+from app.http.errors.invalid_input import MOST_ERRORS, safe_name
 
 
 def declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from app import clock
-from app.http.faults import FAILURES, problem_of
-from app.http.problems import ServiceUnavailable
+from app.errors import ServiceUnavailable
 from app.importing.columns import FileRefused, mapping_of
 from app.importing.files import BadRows, Imported, ImportRefused, import_files
 from app.importing.kinds import Moment
@@ -18,6 +17,7 @@ from app.policy.civil import civil_date
 from app.policy.document import load
 from app.settings import Settings
 from app.store.database import Database
+from app.store.failures import FAILURES, error_of
 
 
 def prepare(paths: Sequence[Path], mapping: Sequence[str], ignore_unknown: bool) -> list[Source]:
@@ -108,7 +108,7 @@ def _tell(error: BaseException) -> None:
     if isinstance(error, ImportRefused):
         _say(str(error))
         return
-    problem = problem_of(error)
+    problem = error_of(error)
     if problem is None:
         raise error
     what = (

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import date
 from typing import Any, ClassVar
 
-from app.http.catalogue import CATALOGUES
+from app.errors import EditorLicenceRequired, InputError, InvalidInput
+from app.http.errors.catalogue import CATALOGUES
 from app.http.fields import CivilDate, Code, Id, ShortText
-from app.http.problems import EditorLicenceRequired, InputError, InvalidInput
 from app.ids import new_id
 from app.importing.agreed import Agreed
 from app.importing.kinds import ACTOR, Counts, number, read_as
@@ -16,8 +16,8 @@ from app.importing.reading import BadRow, Row
 from app.importing.staging import Stage
 from app.policy.facts import Licence
 from app.policy.standing import holds_editor
-from app.routers.contracts.calls import NewContract
-from app.routers.contracts.records import agreed
+from app.routers.contracts.schemas import NewContract
+from app.services.contracts import terms as agreed
 from app.store.events import record_each
 
 _CANCELLATION = ("cancelled_on", "cancellation_reason")

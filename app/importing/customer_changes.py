@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Row as Found
 
-from app.http.problems import InvalidInput
-from app.http.tokens import Caller
+from app.errors import InvalidInput
 from app.ids import new_id
 from app.importing.columns import Columns
 from app.importing.kinds import ACTOR, bad_rows
@@ -17,6 +16,7 @@ from app.importing.staging import ROWS, Stage
 from app.routers.customers.matching import match
 from app.routers.customers.records import customer_of, difference, representations
 from app.routers.customers.shapes import Contact, Customer, KnownContact
+from app.services.unit_of_work import Caller
 from app.store.tables import customers
 
 _BATCH = 500

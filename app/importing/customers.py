@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import orjson
 
+from app.errors import InputError, InvalidInput
 from app.http.fields import Code
-from app.http.problems import InputError, InvalidInput
 from app.ids import new_id
 from app.importing.columns import REFERENCE, Columns
 from app.importing.customer_changes import Changes

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.http.problems import InvalidInput
+from app.errors import InvalidInput
 from app.importing.columns import LAYOUTS
 from app.importing.contracts import Contracts
 from app.importing.customers import Customers

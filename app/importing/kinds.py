@@ -8,10 +8,10 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from app.http.catalogue import CATALOGUES
+from app.errors import InputCode, InputError, InvalidInput
+from app.http.errors.catalogue import CATALOGUES
+from app.http.errors.invalid_input import explain
 from app.http.fields import Input
-from app.http.invalid_input import explain
-from app.http.problems import InputCode, InputError, InvalidInput
 from app.importing.columns import Columns
 from app.importing.reading import BadRow, Row
 from app.importing.staging import Stage

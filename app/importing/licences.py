@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 from uuid import UUID
 
+from app.errors import InputError, InvalidInput
 from app.http.fields import CivilDate, Code, Id, ShortText
-from app.http.problems import InputError, InvalidInput
 from app.ids import new_id
 from app.importing.kinds import ACTOR, Counts, read_as, said
 from app.importing.owned import OWNED, Owned

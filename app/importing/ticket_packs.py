@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar
 
+from app.errors import InputError, InvalidInput
 from app.http.fields import Code, Id
-from app.http.problems import InputError, InvalidInput
 from app.ids import new_id
 from app.importing.agreed import Agreed
 from app.importing.kinds import ACTOR, Counts, number, read_as

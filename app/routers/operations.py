@@ -6,16 +6,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app.http.answers import problems
-from app.http.documented import reads
-from app.http.etags import json_response
-from app.http.faults import FAILURES
+from app.errors import ServiceUnavailable
 from app.http.fields import Output
+from app.http.legacy import Route, needs, reads
 from app.http.metrics import Metrics
-from app.http.problems import ServiceUnavailable
-from app.http.routes import Route, needs
+from app.http.openapi.responses import problems
+from app.http.responses import json_response
 from app.store import migrations
 from app.store.database import Database
+from app.store.failures import FAILURES
 
 router = APIRouter(tags=["Operations"])
 

@@ -9,11 +9,9 @@ from pydantic import Field, PlainSerializer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, reads
-from app.http.etags import json_response
 from app.http.fields import LanguageCode, Output, Query, QueryInstant
-from app.http.routes import Now, Route, needs
-from app.http.today import Rules
+from app.http.legacy import CACHED, Now, Route, Rules, needs, reads
+from app.http.responses import json_response
 from app.policy import document
 from app.policy.civil import civil_date, state
 from app.policy.document import COLUMNS, Channel, Column, PaidBy, Policies, Service, Weekday

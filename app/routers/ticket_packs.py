@@ -12,18 +12,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, posts, reads
-from app.http.etags import json_response
+from app.errors import AlreadyExists, CustomerNotFound, NotFound, invalid
 from app.http.fields import CivilDate, Code, Id, Input, Key, Output, QueryFlag
-from app.http.pages import Page, PageQuery, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import AlreadyExists, CustomerNotFound, NotFound, invalid
-from app.http.reach import find, lock_named_customer, reachable
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules, Today
-from app.http.tokens import Caller
+from app.http.legacy import (
+    CACHED,
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    Rules,
+    Today,
+    beyond,
+    find,
+    lock_named_customer,
+    needs,
+    page_of,
+    posts,
+    reachable,
+    reads,
+)
+from app.http.paging import Page, PageQuery, decode_cursor, encode_cursor
+from app.http.responses import json_response
 from app.ids import new_id
 from app.policy.civil import add_months
 from app.policy.document import Policies
+from app.services.unit_of_work import Caller
 from app.store import events
 from app.store.numbers import insert_numbered
 from app.store.states import tickets_available, tickets_expired

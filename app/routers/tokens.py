@@ -1,27 +1,21 @@
 """Tokens for the reserved area: bound to one customer, short-lived, no more than the issuer's."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import Field
-from sqlalchemy import insert, select
-from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, posts, reads
-from app.http.etags import json_response
+from app.errors import SecretAlreadyIssued
+from app.http.context import Ctx
 from app.http.fields import Id, Input, Key, Output
-from app.http.problems import InsufficientScope, NotFound, SecretAlreadyIssued
-from app.http.reach import find
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.tokens import BoundScope, Scope, new_token
-from app.ids import new_id
-from app.store import events
-from app.store.tables import customers, tokens
+from app.http.resource import Resource
+from app.http.responses import created, ok
+from app.services import tokens as service
+from app.services.tokens import BoundScope, Scope
 
-router = APIRouter(route_class=Route, tags=["Customers"])
+tokens = Resource("Customers")
 
 LONGEST_SECONDS = 3_600
 
@@ -39,75 +33,29 @@ class IssuedToken(Output):
     expires_at: datetime | None
     revoked_at: datetime | None
 
+    @classmethod
+    def of(cls, row: Any, **more: Any) -> "IssuedToken":
+        shown = {name: getattr(row, name) for name in IssuedToken.model_fields}
+        return cls(**shown, **more)
+
 
 class TokenWithSecret(IssuedToken):
-    token: str = Field(description="Shown this once; it is kept as a hash.")
+    token: str = Field(description="Shown this once; only its hash is stored.")
 
 
-_SHOWN = [tokens.c[name] for name in IssuedToken.model_fields]
-
-
-@router.post(
-    "/customers/{customer}/tokens",
-    status_code=201,
-    operation_id="issue_token",
-    openapi_extra=needs("tokens:issue"),
-    response_model=TokenWithSecret,
-    responses=posts(NotFound, SecretAlreadyIssued),
+@tokens.creates(
+    "/customers/{customer}/tokens", TokenWithSecret, "tokens:issue", SecretAlreadyIssued
 )
-async def issue_token(
-    request: Request,
-    customer: Key,
-    body: NewToken,
-    connection: Connection,
-    caller: CurrentCaller,
-    now: Now,
-) -> Response:
-    """A token with which the website shows this customer its own data, and no other's."""
-    row = await find(connection, caller, customers, customer)
-    for scope in body.scopes:
-        if not caller.may(scope):
-            raise InsufficientScope(scope)
-    token, token_hash = new_token(bound=True)
-    fields = {
-        "id": new_id(),
-        "customer_id": row.id,
-        "scopes": sorted(set(body.scopes)),
-        "created_at": now,
-        "expires_at": now + timedelta(seconds=body.expires_in_seconds),
-    }
-    await connection.execute(
-        insert(tokens).values(**fields, name=caller.name, hash=token_hash, issued_by=caller.id)
-    )
-    await events.record(
-        connection,
-        "token.issued",
-        caller.actor,
-        now,
-        customer_id=row.id,
-        subject_id=fields["id"],
-        data={"scopes": fields["scopes"], "expires_at": fields["expires_at"].isoformat()},
-    )
-    request.state.secret = True
-    issued = TokenWithSecret(**fields, revoked_at=None, token=token)
-    location = f"/v1/customers/{row.id}/tokens/{issued.id}"
-    return json_response(request, issued, 201, {"Location": location}, etag=False)
+async def issue_token(context: Ctx, customer: Key, body: NewToken) -> Response:
+    """Issue a token with which the website shows this customer its own data, and nothing else."""
+    expires_at = context.now + timedelta(seconds=body.expires_in_seconds)
+    row, token = await service.issue(context, customer, body.scopes, expires_at)
+    issued = TokenWithSecret.of(row, token=token)
+    location = f"/v1/customers/{row.customer_id}/tokens/{row.id}"
+    return created(context, issued, location, secret=True)
 
 
-@router.get(
-    "/customers/{customer}/tokens/{token_id}",
-    operation_id="get_token",
-    openapi_extra=needs("tokens:issue"),
-    response_model=IssuedToken,
-    responses={**reads(NotFound), **CACHED},
-)
-async def get_token(
-    request: Request, customer: Key, token_id: Id, connection: Connection, caller: CurrentCaller
-) -> Response:
-    """What a token may do and until when; never the token."""
-    row = await find(connection, caller, customers, customer)
-    query = select(*_SHOWN).where(tokens.c.id == token_id, tokens.c.customer_id == row.id)
-    found = (await connection.execute(query)).one_or_none()
-    if found is None:
-        raise NotFound
-    return json_response(request, IssuedToken(**found._mapping))
+@tokens.reads("/customers/{customer}/tokens/{token_id}", IssuedToken, "tokens:issue")
+async def get_token(context: Ctx, customer: Key, token_id: Id) -> Response:
+    """What a token may do and until when. The secret is never shown again."""
+    return ok(context, IssuedToken.of(await service.read(context, customer, token_id)))

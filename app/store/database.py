@@ -7,12 +7,15 @@ from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy import AsyncAdaptedQueuePool, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.settings import Settings
-from app.store.asking import Asking
+from app.store.raw_reads import Asking
 
 _CLOSING_SECONDS = 2.0
+
+Connection = AsyncConnection
+"""The name for code that passes connections on and speaks no SQL."""
 
 statements: ContextVar[list[int] | None] = ContextVar("statements", default=None)
 """How many statements the current request has sent, in a list of one so that all may add to it."""

@@ -11,9 +11,9 @@ import pytest
 from app.demo import days, prepare
 from app.demo.clients import CLIENTS, Greeting
 from app.demo.loading import CUSTOMERS, SCOPES
-from app.http.tokens import BOUND_SCOPES
 from app.policy.civil import add_months
 from app.policy.facts import ReasonCode
+from app.services.tokens import BOUND_SCOPES
 from tests.conftest import Service
 
 NewService = Callable[..., Awaitable[Service]]

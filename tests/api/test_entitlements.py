@@ -8,8 +8,8 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from app.http.tokens import SCOPES
-from app.store.asking import Asking, Row
+from app.services.tokens import SCOPES
+from app.store.raw_reads import Asking, Row
 from tests.api.build import Customer, made, unique
 from tests.conftest import Service
 

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
-from app import housekeeping
-from app.http import tokens
+from app.jobs import housekeeping
 from app.main import create_app
 from app.policy.document import Policies
+from app.services import tokens
 from app.settings import Settings
 from app.store.database import Database
 from tests.api.build import Customer, unique

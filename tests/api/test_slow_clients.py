@@ -11,8 +11,8 @@ import httpx
 import pytest
 import uvicorn
 
-from app.http.server import Protocol
-from app.http.tokens import SCOPES
+from app.http.uvicorn_protocol import Protocol
+from app.services.tokens import SCOPES
 from tests.conftest import Service
 
 HEADERS, BODY, SEND = 0.4, 0.3, 0.4

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from sqlalchemy import ColumnElement, text, true
 
-from app import housekeeping
-from app.http import reach
-from app.http.tokens import BOUND_PREFIX, BOUND_SCOPES, SCOPES, Caller
+from app.jobs import housekeeping
+from app.services import visibility
+from app.services.tokens import BOUND_PREFIX, BOUND_SCOPES, SCOPES, Caller
 from tests.api.build import Customer, made
 from tests.conftest import Service
 
@@ -116,7 +116,7 @@ async def test_the_second_wall_stands_without_the_first(
     def everything(*_: object) -> ColumnElement[bool]:
         return true()
 
-    monkeypatch.setattr(reach, "within", everything)
+    monkeypatch.setattr(visibility, "within", everything)
     monkeypatch.setattr(Caller, "sees", lambda self, customer_id: True)
     async with await service.client_with(*BOUND_SCOPES, customer_id=customer.id) as bound:
         for path in paths:

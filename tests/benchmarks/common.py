@@ -23,10 +23,10 @@ import asyncpg
 import psutil
 
 from app import clock
-from app.http.tokens import hash_of, new_token
 from app.ids import new_id
 from app.policy.civil import civil_date
 from app.policy.document import load as load_policies
+from app.services.tokens import hash_of, new_token
 from app.store import migrations
 from app.store.embedded import EmbeddedPostgres
 from tests.benchmarks.fill import fill

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from app.http.tokens import IS_VALID
+from app.services.tokens import IS_VALID
 from app.store.facts import facts_statement
 from tests.benchmarks.load import HOST
 

@@ -4,8 +4,15 @@ from typing import get_args
 
 import pytest
 
-from app.http.catalogue import CATALOGUES, Catalogue, CatalogueError, check, flatten, placeholders
-from app.http.problems import InputCode
+from app.errors import InputCode
+from app.http.errors.catalogue import (
+    CATALOGUES,
+    Catalogue,
+    CatalogueError,
+    check,
+    flatten,
+    placeholders,
+)
 
 
 def test_every_input_code_has_a_message() -> None:

@@ -6,14 +6,15 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.http import answers, docs
+from app.http.errors import handlers
+from app.http.openapi import pages
 
 
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 async def test_everything_comes_from_here(page: str) -> None:
     app = FastAPI(docs_url=None, redoc_url=None)
-    answers.install(app)
-    docs.install(app)
+    handlers.install(app)
+    pages.install(app)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         answer = await client.get(page)

@@ -12,7 +12,8 @@ from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from app.http import logs
-from app.http.edge import Edge
+from app.http.context import record_of
+from app.http.middleware import RequestMiddleware
 
 LIMIT = 1_048_576
 
@@ -121,12 +122,13 @@ async def run(app: Any, headers: list[tuple[bytes, bytes]]) -> tuple[Scope, list
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await Edge(app)(scope, receive, send)
+    await RequestMiddleware(app)(scope, receive, send)
     return scope, sent
 
 
 async def empty(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["state"].update(caller_name="crm", statements=3)
+    record = record_of(scope)
+    record.caller_name, record.statements = "crm", 3
     await send({"type": "http.response.start", "status": 204})
     await send({"type": "http.response.body"})
 
@@ -148,7 +150,7 @@ GOOD = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 async def test_traceparent(sent: bytes, kept: str | None) -> None:
     with capture_logs(processors=[logs.add_request]) as lines:
         scope, _ = await run(empty, [(b"traceparent", sent)])
-    assert scope["state"].get("traceparent") == kept
+    assert record_of(scope).traceparent == kept
     assert lines[0].get("traceparent") == kept
     assert (lines[0]["client"], lines[0]["statements"]) == ("crm", 3)
     assert logs.request.get() == {}

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from app.http import etags
+from app.errors import PreconditionFailed
+from app.http import etags, responses
 from app.http.fields import Output
-from app.http.problems import PreconditionFailed
 
 STRONG = '"a"'
 WEAK = 'W/"a"'
@@ -107,31 +107,34 @@ def test_an_instant_reads_the_same_from_both_writers() -> None:
         datetime(2026, 11, 22, 10, 15, 0, 1_000, tzinfo=UTC),
     ):
         content = {"id": UUID(int=1), "at": at}
-        assert etags.json_bytes(content) == etags.json_bytes(Answer(**content))
-    assert orjson.loads(etags.json_bytes({"at": datetime(2026, 1, 2, tzinfo=UTC)})) == {
+        assert responses.json_bytes(content) == responses.json_bytes(Answer(**content))
+    assert orjson.loads(responses.json_bytes({"at": datetime(2026, 1, 2, tzinfo=UTC)})) == {
         "at": "2026-01-02T00:00:00Z"
     }
 
 
 def test_answer_carries_its_tag_and_304_follows() -> None:
-    answer = etags.json_response(request(), {"a": 1})
+    answer = responses.json_response(request(), {"a": 1})
     assert answer.status_code == 200
     assert answer.body == b'{"a":1}'
     assert answer.headers["cache-control"] == "private, no-cache"
     assert answer.headers["vary"] == "Authorization, Accept, Accept-Language"
     tag = answer.headers["etag"]
     assert tag == etags.strong_etag(b'{"a":1}') != etags.strong_etag(b'{"a":2}')
-    again = etags.json_response(request(if_none_match=tag), {"a": 1})
+    again = responses.json_response(request(if_none_match=tag), {"a": 1})
     assert (again.status_code, again.body, again.headers["etag"]) == (304, b"", tag)
     assert "content-type" not in again.headers
-    changed = etags.json_response(request(if_none_match=tag), {"a": 2})
+    changed = responses.json_response(request(if_none_match=tag), {"a": 2})
     assert changed.status_code == 200
-    assert etags.json_response(request("POST", if_none_match=tag), {"a": 1}, 201).status_code == 201
+    assert (
+        responses.json_response(request("POST", if_none_match=tag), {"a": 1}, 201).status_code
+        == 201
+    )
 
 
 def test_weak_and_no_tags() -> None:
     weak = etags.weak_etag(b"x")
     assert weak.startswith('W/"')
-    answer = etags.json_response(request(if_none_match=weak[2:]), {}, etag=weak)
+    answer = responses.json_response(request(if_none_match=weak[2:]), {}, etag=weak)
     assert answer.status_code == 304
-    assert "etag" not in etags.json_response(request(), {}, etag=False).headers
+    assert "etag" not in responses.json_response(request(), {}, etag=False).headers

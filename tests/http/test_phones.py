@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.http.phones import e164
+from app.services.phones import e164
 
 
 @pytest.mark.parametrize(

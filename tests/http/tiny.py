@@ -1,13 +1,20 @@
 """A tiny application with the handlers and the edge, no database."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query
 
-from app.http import answers, fields, pages, problem_pages, problems
-from app.http.edge import Edge
+from app import errors
+from app.http import fields, paging
+from app.http.errors import handlers
+from app.http.middleware import RequestMiddleware
 from app.http.strict_query import OpenRoute
+from app.policy.decide import decide
+from app.policy.document import load
+from app.policy.facts import Facts
+from app.routers import problems
 
 
 class Contact(fields.Input):
@@ -30,16 +37,25 @@ class Patch(fields.MergePatch):
     vat_number: fields.Code | None = fields.absent()
 
 
-class Things(pages.PageQuery):
+class Things(paging.PageQuery):
     at: fields.QueryInstant | None = None
     open: fields.QueryFlag | None = None
     country: fields.Country | None = None
 
 
+def _not_entitled() -> errors.NotEntitled:
+    policies = load()
+    nobody = Facts()
+    decision = decide(policies, nobody, date(2026, 11, 23))
+    error = errors.NotEntitled(decision.answer.services[3], decision.standing.policy)
+    error.details["status"] = 1
+    return error
+
+
 def make_app() -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
-    answers.install(app)
-    app.include_router(problem_pages.router)
+    handlers.install(app)
+    app.include_router(problems.router)
     router = APIRouter(prefix="/v1", route_class=OpenRoute)
 
     @router.post("/things")
@@ -63,14 +79,14 @@ def make_app() -> FastAPI:
     @router.get("/raise/{code}")
     async def refuse(code: str) -> None:
         special: dict[str, Callable[[], Exception]] = {
-            "wrong_state": lambda: problems.WrongState("closed", "in_progress"),
-            "insufficient_scope": lambda: problems.InsufficientScope("cases:work"),
-            "wrong_token": lambda: problems.Unauthorized(token_sent=True),
-            "not_entitled": lambda: problems.NotEntitled(extra={"reasons": ["x"], "status": 1}),
+            "wrong_state": lambda: errors.WrongState("closed", "in_progress"),
+            "insufficient_scope": lambda: errors.InsufficientScope("cases:work"),
+            "wrong_token": lambda: errors.Unauthorized(token_sent=True),
+            "not_entitled": _not_entitled,
             "crash": lambda: RuntimeError("the customer's own words"),
         }
-        raise special.get(code, problems.by_code().get(code, problems.NotFound))()
+        raise special.get(code, errors.by_code().get(code, errors.NotFound))()
 
     app.include_router(router)
-    app.add_middleware(Edge)
+    app.add_middleware(RequestMiddleware)
     return app

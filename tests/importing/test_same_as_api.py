@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from app.http.phones import e164
+from app.services.phones import e164
 from tests.api.build import made, unique
 from tests.importing.conftest import Importer, table
 

@@ -28,7 +28,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from app.http.tokens import SCOPES
+from app.services.tokens import SCOPES
 from app.store.embedded import EmbeddedPostgres
 from app.store.roles import DATABASE
 

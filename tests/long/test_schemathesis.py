@@ -27,7 +27,7 @@ import httpx
 import pytest
 
 from app.demo.prepare import prepare
-from app.http.tokens import BOUND_SCOPES, SCOPES
+from app.services.tokens import BOUND_SCOPES, SCOPES
 from tests.conftest import Service
 
 pytestmark = pytest.mark.long

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from app import clock
-from app.http.tokens import SCOPES
+from app.services.tokens import SCOPES
 from app.store.reconcile import snapshot
 from tests.api.build import unique
 from tests.conftest import Service

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.store.asking import Asking, Row
+from app.store.raw_reads import Asking, Row
 from tests.conftest import Service
 from tests.matrix.requests import Request
 from tests.matrix.world import Holdings, somebody

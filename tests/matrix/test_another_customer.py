@@ -5,7 +5,7 @@ Every operation, with every id, code, number or lookup that its document lets a 
 
 import pytest
 
-from app.http.tokens import BOUND_SCOPES
+from app.services.tokens import BOUND_SCOPES
 from tests.matrix.conftest import World
 from tests.matrix.document import OPEN, Operation, operations
 from tests.matrix.requests import Request, build, put, whole

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.http.answers import LARGEST_BODY
-from app.http.tokens import SCOPES
+from app.http.errors.handlers import LARGEST_BODY
 from app.routers.customers import calls
+from app.services.tokens import SCOPES
 from app.settings import Settings
 from app.store.database import Database
 from tests.conftest import Service

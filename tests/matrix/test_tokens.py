@@ -13,8 +13,8 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
-from app.http.routes import Route
-from app.http.tokens import BOUND_PREFIX, PREFIX, SCOPES, new_token
+from app.http.routes import ReadRoute, ScopedRoute, WriteRoute
+from app.services.tokens import BOUND_PREFIX, PREFIX, SCOPES, new_token
 from tests.conftest import Service
 from tests.matrix.conftest import World
 from tests.matrix.document import DOCUMENT, OPEN, Operation, operations
@@ -144,14 +144,17 @@ def test_there_is_nothing_beside_the_document(service: Service) -> None:
         methods = set(route.methods or ())
         assert {(method, path) for method in methods} <= documented
         if path not in {one.path for one in _ALL if one.is_open}:
-            assert isinstance(route.original_route, Route), path
+            assert isinstance(route.original_route, ScopedRoute), path
     assert set(DOCUMENT["components"]["securitySchemes"]) == {"token"}
 
 
+@pytest.mark.parametrize("route_class", [ReadRoute, WriteRoute])
 @pytest.mark.parametrize("extra", [None, {"summary": "x"}])
-def test_a_route_that_does_not_say_what_it_needs_cannot_be_made(extra: Any) -> None:
+def test_a_route_that_does_not_name_its_scope_cannot_be_made(route_class: Any, extra: Any) -> None:
     async def nothing() -> None: ...
 
-    add: Callable[..., Any] = APIRouter(route_class=Route).get("/nothing", openapi_extra=extra)
-    with pytest.raises(TypeError, match="says what it needs"):
+    add: Callable[..., Any] = APIRouter(route_class=route_class).get(
+        "/nothing", openapi_extra=extra
+    )
+    with pytest.raises(TypeError, match="scope"):
         add(nothing)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from app.http import idempotency
-from app.http.tokens import SCOPES
+from app.services.tokens import SCOPES
 from app.store import lock
 from app.store.tables import customers
 from tests.conftest import Service

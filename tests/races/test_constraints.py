@@ -8,7 +8,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.http.tokens import SCOPES
+from app.services.tokens import SCOPES
 from tests.api.build import Customer
 from tests.conftest import Service
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.http.routes import Route
+from app.http.legacy import Route
 from app.routers.cases.changing import router as changing
 from app.routers.cases.opening import router as opening
 from app.routers.cases.reading import router as reading

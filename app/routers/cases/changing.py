@@ -7,12 +7,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import changes
-from app.http.etags import check_if_match, json_bytes, json_response, strong_etag
+from app.errors import NotFound, WrongState
+from app.http.etags import check_if_match, strong_etag
 from app.http.fields import Key
-from app.http.problems import NotFound, WrongState
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules, Today
+from app.http.legacy import Connection, CurrentCaller, Now, Route, Rules, Today, changes, needs
+from app.http.responses import json_bytes, json_response
 from app.policy.allocate import bind
 from app.policy.decide import decide
 from app.routers.cases.records import OpenedCase, bound_to, read

@@ -10,24 +10,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.decisions import refusal_body
-from app.http.documented import posts
-from app.http.etags import json_response
-from app.http.languages import language_of
-from app.http.phones import e164
-from app.http.problems import (
+from app.errors import (
     CustomerNotFound,
     NotEntitled,
     NotFound,
+    RecordedRefusal,
     SerialNumberNotOfCustomer,
     SerialNumberRequired,
     TrainingNotCovered,
     invalid,
 )
-from app.http.reach import find, lock_named_customer
-from app.http.routes import Connection, CurrentCaller, KeptRefusal, Now, Route, needs
-from app.http.today import Rules, Today
-from app.http.tokens import Caller
+from app.http.legacy import (
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    Rules,
+    Today,
+    find,
+    lock_named_customer,
+    needs,
+    posts,
+)
+from app.http.responses import json_response
 from app.ids import new_id
 from app.policy.allocate import bind, grants_bug, kind_of, refusal
 from app.policy.decide import Decision, decide
@@ -35,6 +40,8 @@ from app.policy.document import PaidBy
 from app.policy.facts import Facts, ServiceAnswer
 from app.routers.cases.records import REPRESENTATION, bound_to, case_of
 from app.routers.cases.shapes import Case, NewCase, RequesterFields
+from app.services.phones import e164
+from app.services.unit_of_work import Caller
 from app.store import events
 from app.store.facts import Known, load
 from app.store.ledger import Ledger
@@ -208,9 +215,9 @@ def _refused(
     decision: Decision,
     answer: ServiceAnswer,
     body: NewCase,
-) -> KeptRefusal:
+) -> RecordedRefusal:
     policy = decision.standing.policy
-    problem = NotEntitled(extra=refusal_body(answer, policy, language_of(request)))
+    problem = NotEntitled(answer, policy)
 
     async def record(connection: AsyncConnection) -> None:
         await events.record(
@@ -230,4 +237,4 @@ def _refused(
             },
         )
 
-    return KeptRefusal(problem, record)
+    return RecordedRefusal(problem, record)

@@ -11,13 +11,22 @@ from sqlalchemy import func, or_, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, reads
-from app.http.etags import json_response
+from app.errors import NotFound, invalid
 from app.http.fields import Id, Key
-from app.http.pages import Page, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import NotFound, invalid
-from app.http.reach import find, within
-from app.http.routes import Connection, CurrentCaller, Route, needs
+from app.http.legacy import (
+    CACHED,
+    Connection,
+    CurrentCaller,
+    Route,
+    beyond,
+    find,
+    needs,
+    page_of,
+    reads,
+    within,
+)
+from app.http.paging import Page, decode_cursor, encode_cursor
+from app.http.responses import json_response
 from app.policy.cases import OPEN
 from app.routers.cases.records import case_of, read, read_entry, representations
 from app.routers.cases.shapes import Case, CasesQuery, TimeEntry, Timeline, TimelineEntry

@@ -8,13 +8,13 @@ from uuid import UUID
 from sqlalchemy import JSON, ColumnElement, Row, Select, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.http.problems import WrongState
-from app.http.reach import find, lock_customer_of, reachable
-from app.http.tokens import Caller
+from app.errors import WrongState
+from app.http.legacy import find, lock_customer_of, reachable
 from app.policy.allocate import Source
 from app.policy.cases import LEADS_TO, CaseStep, State, after
 from app.policy.document import Policies
 from app.routers.cases.shapes import Case, Charge, Payer, Requester, TimeEntry
+from app.services.unit_of_work import Caller
 from app.store import events
 from app.store.ledger import Ledger, Work
 from app.store.tables import cases, time_entries

@@ -25,7 +25,7 @@ from app.http.fields import (
     Text,
     absent,
 )
-from app.http.pages import PageQuery
+from app.http.paging import PageQuery
 from app.policy.cases import State
 from app.policy.document import Channel
 from app.policy.facts import CasePaidBy

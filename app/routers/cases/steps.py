@@ -7,13 +7,21 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import acts, posts
-from app.http.etags import json_response
+from app.errors import CaseHasWork, InsufficientScope, NotFound, WrongState
 from app.http.fields import Key
-from app.http.problems import CaseHasWork, InsufficientScope, NotFound, WrongState
-from app.http.reach import find
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules, Today
+from app.http.legacy import (
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    Rules,
+    Today,
+    acts,
+    find,
+    needs,
+    posts,
+)
+from app.http.responses import json_response
 from app.routers.cases.records import OpenedCase
 from app.routers.cases.shapes import (
     Case,

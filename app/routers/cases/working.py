@@ -7,13 +7,21 @@ from sqlalchemy import insert, update
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import acts, posts
-from app.http.etags import json_response
+from app.errors import AlreadyReversed, NotFound, WorkedBeforeOpening, WrongState, invalid
 from app.http.fields import Id, Key
-from app.http.problems import AlreadyReversed, NotFound, WorkedBeforeOpening, WrongState, invalid
-from app.http.reach import find, reachable
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules
+from app.http.legacy import (
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    Rules,
+    acts,
+    find,
+    needs,
+    posts,
+    reachable,
+)
+from app.http.responses import json_response
 from app.ids import new_id
 from app.policy.civil import civil_date
 from app.routers.cases.records import OpenedCase, read_entry

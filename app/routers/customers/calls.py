@@ -10,22 +10,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, changes, posts, reads
-from app.http.etags import (
-    check_if_match,
-    check_if_none_match,
-    json_bytes,
-    json_response,
-    strong_etag,
-)
+from app.errors import AlreadyExists, NotFound
+from app.http.etags import check_if_match, check_if_none_match, strong_etag
 from app.http.fields import Code, Key
-from app.http.pages import Page, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import AlreadyExists, NotFound
-from app.http.reach import lock_customer_of
+from app.http.legacy import (
+    CACHED,
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    Rules,
+    beyond,
+    changes,
+    lock_customer_of,
+    needs,
+    page_of,
+    posts,
+    reads,
+)
+from app.http.paging import Page, decode_cursor, encode_cursor
 from app.http.references import split
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules
-from app.http.tokens import Caller
+from app.http.responses import json_bytes, json_response
 from app.ids import new_id
 from app.routers.customers.matching import match
 from app.routers.customers.records import (
@@ -46,6 +51,7 @@ from app.routers.customers.shapes import (
     own_fields,
     stored_phones,
 )
+from app.services.unit_of_work import Caller
 from app.store.tables import customers, external_refs
 
 router = APIRouter(route_class=Route, tags=["Customers"])

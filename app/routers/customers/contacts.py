@@ -4,12 +4,22 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, changes, posts, reads
-from app.http.etags import check_if_match, json_bytes, json_response, strong_etag
+from app.errors import NotFound
+from app.http.etags import check_if_match, strong_etag
 from app.http.fields import Id, Key
-from app.http.problems import NotFound
-from app.http.reach import lock_customer_of
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
+from app.http.legacy import (
+    CACHED,
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    changes,
+    lock_customer_of,
+    needs,
+    posts,
+    reads,
+)
+from app.http.responses import json_bytes, json_response
 from app.ids import new_id
 from app.routers.customers.records import change, read
 from app.routers.customers.shapes import (

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from app.http.problems import InputError, InvalidInput
+from app.errors import InputError, InvalidInput
 from app.ids import new_id
 from app.routers.customers.shapes import Contact, KnownContact
 

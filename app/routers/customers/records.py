@@ -20,10 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.http.problems import invalid
-from app.http.reach import find, reachable
-from app.http.tokens import Caller
+from app.errors import invalid
+from app.http.legacy import find, reachable
 from app.routers.customers.shapes import MOST_CONTACTS, MOST_REFERENCES, Contact, Customer
+from app.services.unit_of_work import Caller
 from app.store import events
 from app.store.tables import contacts, customers, external_refs
 

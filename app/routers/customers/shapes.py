@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.errors import InputError, InvalidInput, invalid
 from app.http.fields import (
     Code,
     Country,
@@ -21,11 +22,10 @@ from app.http.fields import (
     Sound,
     absent,
 )
-from app.http.pages import PageQuery
-from app.http.phones import e164
-from app.http.problems import InputError, InvalidInput, invalid
+from app.http.paging import PageQuery
 from app.http.references import NO_OTHERS, Reference, System, SystemReference
 from app.policy.document import Policies
+from app.services.phones import e164
 
 MOST_CONTACTS, MOST_PHONES, MOST_REFERENCES = 100, 10, 20
 

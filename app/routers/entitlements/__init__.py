@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.http.routes import Route
+from app.http.legacy import Route
 from app.routers.entitlements.asking import router as asking
 from app.routers.entitlements.batches import router as batches
 from app.routers.entitlements.checking import router as checking

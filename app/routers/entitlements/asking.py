@@ -9,13 +9,13 @@ from fastapi import Query as FromQuery
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.errors import AmbiguousLookup, AnonymousCaller, CustomerNotFound
 from app.http.decisions import EntitlementsBody, entitlements_body
-from app.http.documented import CACHED, reads
-from app.http.etags import json_bytes, json_response, weak_etag
+from app.http.etags import weak_etag
 from app.http.fields import QueryFlag, QueryInstant
 from app.http.languages import Language, language_of
-from app.http.problems import AmbiguousLookup, AnonymousCaller, CustomerNotFound
-from app.http.routes import Route, needs
+from app.http.legacy import CACHED, Route, needs, reads
+from app.http.responses import json_bytes, json_response
 from app.policy.civil import civil_date
 from app.policy.civil import state as civil_state
 from app.policy.decide import decide

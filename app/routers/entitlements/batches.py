@@ -9,16 +9,15 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.answers import ProblemBody, body_of
+from app.errors import InvalidInput, ServiceError
+from app.http.context import record_of
 from app.http.decisions import EntitlementsBody, entitlements_body
-from app.http.documented import acts
-from app.http.etags import json_bytes, json_response
+from app.http.errors.invalid_input import explain
+from app.http.errors.rendering import ProblemBody, body_of
 from app.http.fields import Input, Instant, Output
-from app.http.invalid_input import explain
 from app.http.languages import language_of
-from app.http.problems import InvalidInput, Problem
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules
+from app.http.legacy import Connection, CurrentCaller, Now, Route, Rules, acts, needs
+from app.http.responses import json_bytes, json_response
 from app.policy.civil import civil_date
 from app.policy.decide import decide
 from app.routers.entitlements.lookups import Lookup, LookupFields, the_one
@@ -92,11 +91,11 @@ async def batch(
             await asyncio.sleep(0)
         one = asked[index]
         try:
-            if isinstance(one, Problem):
+            if isinstance(one, ServiceError):
                 raise one
             customer = the_one(found.get(index, []))
-        except Problem as problem:
-            told = body_of(problem, language, request.state.request_id)
+        except ServiceError as problem:
+            told = body_of(problem, language, record_of(request.scope).request_id)
             results.append({"lookup": _repeated(lookup), "problem": told})
             continue
         facts = customer.facts()
@@ -117,10 +116,10 @@ def _repeated(lookup: dict[str, Any]) -> object:
         return {}
 
 
-def _read(lookup: dict[str, Any]) -> Lookup | Problem:
+def _read(lookup: dict[str, Any]) -> Lookup | ServiceError:
     try:
         return _lookup_of.validate_python(lookup).lookup("")
     except ValidationError as error:
         return InvalidInput(*explain(error.errors(), lookup))
-    except Problem as problem:
+    except ServiceError as problem:
         return problem

@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.errors import AmbiguousLookup, AnonymousCaller, CustomerNotFound, ServiceError
 from app.http.decisions import (
     HelpDeskState,
     ReasonBody,
@@ -16,12 +17,10 @@ from app.http.decisions import (
     help_desk_body,
     refusal_body,
 )
-from app.http.documented import reads
-from app.http.etags import json_response
 from app.http.fields import Output, QueryInstant
 from app.http.languages import Language, asked_language, language_of
-from app.http.problems import AmbiguousLookup, AnonymousCaller, CustomerNotFound, Problem
-from app.http.routes import Route, needs
+from app.http.legacy import Route, needs, reads
+from app.http.responses import json_response
 from app.policy import civil
 from app.policy.decide import continuing, decide, service_valid_until
 from app.policy.document import HelpDesk, Policies, Policy, Service
@@ -97,13 +96,13 @@ async def _caller(request: Request, query: CheckQuery, at: datetime, policy: Pol
     found = await find_customers(request, lookup, at, civil.civil_date(at, policies.zone))
     try:
         return the_one(found)
-    except Problem as problem:
+    except ServiceError as problem:
         raise _spoken(problem, request, policy, at, found) from None
 
 
 def _spoken(
-    problem: Problem, request: Request, policy: Policy, at: datetime, found: list[Known]
-) -> Problem:
+    problem: ServiceError, request: Request, policy: Policy, at: datetime, found: list[Known]
+) -> ServiceError:
     language = asked_language(request)
     if language is None:
         spoken: set[Language] = {customer.language for customer in found}
@@ -112,9 +111,9 @@ def _spoken(
     desks = {policy.desk_for(one.country, one.help_desk).id for one in found}
     if len(desks) == 1:
         desk = policy.desk_for(found[0].country, found[0].help_desk)
-        problem.extra["help_desk"] = help_desk_body(desk, at)
+        problem.details["help_desk"] = help_desk_body(desk, at)
         sentences.append(_desk_sentence(desk, at, language))
-    problem.extra["say"] = " ".join(sentences)
+    problem.details["say"] = " ".join(sentences)
     return problem
 
 

@@ -8,16 +8,16 @@ from fastapi import Query as FromQuery
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.http.auth.bearer import sent_token
 from app.http.decisions import entitlements_body
-from app.http.documented import reads
-from app.http.etags import json_bytes
 from app.http.fields import Query, QueryInstant
 from app.http.languages import language_of
-from app.http.routes import Route, needs
-from app.http.tokens import authenticate, is_bound, sent_token
+from app.http.legacy import Route, needs, reads
+from app.http.responses import json_bytes
 from app.policy.civil import civil_date
 from app.policy.decide import decide
 from app.policy.document import Policies
+from app.services.tokens import authenticate, is_bound
 from app.store.database import Database
 from app.store.facts import EVERYBODY, known
 
@@ -55,7 +55,7 @@ async def export(request: Request, query: Annotated[ExportQuery, FromQuery()]) -
     language = language_of(request)
     engine = database.bound if is_bound(sent_token(request)) else database.writing
     async with engine.connect() as connection:
-        caller = await authenticate(connection, request, "entitlements:read", now)
+        caller = await authenticate(connection, sent_token(request), "entitlements:read", now)
     parameters = {"mine": caller.customer_id, "at": at, "on": on}
     statement = EVERYBODY["past" if at < now else "now"]
 
@@ -64,7 +64,7 @@ async def export(request: Request, query: Annotated[ExportQuery, FromQuery()]) -
         # Taken when the stream begins: one that never does must hold nothing.
         async with engine.connect() as connection:
             if caller.customer_id is not None:
-                await authenticate(connection, request, "entitlements:read", now)
+                await authenticate(connection, sent_token(request), "entitlements:read", now)
             result = await connection.stream(statement, parameters)
             async for rows in result.partitions(_AT_A_TIME):
                 chunk = bytearray()

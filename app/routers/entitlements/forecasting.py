@@ -9,13 +9,12 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.errors import AmbiguousLookup, AnonymousCaller, CustomerNotFound, invalid
 from app.http.decisions import CustomerName, ServiceBody, services_body
-from app.http.documented import reads
-from app.http.etags import json_response
 from app.http.fields import Output, QueryInstant
 from app.http.languages import language_of
-from app.http.problems import AmbiguousLookup, AnonymousCaller, CustomerNotFound, invalid
-from app.http.routes import Route, needs
+from app.http.legacy import Route, needs, reads
+from app.http.responses import json_response
 from app.policy.civil import add_months, civil_date, start_of_day
 from app.policy.decide import answer_on, changing_days
 from app.policy.document import Column, Policies

@@ -6,14 +6,15 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from app.errors import AmbiguousLookup, AnonymousCaller, CustomerNotFound, invalid
+from app.http.context import record_of
 from app.http.fields import Code, Country, Email, Id, Query, Sound
-from app.http.phones import caller_number
-from app.http.problems import AmbiguousLookup, AnonymousCaller, CustomerNotFound, invalid
 from app.http.references import SystemReference
-from app.http.tokens import IS_VALID, admit, hash_of, is_bound
-from app.store.asking import Question, question
+from app.services.phones import caller_number
+from app.services.tokens import IS_VALID, admitted, hash_of, is_bound
 from app.store.database import Database, count_statement
 from app.store.facts import Known, bound_facts_statement, facts_statement, known
+from app.store.raw_reads import Question, question
 
 # SQL conditions on the customer `c`, each answered by an index.
 CONDITIONS = {
@@ -115,7 +116,9 @@ async def find_customers(
     database: Database = request.app.state.database
     count_statement()
     rows = await (database.bound_asking if bound else database.asking).ask(asked, parameters)
-    request.state.caller = admit(rows[0] if rows else None, scope, request)
+    caller = admitted(rows[0] if rows else None, scope)
+    record_of(request.scope).caller_name = caller.name
+    request.app.state.housekeeping.used(caller.id, now)
     return [known(row) for row in rows if row.customer is not None]
 
 

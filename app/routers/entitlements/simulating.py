@@ -8,12 +8,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.decisions import EntitlementsBody, entitlements_body, refusal_body
-from app.http.documented import acts
-from app.http.etags import json_response
-from app.http.fields import CivilDate, Input, Instant, Output
-from app.http.languages import Language, language_of
-from app.http.problems import (
+from app.errors import (
     AmbiguousLookup,
     AnonymousCaller,
     CustomerNotFound,
@@ -21,7 +16,11 @@ from app.http.problems import (
     NotEntitled,
     invalid,
 )
-from app.http.routes import Route, needs
+from app.http.decisions import EntitlementsBody, entitlements_body
+from app.http.fields import CivilDate, Input, Instant, Output
+from app.http.languages import language_of
+from app.http.legacy import Route, acts, needs
+from app.http.responses import json_response
 from app.policy.allocate import refusal
 from app.policy.civil import civil_date
 from app.policy.decide import decide
@@ -140,7 +139,7 @@ async def simulate(request: Request, body: Simulation) -> Response:
     except EditorRequired:
         raise EditorLicenceRequired from None
     except NothingPays as nothing:
-        raise _not_entitled(policies, nothing, language) from None
+        raise _not_entitled(policies, nothing) from None
     before = decide(policies, known, on)
     after = decide(policies, facts, on)
     answer = {
@@ -165,10 +164,10 @@ async def simulate(request: Request, body: Simulation) -> Response:
     return json_response(request, answer, etag=False, headers={"Content-Language": language})
 
 
-def _not_entitled(policies: Policies, nothing: NothingPays, language: Language) -> NotEntitled:
+def _not_entitled(policies: Policies, nothing: NothingPays) -> NotEntitled:
     assumed, decision = nothing.assumed, nothing.decision
     answer = refusal(policies, nothing.facts, decision, assumed.channel, assumed.pay_with)
-    return NotEntitled(extra=refusal_body(answer, decision.standing.policy, language))
+    return NotEntitled(answer, decision.standing.policy)
 
 
 def _without_made_up_ids(body: dict[str, Any]) -> dict[str, Any]:

@@ -9,20 +9,27 @@ from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.documented import CACHED, changes, posts, reads
-from app.http.etags import (
-    check_if_match,
-    check_if_none_match,
-    json_bytes,
-    json_response,
-    strong_etag,
-)
+from app.errors import AlreadyExists, CustomerNotFound, NotFound, WrongState, invalid
+from app.http.etags import check_if_match, check_if_none_match, strong_etag
 from app.http.fields import Code, Id, Key, MergePatch, Name, ShortText, absent
-from app.http.pages import Page, PageQuery, beyond, decode_cursor, encode_cursor, page_of
-from app.http.problems import AlreadyExists, CustomerNotFound, NotFound, WrongState, invalid
-from app.http.reach import called, lock_named_customer
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Today
+from app.http.legacy import (
+    CACHED,
+    Connection,
+    CurrentCaller,
+    Now,
+    Route,
+    Today,
+    beyond,
+    called,
+    changes,
+    lock_named_customer,
+    needs,
+    page_of,
+    posts,
+    reads,
+)
+from app.http.paging import Page, PageQuery, decode_cursor, encode_cursor
+from app.http.responses import json_bytes, json_response
 from app.policy.facts import LicenceKind
 from app.routers.licences.records import (
     Licence,

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.etags import json_response
 from app.http.fields import CivilDate, Id, Input, Name, Output, ShortText
-from app.http.reach import find, lock_customer_of, reachable
-from app.http.tokens import Caller
+from app.http.legacy import find, lock_customer_of, reachable
+from app.http.responses import json_response
 from app.ids import new_id
 from app.policy.facts import LicenceKind
+from app.services.unit_of_work import Caller
 from app.store import events
 from app.store.tables import licences
 

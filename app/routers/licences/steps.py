@@ -10,13 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.http.decisions import refusal_body
-from app.http.documented import acts, posts
+from app.errors import NotEntitled, NotFound, WrongState, invalid
 from app.http.fields import CivilDate, Input, Key, ShortText
-from app.http.languages import language_of
-from app.http.problems import NotEntitled, NotFound, WrongState, invalid
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules, Today
+from app.http.legacy import Connection, CurrentCaller, Now, Route, Rules, Today, acts, needs, posts
 from app.ids import new_id
 from app.policy.decide import decide
 from app.policy.document import Policies
@@ -138,5 +134,5 @@ async def _paying_contract(
     (upgrades,) = (one for one in decision.answer.services if one.service == "editor_upgrades")
     granted = any(grant.column == "SA" for grant in upgrades.granted_by)
     if licence.kind != "editor" or not granted:
-        raise NotEntitled(extra=refusal_body(upgrades, standing.policy, language_of(request)))
+        raise NotEntitled(upgrades, standing.policy)
     return UUID(standing.contracts[0].id)

@@ -10,14 +10,12 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.errors import NotFound
 from app.http.decisions import CustomerName
-from app.http.documented import CACHED, reads
-from app.http.etags import json_bytes, json_response, weak_etag
+from app.http.etags import weak_etag
 from app.http.fields import Key, Output, Query, QueryInstant
-from app.http.problems import NotFound
-from app.http.reach import find
-from app.http.routes import Connection, CurrentCaller, Now, Route, needs
-from app.http.today import Rules
+from app.http.legacy import CACHED, Connection, CurrentCaller, Now, Route, Rules, find, needs, reads
+from app.http.responses import json_bytes, json_response
 from app.policy.civil import civil_date
 from app.policy.usage import Allowance, AllowanceState, every_allowance
 from app.store import usage

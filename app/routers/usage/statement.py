@@ -11,16 +11,23 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.errors import NotAcceptable, NotFound, invalid
 from app.http import csv_text
 from app.http.decisions import CustomerName
-from app.http.documented import CACHED, Responses, reads
-from app.http.etags import json_response
 from app.http.fields import CivilDate, Key, Output, Query
+from app.http.legacy import (
+    CACHED,
+    Connection,
+    CurrentCaller,
+    Route,
+    Rules,
+    find,
+    needs,
+    reads,
+)
 from app.http.negotiation import media_type_of
-from app.http.problems import NotAcceptable, NotFound, invalid
-from app.http.reach import find
-from app.http.routes import Connection, CurrentCaller, Route, needs
-from app.http.today import Rules
+from app.http.openapi.responses import Responses
+from app.http.responses import json_response
 from app.policy.civil import add_months
 from app.policy.usage import Allowance, AllowanceKind, AllowanceState, every_allowance
 from app.store import usage

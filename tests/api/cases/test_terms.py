@@ -7,9 +7,9 @@ from datetime import date, timedelta
 import httpx
 import pytest
 
-from app.http.tokens import SCOPES
 from app.main import create_app
 from app.policy.document import Policies
+from app.services.tokens import SCOPES
 from app.settings import Settings
 from tests.api.build import Customer
 from tests.api.cases import DAY, Travel

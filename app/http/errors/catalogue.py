@@ -82,7 +82,7 @@ def check(catalogues: dict[Language, Catalogue]) -> None:
 
 def load() -> dict[Language, Catalogue]:
     """The catalogues of the package, checked."""
-    folder = files("app.http") / "messages"
+    folder = files("app.http.errors") / "messages"
     catalogues: dict[Language, Catalogue] = {
         language: Catalogue(
             language, flatten(tomllib.loads((folder / f"{language}.toml").read_text("utf-8")))

@@ -8,14 +8,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.http.answers import problems
-from app.http.catalogue import CATALOGUES
-from app.http.documented import CACHED
-from app.http.etags import json_response
+from app.errors import InvalidInput, NotAcceptable, NotFound, ServiceError, by_code
+from app.http.errors.catalogue import CATALOGUES
+from app.http.errors.statuses import status_of
 from app.http.fields import Output
 from app.http.languages import Language, language_of
+from app.http.legacy import CACHED
 from app.http.negotiation import media_type_of
-from app.http.problems import InvalidInput, NotAcceptable, NotFound, Problem, by_code
+from app.http.openapi.responses import problems
+from app.http.responses import json_response
 from app.http.strict_query import OpenRoute
 
 router = APIRouter(tags=["problems"], route_class=OpenRoute)
@@ -48,12 +49,12 @@ class ProblemsExplained(Output):
     items: list[ProblemExplained]
 
 
-def _explained(problem: type[Problem], language: Language) -> ProblemExplained:
+def _explained(problem: type[ServiceError], language: Language) -> ProblemExplained:
     texts = CATALOGUES[language].texts
     return ProblemExplained(
         type=f"/problems/{problem.code}",
         code=problem.code,
-        status=problem.status,
+        status=status_of(problem),
         title=texts[f"problems.{problem.code}.title"],
         about=texts[f"problems.{problem.code}.about"],
     )
@@ -72,7 +73,7 @@ def _answer(request: Request, content: Output, title: str, html: str) -> Respons
     return json_response(request, page.encode(), headers=headers, media_type="text/html")
 
 
-def _responses(*classes: type[Problem]) -> dict[int | str, dict[str, Any]]:
+def _responses(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     page = {"content": {"text/html": {"schema": {"type": "string"}}}}
     return {**CACHED, 200: CACHED[200] | page, **problems(*classes)}
 

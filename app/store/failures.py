@@ -1,4 +1,4 @@
-"""What the database's refusals and failures mean to a caller."""
+"""Failures of the database, as errors of the service."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,19 +8,19 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.http.problems import (
+from app.errors import (
     AlreadyExists,
     AlreadyRenewed,
-    Problem,
+    ServiceError,
     ServiceUnavailable,
     invalid,
 )
 
 log = structlog.get_logger(__name__)
 
-# A violated constraint's own error. Those not here are guards against our own mistakes: they
-# come out as internal errors, and are meant to.
-_CONSTRAINTS: dict[str, Callable[[], Problem]] = {
+# The error of each violated constraint. A constraint that is not listed guards against mistakes of
+# our own, so its violation is an internal error.
+_CONSTRAINTS: dict[str, Callable[[], ServiceError]] = {
     "uq_customers_code": lambda: AlreadyExists("code"),
     "uq_external_refs_system_ref": lambda: AlreadyExists("external_refs"),
     "uq_licences_serial_number": lambda: AlreadyExists("serial_number"),
@@ -40,8 +40,8 @@ FAILURES = (
     asyncpg.InternalClientError,
     AsyncAdapt_asyncpg_dbapi.Error,
 )
-"""All that can be raised because of the database; the last four where SQLAlchemy does not wrap
-them, as while it connects. A TimeoutError is an OSError."""
+"""Everything that the database can cause. SQLAlchemy does not wrap the last four while it connects.
+A TimeoutError is an OSError."""
 
 _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
@@ -76,18 +76,19 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = (error.orig if isinstance(error, DBAPIError) else None) or error.__cause__
 
 
-def is_disconnect(error: DBAPIError) -> bool:
-    return error.connection_invalidated
+def is_disconnect(error: BaseException) -> bool:
+    """Whether a pooled connection was found to be lost."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
-def problem_of(error: BaseException) -> Problem | None:
-    """The problem that a failure of the database is to the caller; None for our own mistakes."""
-    for cause in _causes(error):
+def error_of(failure: BaseException) -> ServiceError | None:
+    """What a failure of the database means to the caller; None for a mistake of our own."""
+    for cause in _causes(failure):
         constraint = getattr(cause, "constraint_name", None)
         if constraint in _CONSTRAINTS:
             return _CONSTRAINTS[constraint]()
-        # DataError is a parameter that asyncpg could not encode: ours, for all that it is derived
-        # from InterfaceError.
+        # asyncpg derives DataError from InterfaceError, but it means a parameter that could not be
+        # encoded, which is a mistake of our own.
         if isinstance(cause, _UNAVAILABLE) and not isinstance(cause, asyncpg.DataError):
             log.warning("unavailable", error=type(cause).__name__)
             return ServiceUnavailable()

@@ -1,21 +1,22 @@
-"""The outermost layer: the id of every request, the limit of its body, its line in the log, and
-an answer whatever happens. Plain ASGI, for it is on the path of every request."""
+"""The outermost layer: a request's id, the limit of its body, its log line, and an answer even if
+the application fails. Plain ASGI, because every request passes through it."""
 
 import re
 from asyncio import CancelledError
 from os import urandom
 from time import perf_counter_ns
-from typing import Any
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import InternalError, PayloadTooLarge, ServiceUnavailable
 from app.http import logs
-from app.http.answers import LARGEST_BODY, problem_response
+from app.http.context import record_of
+from app.http.errors.handlers import LARGEST_BODY
+from app.http.errors.rendering import problem_response
 from app.http.metrics import Metrics
-from app.http.problems import InternalError, PayloadTooLarge, ServiceUnavailable
 
 log = structlog.get_logger("request")
 
@@ -24,12 +25,12 @@ _sane_id = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _traceparent = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class Edge:
+class RequestMiddleware:
     """Wraps the application.
 
-    It puts `request_id` and, when the caller sent a valid one, `traceparent` into
-    `scope["state"]` and binds them to every log line of the request. The log line reads
-    `caller_name`, `problem` and `statements` from there, where they were set.
+    It notes the request's id, and the caller's `traceparent` if that is valid, in the request's
+    record and binds them to every log line of the request. Its own line reads the rest of the
+    record, which the handlers filled in.
     """
 
     def __init__(
@@ -54,11 +55,11 @@ class Edge:
             elif name == b"content-length" and value.isdigit():
                 declared = int(value[:20])
         request_id = request_id or urandom(16).hex()
-        state: dict[str, Any] = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        record = record_of(scope)
+        record.request_id = request_id
         context = {"request_id": request_id}
         if traceparent:
-            state["traceparent"] = context["traceparent"] = traceparent
+            record.traceparent = context["traceparent"] = traceparent
         token = logs.request.set(context)
         self.metrics.in_progress.inc()
         header = (b"x-request-id", request_id.encode())
@@ -105,18 +106,17 @@ class Edge:
         finally:
             taken = perf_counter_ns() - started
             method, route = scope["method"], route_of(scope)
-            sent, problem = state.get("statements"), state.get("problem")
             self.metrics.in_progress.dec()
-            self.metrics.done(method, route, status, taken / 1e9, sent, problem)
+            self.metrics.done(method, route, status, taken / 1e9, record.statements, record.problem)
             log.info(
                 "request",
-                client=state.get("caller_name"),
+                client=record.caller_name,
                 method=method,
                 route=route,
                 status=status,
-                problem=problem,
+                problem=record.problem,
                 duration_ms=round(taken / 1e6, 2),
-                statements=sent,
+                statements=record.statements,
             )
             logs.request.reset(token)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.http.problems import InputCode, InputError
+from app.errors import InputCode, InputError
 
 MOST_ERRORS = 100
 """More than these help nobody, and a body of 1 MiB can hold a hundred thousand."""

@@ -1,36 +1,36 @@
-"""Lists: what they take (`limit`, `cursor`) and how one page leads to the next.
+"""Lists on the wire: `limit`, `cursor`, and one page with the cursor of the next.
 
-Pages follow each other by keyset, never by offset, so that rows added meanwhile make none skip or
-repeat one. A cursor names the list it belongs to and the sort keys of the last row shown.
+A cursor holds the name of its list and the sort keys of the last row shown (`app.store.keyset`).
 """
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import orjson
 from pydantic import Field
-from sqlalchemy import ColumnElement, literal, tuple_
+from starlette.responses import Response
 
-from app.http.etags import json_bytes
+from app.errors import InvalidInput, invalid
+from app.http.context import Context
 from app.http.fields import Digits, Output, Query
-from app.http.problems import InvalidInput, invalid
+from app.http.responses import json_bytes, ok
+from app.store.keyset import Listing
 
 T = TypeVar("T")
-Row = TypeVar("Row")
 
 DEFAULT_LIMIT, LARGEST_LIMIT = 50, 200
 _LONGEST_CURSOR = 1_000
 _CHECK_BYTES = 6
-# To be changed when the meaning of what a cursor holds changes: older ones are then refused.
+# Change it when the meaning of a cursor's content changes: older cursors are then refused.
 _VERSION = b"cursor 1"
 
 
 class PageQuery(Query):
-    """The query string of a list; filters are added by inheriting."""
+    """The query string of a list. Subclasses add the filters."""
 
     limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
     cursor: Annotated[str, Field(max_length=_LONGEST_CURSOR)] | None = None
@@ -95,20 +95,14 @@ def bad_cursor() -> InvalidInput:
     return invalid("query/cursor", "bad_cursor")
 
 
-def beyond(
-    columns: Sequence[ColumnElement[Any]], keys: Sequence[Any], *, descending: bool = False
-) -> ColumnElement[bool]:
-    """The rows after the one with these keys, in the order of the columns (all one way)."""
-    row = tuple_(*columns)
-    last = tuple_(*(literal(key, column.type) for key, column in zip(keys, columns, strict=True)))
-    return row < last if descending else row > last
-
-
-def page_of(
-    rows: Sequence[Row], limit: int, cursor_of: Callable[[Row], str]
-) -> tuple[Sequence[Row], str | None]:
-    """The rows to show and the cursor after them, of rows fetched with `LIMIT limit + 1`."""
-    if len(rows) <= limit:
-        return rows, None
-    shown = rows[:limit]
-    return shown, cursor_of(shown[-1])
+async def paginate(
+    context: Context, query: PageQuery, listing: Listing, shape: Callable[[Any], Output]
+) -> Response:
+    """One page of a list, each row turned into what is sent by `shape`."""
+    after = None
+    if query.cursor is not None:
+        after = decode_cursor(listing.name, query.cursor, *listing.key_types)
+    rows, last = await listing.page(context.connection, query.limit, after)
+    items = [shape(row) for row in rows]
+    next_cursor = None if last is None else encode_cursor(listing.name, *last)
+    return ok(context, Page[Any](items=items, next_cursor=next_cursor), etag=False)

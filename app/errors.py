@@ -1,0 +1,316 @@
+"""Every way in which the service refuses or fails, as one tree of classes.
+
+    ServiceError
+    ├── Unauthorized                      no valid token
+    ├── InsufficientScope                 a valid token that may not do this
+    ├── NotFound
+    │   └── CustomerNotFound              a lookup that finds nobody
+    ├── MethodNotAllowed · NotAcceptable · RequestTimeout
+    ├── Conflict                          the request cannot be done as things stand
+    │   ├── AlreadyExists · WrongState · NotEntitled · EditorLicenceRequired · AlreadyRenewed
+    │   ├── ContractHasLaterCharges · AlreadyReversed · CaseHasWork · AmbiguousLookup
+    │   └── RequestInProgress · SecretAlreadyIssued
+    ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
+    ├── Unprocessable                     the request was understood, but its content is wrong
+    │   ├── InvalidInput                  with `errors`, one for each fault
+    │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
+    │   └── SerialNumberRequired · SerialNumberNotOfCustomer · WorkedBeforeOpening
+    ├── InternalError
+    └── ServiceUnavailable
+
+An error knows its code and parameters, and nothing of HTTP. `app.http.errors` maps a class to its
+status and headers, and a code to its texts in three languages. The parameters fill the
+placeholders of those texts.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from app.policy.document import Policy
+from app.policy.facts import ServiceAnswer
+
+InputCode = Literal[
+    "bad_cursor",
+    "bad_format",
+    "blank",
+    "duplicate",
+    "exactly_one",
+    "forbidden_characters",
+    "in_future",
+    "invalid",
+    "looks_like_id",
+    "malformed_json",
+    "missing",
+    "not_a_phone_number",
+    "not_allowed_value",
+    "null_not_allowed",
+    "offset_missing",
+    "out_of_range",
+    "repeated_parameter",
+    "too_few",
+    "too_large",
+    "too_long",
+    "too_many",
+    "too_short",
+    "too_small",
+    "unknown_field",
+    "unknown_parameter",
+    "unknown_reference",
+    "wrong_order",
+    "wrong_type",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class InputError:
+    """One fault of the input.
+
+    `pointer` is an RFC 6901 pointer into the body (`/contacts/0/name`; "" is the whole body), or
+    names a parameter: `query/limit`, `path/customer`, `header/if-match`. It never repeats what
+    the caller sent. `params` fill the placeholders of the code's message.
+    """
+
+    pointer: str
+    code: InputCode
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+class ServiceError(Exception):
+    """The base class. `details` are members that the error's body carries beyond RFC 9457's."""
+
+    code: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        errors: Iterable[InputError] = (),
+        details: Mapping[str, Any] | None = None,
+        **params: object,
+    ) -> None:
+        super().__init__(self.code)
+        self.errors: Sequence[InputError] = tuple(errors)
+        self.details: dict[str, Any] = dict(details or {})
+        self.params = params
+
+
+class RecordedRefusal(Exception):
+    """A refusal that leaves a record (R33): roll the work back, then commit `record`."""
+
+    def __init__(self, error: ServiceError, record: Callable[[Any], Awaitable[None]]) -> None:
+        super().__init__(error.code)
+        self.error = error
+        self.record = record
+        """Writes the record on the connection that it is given."""
+
+
+class Unauthorized(ServiceError):
+    """`token_sent` distinguishes a wrong token from a missing one (RFC 6750, 3.1)."""
+
+    code = "unauthorized"
+
+    def __init__(self, *, token_sent: bool = False) -> None:
+        super().__init__()
+        self.token_sent = token_sent
+
+
+class InsufficientScope(ServiceError):
+    """The token is valid and lacks `scope`."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(scope=scope)
+
+
+class NotFound(ServiceError):
+    code = "not_found"
+
+
+class CustomerNotFound(NotFound):
+    code = "customer_not_found"
+
+
+class MethodNotAllowed(ServiceError):
+    """`allowed` are the methods that the path answers."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        super().__init__(allowed=", ".join(sorted(allowed)))
+
+
+class NotAcceptable(ServiceError):
+    """`offered` are the media types to choose from."""
+
+    code = "not_acceptable"
+
+    def __init__(self, offered: Iterable[str]) -> None:
+        super().__init__(offered=", ".join(offered))
+
+
+class RequestTimeout(ServiceError):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class Conflict(ServiceError):
+    """The request cannot be done as things stand."""
+
+
+class AlreadyExists(Conflict):
+    """`name` is the field whose value is taken: `code`, `serial_number`, `number`."""
+
+    code = "already_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(field=name, details={"field": name})
+
+
+class WrongState(Conflict):
+    """A step from `state` to `wanted` that is not allowed (R29)."""
+
+    code = "wrong_state"
+
+    def __init__(self, state: str, wanted: str) -> None:
+        details = {"state": state, "wanted_state": wanted}
+        super().__init__(state=state, wanted=wanted, details=details)
+
+
+class NotEntitled(Conflict):
+    """`answer` has every reason and what would change it (R12); `policy` has the sales contact."""
+
+    code = "not_entitled"
+
+    def __init__(self, answer: ServiceAnswer, policy: Policy) -> None:
+        super().__init__()
+        self.answer = answer
+        self.policy = policy
+
+
+class EditorLicenceRequired(Conflict):
+    code = "editor_licence_required"
+
+
+class AlreadyRenewed(Conflict):
+    code = "already_renewed"
+
+
+class ContractHasLaterCharges(Conflict):
+    code = "contract_has_later_charges"
+
+
+class AlreadyReversed(Conflict):
+    code = "already_reversed"
+
+
+class CaseHasWork(Conflict):
+    code = "case_has_work"
+
+
+class AmbiguousLookup(Conflict):
+    """`candidates`: id, code and name of every customer found."""
+
+    code = "ambiguous_lookup"
+
+    def __init__(self, candidates: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(count=len(candidates), details={"candidates": list(candidates)})
+
+
+class RequestInProgress(Conflict):
+    """The first request with this `Idempotency-Key` is still running."""
+
+    code = "request_in_progress"
+
+
+class SecretAlreadyIssued(Conflict):
+    """A repeated request whose first answer showed a secret, which is not stored."""
+
+    code = "secret_already_issued"
+
+
+class PreconditionFailed(ServiceError):
+    code = "precondition_failed"
+
+
+class PayloadTooLarge(ServiceError):
+    """`limit` in bytes."""
+
+    code = "payload_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit)
+
+
+class UnsupportedMediaType(ServiceError):
+    code = "unsupported_media_type"
+
+    def __init__(self, accepted: str = "application/json") -> None:
+        super().__init__(accepted=accepted)
+
+
+class Unprocessable(ServiceError):
+    """The request was understood, but its content is wrong."""
+
+
+class InvalidInput(Unprocessable):
+    code = "invalid_input"
+
+    def __init__(self, *errors: InputError) -> None:
+        super().__init__(errors=errors)
+
+
+class AnonymousCaller(Unprocessable):
+    code = "anonymous_caller"
+
+
+class IdempotencyKeyReused(Unprocessable):
+    code = "idempotency_key_reused"
+
+
+class TrainingNotCovered(Unprocessable):
+    code = "training_not_covered"
+
+
+class SerialNumberRequired(Unprocessable):
+    code = "serial_number_required"
+
+
+class SerialNumberNotOfCustomer(Unprocessable):
+    code = "serial_number_not_of_customer"
+
+
+class WorkedBeforeOpening(Unprocessable):
+    code = "worked_before_opening"
+
+
+class InternalError(ServiceError):
+    code = "internal_error"
+
+
+class ServiceUnavailable(ServiceError):
+    """The database cannot be used at present; `retry_after` in seconds."""
+
+    code = "service_unavailable"
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:
+    """The usual case of one fault: `raise invalid("/minutes", "too_small", limit=1)`."""
+    return InvalidInput(InputError(pointer, code, params))
+
+
+def _with_code(base: type[ServiceError]) -> Iterable[type[ServiceError]]:
+    for child in base.__subclasses__():
+        if "code" in vars(child):
+            yield child
+        yield from _with_code(child)
+
+
+def by_code() -> dict[str, type[ServiceError]]:
+    """Every error class that has a code, in the tree's order."""
+    return {error.code: error for error in _with_code(ServiceError)}

@@ -1,0 +1,64 @@
+"""What a handler works with: one typed context, and the record that the middleware keeps."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.types import Scope
+
+from app.http.languages import Language, language_of
+from app.policy.civil import civil_date
+from app.services.unit_of_work import Caller, UnitOfWork
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What the middleware tells of a request in logs and metrics; filled in on the way."""
+
+    request_id: str | None = None
+    traceparent: str | None = None
+    caller_name: str | None = None
+    problem: str | None = None
+    """The code of the error that answered it."""
+    statements: int | None = None
+    """How many SQL statements it sent."""
+
+
+def record_of(scope: Scope) -> RequestRecord:
+    """The record of a request, made by whoever asks first."""
+    state: dict[str, Any] = scope.setdefault("state", {})
+    record: RequestRecord = state.setdefault("record", RequestRecord())
+    return record
+
+
+@dataclass(slots=True)
+class Context(UnitOfWork):
+    """The unit of work of a request."""
+
+    request: Request
+
+    @property
+    def language(self) -> Language:
+        """The language in which the caller wants its answer."""
+        return language_of(self.request)
+
+    @classmethod
+    def enter(cls, request: Request, connection: Any, caller: Caller, now: Any) -> "Context":
+        """Make the context of an admitted request, which its handler receives."""
+        record_of(request.scope).caller_name = caller.name
+        app = request.app.state
+        app.housekeeping.used(caller.id, now)
+        today = civil_date(now, app.policies.zone)
+        context = cls(connection, caller, now, today, app.policies, request)
+        request.state.context = context
+        return context
+
+
+async def _context(request: Request) -> Context:
+    context: Context = request.state.context
+    return context
+
+
+Ctx = Annotated[Context, Depends(_context)]
+"""How a handler asks for its context: `async def get_contract(context: Ctx, …)`."""

@@ -1,0 +1,69 @@
+"""The HTTP status and headers of each error class; a class without an entry has its base's."""
+
+from collections.abc import Mapping
+
+from app.errors import (
+    Conflict,
+    InsufficientScope,
+    InternalError,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    PayloadTooLarge,
+    PreconditionFailed,
+    RequestInProgress,
+    RequestTimeout,
+    ServiceError,
+    ServiceUnavailable,
+    Unauthorized,
+    Unprocessable,
+    UnsupportedMediaType,
+)
+
+_STATUSES: dict[type[ServiceError], int] = {
+    Unauthorized: 401,
+    InsufficientScope: 403,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    NotAcceptable: 406,
+    RequestTimeout: 408,
+    Conflict: 409,
+    PreconditionFailed: 412,
+    PayloadTooLarge: 413,
+    UnsupportedMediaType: 415,
+    Unprocessable: 422,
+    InternalError: 500,
+    ServiceUnavailable: 503,
+}
+
+
+def status_of(error: type[ServiceError]) -> int:
+    """The HTTP status of an error class. Raises KeyError for a class that has none."""
+    for base in error.__mro__:
+        if base in _STATUSES:
+            return _STATUSES[base]
+    raise KeyError(error)
+
+
+def headers_of(error: ServiceError) -> Mapping[str, str]:
+    """The headers that an error's response carries besides the common ones."""
+    match error:
+        case Unauthorized():
+            invalid = ' error="invalid_token"' if error.token_sent else ""
+            return {"WWW-Authenticate": f"Bearer{invalid}"}
+        case InsufficientScope():
+            scope = error.params["scope"]
+            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
+            return {"WWW-Authenticate": challenge}
+        case MethodNotAllowed():
+            return {"Allow": str(error.params["allowed"])}
+        case UnsupportedMediaType():
+            return {"Accept": str(error.params["accepted"])}
+        case RequestTimeout() | PayloadTooLarge():
+            # The rest of the body stays unread, so the connection cannot be used again.
+            return {"Connection": "close"}
+        case RequestInProgress():
+            return {"Retry-After": "1"}
+        case ServiceUnavailable():
+            return {"Retry-After": str(error.retry_after)}
+    return {}

@@ -1,0 +1,137 @@
+"""How a router declares its calls: one decorator for each kind of call.
+
+    contracts = Resource("Contracts")
+
+    @contracts.creates("/contracts", Contract, "contracts:write", EditorLicenceRequired)
+    async def create_contract(context: Ctx, body: NewContract) -> Response: ...
+
+The kind, the path and the errors named give the status, the headers and every documented response.
+The function's name is the operation's id, its docstring the operation's description.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from app.errors import NotFound, ServiceError
+from app.http.openapi import responses as documented
+from app.http.paging import Page
+from app.http.routes import ReadRoute, ScopedRoute, WriteRoute
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+Decorator = Callable[[Endpoint], Endpoint]
+Errors = type[ServiceError]
+
+
+class Resource:
+    """The calls of one resource, under `prefix`. `install` adds them to the application."""
+
+    def __init__(self, tag: str, prefix: str = "/v1") -> None:
+        self.tag = tag
+        self.prefix = prefix
+        self._declared: list[Callable[[FastAPI], None]] = []
+
+    def install(self, app: FastAPI) -> None:
+        """Add every call to the application's own router: nested routers cost each request."""
+        for declare in self._declared:
+            declare(app)
+
+    def reads(
+        self,
+        path: str,
+        model: type[BaseModel],
+        scope: str | None,
+        *errors: Errors,
+        etag: bool = True,
+        **options: Any,
+    ) -> Decorator[Any]:
+        """GET of one thing, with an entity tag unless `etag` is False."""
+        responses = documented.reads(*_found_in(path), *errors)
+        if etag:
+            responses |= documented.CACHED
+        return self._call("GET", path, ReadRoute, scope, responses, model, **options)
+
+    def lists(
+        self, path: str, item: type[BaseModel], scope: str, *errors: Errors, **options: Any
+    ) -> Decorator[Any]:
+        """GET of a list, page by page."""
+        responses = documented.reads(*_found_in(path), *errors)
+        page = Page[item]  # type: ignore[valid-type]
+        return self._call("GET", path, ReadRoute, scope, responses, page, **options)
+
+    def creates(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+    ) -> Decorator[Any]:
+        """POST that makes something: 201 with its address."""
+        responses = documented.creates(*_found_in(path), *errors)
+        return self._call(
+            "POST", path, WriteRoute, scope, responses, model, status_code=201, **options
+        )
+
+    def acts(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+    ) -> Decorator[Any]:
+        """POST that changes what exists and answers with it."""
+        responses = documented.acts(*_found_in(path), *errors)
+        return self._call("POST", path, WriteRoute, scope, responses, model, **options)
+
+    def patches(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+    ) -> Decorator[Any]:
+        """PATCH (RFC 7396) that honours `If-Match`."""
+        responses = documented.patches(*_found_in(path), *errors)
+        return self._call("PATCH", path, WriteRoute, scope, responses, model, **options)
+
+    def puts(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+    ) -> Decorator[Any]:
+        """PUT that creates or replaces, and honours `If-Match` and `If-None-Match`."""
+        responses = documented.puts(model, *errors)
+        return self._call("PUT", path, WriteRoute, scope, responses, model, **options)
+
+    def deletes(self, path: str, scope: str, *errors: Errors, **options: Any) -> Decorator[Any]:
+        """DELETE that honours `If-Match`: 204."""
+        responses = documented.deletes(*_found_in(path), *errors)
+        return self._call(
+            "DELETE", path, WriteRoute, scope, responses, None, status_code=204, **options
+        )
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        route: type[ScopedRoute],
+        scope: str | None,
+        responses: documented.Responses,
+        model: Any,
+        **options: Any,
+    ) -> Decorator[Any]:
+        own = {name: options.pop(name) for name in ("stores_answers",) if name in options}
+        responses = responses | options.pop("responses", {})
+
+        def declare(endpoint: Endpoint) -> Endpoint:
+            def add(app: FastAPI) -> None:
+                app.router.add_api_route(
+                    self.prefix + path,
+                    endpoint,
+                    methods=[method],
+                    tags=[self.tag],
+                    operation_id=endpoint.__name__,
+                    response_model=model,
+                    responses=responses,
+                    route_class_override=partial(route, scope=scope, **own),  # type: ignore[arg-type]
+                    **options,
+                )
+
+            self._declared.append(add)
+            return endpoint
+
+        return declare
+
+
+def _found_in(path: str) -> list[Errors]:
+    # What a path names may not exist.
+    return [NotFound] if "{" in path else []

@@ -1,0 +1,112 @@
+"""Successful answers: JSON rendered once, with entity tags and caching headers."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.http.context import Context
+from app.http.etags import (
+    CACHING,
+    check_if_match,
+    check_if_none_match,
+    if_none_match,
+    strong_etag,
+)
+
+
+class SecretResponse(Response):
+    """An answer that shows a secret once. It is never stored for an Idempotency-Key."""
+
+
+def json_bytes(content: bytes | BaseModel | Any) -> bytes:
+    """JSON in UTF-8. Bytes pass unchanged, pydantic renders models, orjson everything else.
+
+    Both write an instant in UTC as `2026-11-22T10:15:00Z`.
+    """
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, BaseModel):
+        return content.__pydantic_serializer__.to_json(content)
+    return orjson.dumps(content, default=_driver_uuid, option=orjson.OPT_UTC_Z)
+
+
+def _driver_uuid(value: object) -> str:
+    # The driver returns a subclass of UUID, which orjson does not render by itself.
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def json_response(
+    request: Request,
+    content: bytes | BaseModel | Any,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    etag: bool | str = True,
+    media_type: str = "application/json",
+) -> Response:
+    """The answer with `content`; 304 to a GET whose caller has it already.
+
+    `etag=True` computes a strong tag of the body, a text is used as it is, False sends none.
+    """
+    body = json_bytes(content)
+    sent = {**CACHING, **(headers or {})}
+    if etag:
+        tag = etag if isinstance(etag, str) else strong_etag(body)
+        sent["ETag"] = tag
+        if (
+            status == 200
+            and request.method in ("GET", "HEAD")
+            and "if-none-match" in request.headers
+            and if_none_match(request, tag)
+        ):
+            return Response(status_code=304, headers=sent)
+    return Response(body, status, sent, media_type)
+
+
+def ok(context: Context, content: bytes | BaseModel | Any, **options: Any) -> Response:
+    """200 with `content`; `options` as for `json_response`."""
+    return json_response(context.request, content, **options)
+
+
+def created(
+    context: Context, content: bytes | BaseModel | Any, location: str, *, secret: bool = False
+) -> Response:
+    """201 with `content`, and the address of the new resource. `secret`: it shows one, once."""
+    headers = {"Location": location}
+    if secret:
+        return SecretResponse(json_bytes(content), 201, {**CACHING, **headers}, "application/json")
+    return json_response(context.request, content, 201, headers)
+
+
+def if_match(context: Context, shape: Callable[[Any], BaseModel]) -> Callable[[Any], None]:
+    """The precondition of a PATCH or DELETE, for a service to check under the customer's lock.
+
+    It takes what is stored, which `shape` turns into what a GET would send, and raises
+    PreconditionFailed unless `If-Match` is absent or names it.
+    """
+
+    def check(stored: Any) -> None:
+        check_if_match(context.request, strong_etag(json_bytes(shape(stored))))
+
+    return check
+
+
+def put_conditions(context: Context, shape: Callable[[Any], BaseModel]) -> Callable[[Any], None]:
+    """The preconditions of a PUT: `If-Match` and `If-None-Match`; None stands for nothing stored.
+
+    Raises as `if_match`.
+    """
+
+    def check(stored: Any) -> None:
+        etag = None if stored is None else strong_etag(json_bytes(shape(stored)))
+        check_if_match(context.request, etag)
+        check_if_none_match(context.request, etag)
+
+    return check

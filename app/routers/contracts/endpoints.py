@@ -1,0 +1,84 @@
+"""Calls about contracts."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from app.errors import (
+    AlreadyExists,
+    AlreadyRenewed,
+    ContractHasLaterCharges,
+    CustomerNotFound,
+    EditorLicenceRequired,
+    WrongState,
+)
+from app.http.context import Ctx
+from app.http.fields import Key
+from app.http.paging import paginate
+from app.http.resource import Resource
+from app.http.responses import created, ok
+from app.routers.contracts.schemas import (
+    Cancellation,
+    Contract,
+    ContractsQuery,
+    NewContract,
+    Renewal,
+)
+from app.services import contracts as service
+
+contracts = Resource("Contracts")
+
+
+@contracts.creates(
+    "/contracts",
+    Contract,
+    "contracts:write",
+    CustomerNotFound,
+    AlreadyExists,
+    EditorLicenceRequired,
+)
+async def create_contract(context: Ctx, body: NewContract) -> Response:
+    """Sign a contract for a customer who holds an Editor licence on its first day."""
+    row = await service.sign(context, **body.model_dump())
+    return created(context, Contract.of(row), f"/v1/contracts/{row.id}")
+
+
+@contracts.lists("/contracts", Contract, "contracts:read")
+async def list_contracts(context: Ctx, query: Annotated[ContractsQuery, Query()]) -> Response:
+    """Contracts in the order in which they were signed."""
+    listing = service.search(context, query.customer_id, query.state, query.ends_before)
+    return await paginate(context, query, listing, Contract.of)
+
+
+@contracts.reads("/contracts/{contract}", Contract, "contracts:read")
+async def get_contract(context: Ctx, contract: Key) -> Response:
+    """One contract, by id or number."""
+    return ok(context, Contract.of(await service.read(context, contract)))
+
+
+@contracts.creates(
+    "/contracts/{contract}/renewal",
+    Contract,
+    "contracts:write",
+    AlreadyExists,
+    AlreadyRenewed,
+    EditorLicenceRequired,
+    WrongState,
+)
+async def renew_contract(context: Ctx, contract: Key, body: Renewal) -> Response:
+    """Sign a contract's successor, once, from its first day on. Answers with the successor."""
+    row = await service.renew(context, contract, **body.model_dump())
+    return created(context, Contract.of(row), f"/v1/contracts/{row.id}")
+
+
+@contracts.acts(
+    "/contracts/{contract}/cancellation",
+    Contract,
+    "contracts:write",
+    ContractHasLaterCharges,
+    WrongState,
+)
+async def cancel_contract(context: Ctx, contract: Key, body: Cancellation) -> Response:
+    """End a contract early, on a day within it from which on nothing was charged to it."""
+    return ok(context, Contract.of(await service.cancel(context, contract, **body.model_dump())))

@@ -1,0 +1,61 @@
+"""Contracts on the wire."""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.http.fields import CivilDate, Code, Id, Input, Output, ShortText
+from app.http.paging import PageQuery
+from app.store.states import ContractState
+
+
+class NewContract(Input):
+    customer_id: Id
+    number: Code | None = Field(default=None, description="Made by the service if left out.")
+    starts_on: CivilDate
+    included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="By default what the policy grants."
+    )
+
+
+class ContractsQuery(PageQuery):
+    customer_id: Id | None = None
+    state: ContractState | None = None
+    ends_before: CivilDate | None = None
+
+
+class Renewal(Input):
+    starts: Literal["today", "at_end"] = Field(
+        description="`today`: both are in force for a while; `at_end`: where the old one ends."
+    )
+    number: Code | None = None
+    take_over_overrun: bool = Field(
+        default=False, description="Cover the overrun that stands now, up to the new minutes."
+    )
+
+
+class Cancellation(Input):
+    cancelled_on: CivilDate
+    reason: ShortText
+
+
+class Contract(Output):
+    id: UUID
+    number: str
+    customer_id: UUID
+    starts_on: date
+    ends_on: date
+    included_minutes: int
+    used_minutes: int
+    overrun_minutes: int
+    remaining_minutes: int
+    renews: UUID | None
+    cancelled_on: date | None
+    cancellation_reason: str | None
+    state: ContractState
+
+    @classmethod
+    def of(cls, row: Any) -> "Contract":
+        return cls.model_validate(row._asdict())

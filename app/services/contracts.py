@@ -1,0 +1,211 @@
+"""Contracts: signed, renewed and cancelled (R4, R15, R17, R24)."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Row, Select, exists, func, select, update
+
+from app.errors import (
+    AlreadyRenewed,
+    ContractHasLaterCharges,
+    EditorLicenceRequired,
+    WrongState,
+)
+from app.ids import new_id
+from app.policy.civil import add_months
+from app.policy.document import Policies
+from app.policy.standing import holds_editor
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find, find_locked, lock_customer, visible
+from app.store import events, facts
+from app.store.keyset import Listing
+from app.store.ledger import Ledger
+from app.store.numbers import insert_numbered
+from app.store.states import ContractState, contract_state
+from app.store.tables import balances, contracts
+from app.store.tables import ledger as entries
+
+_LEFT = (contracts.c.included_minutes - balances.c.used_minutes).label("remaining_minutes")
+
+
+def _whole(work: UnitOfWork) -> Select[Any]:
+    """Every contract in sight, with its balance and its state today."""
+    return (
+        visible(work.caller, contracts)
+        .join(balances, balances.c.allowance_id == contracts.c.id)
+        .with_only_columns(
+            *(column for column in contracts.c if column.name != "created_at"),
+            balances.c.used_minutes,
+            balances.c.overrun_minutes,
+            _LEFT,
+            contract_state(work.today),
+        )
+    )
+
+
+async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
+    """One contract with its balance and state. Raises NotFound."""
+    return await find(work, contracts, key, _whole(work))
+
+
+def search(
+    work: UnitOfWork,
+    customer_id: UUID | None,
+    state: ContractState | None,
+    ends_before: date | None,
+) -> Listing:
+    """Contracts as `read` gives them, in the order in which they were signed."""
+    rows = _whole(work)
+    if customer_id is not None:
+        rows = rows.where(contracts.c.customer_id == customer_id)
+    if state is not None:
+        rows = rows.where(contract_state(work.today) == state)
+    if ends_before is not None:
+        rows = rows.where(contracts.c.ends_on < ends_before)
+    return Listing("contracts", rows, (contracts.c.id,))
+
+
+def terms(policies: Policies, starts_on: date, included_minutes: int | None) -> tuple[date, int]:
+    """The day on which a contract ends, and its minutes: those named, else the policy's.
+
+    Fixed by the policy in force on its first day (R17).
+    """
+    agreed = policies.in_force(starts_on).allowances.contract
+    return add_months(starts_on, agreed.months), included_minutes or agreed.minutes
+
+
+async def sign(
+    work: UnitOfWork,
+    *,
+    customer_id: UUID,
+    starts_on: date,
+    number: str | None,
+    included_minutes: int | None,
+) -> Row[Any]:
+    """Sign a contract. Raises CustomerNotFound, EditorLicenceRequired (R15)."""
+    await lock_customer(work, customer_id)
+    await _require_editor(work, customer_id, starts_on)
+    contract = await _insert(
+        work,
+        customer_id=customer_id,
+        starts_on=starts_on,
+        number=number,
+        included_minutes=included_minutes,
+    )
+    await _record(work, "contract.signed", contract, _terms_of(contract))
+    return contract
+
+
+async def renew(
+    work: UnitOfWork,
+    key: str,
+    *,
+    starts: Literal["today", "at_end"],
+    number: str | None,
+    take_over_overrun: bool,
+) -> Row[Any]:
+    """Sign a contract's successor (R24).
+
+    Raises NotFound, WrongState, AlreadyRenewed, EditorLicenceRequired.
+    """
+    old = await find_locked(work, contracts, key)
+    if old.cancelled_on is not None:
+        raise WrongState("cancelled", "renewed")
+    if work.today < old.starts_on:
+        raise WrongState("upcoming", "renewed")
+    successors = exists().where(contracts.c.renews == old.id, contracts.c.cancelled_on.is_(None))
+    if await work.connection.scalar(select(successors)):
+        raise AlreadyRenewed
+    starts_on = work.today if starts == "today" else old.ends_on
+    # R24 asks for an Editor held today, R15 for one held on the successor's first day.
+    await _require_editor(work, old.customer_id, work.today, starts_on)
+    successor = await _insert(
+        work,
+        customer_id=old.customer_id,
+        number=number,
+        starts_on=starts_on,
+        renews=old.id,
+    )
+    if take_over_overrun:
+        ledger = Ledger(work.connection, work.policies, old.customer_id, work.now)
+        await ledger.take_over(old.id, successor.id, starts_on, successor.included_minutes)
+        successor = await read(work, successor.id)
+    data = {
+        **_terms_of(successor),
+        "renews": old.number,
+        "taken_over_minutes": successor.used_minutes,
+    }
+    await _record(work, "contract.renewed", successor, data)
+    return successor
+
+
+async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str) -> Row[Any]:
+    """End a contract early (R4). Raises NotFound, WrongState, ContractHasLaterCharges."""
+    old = await find_locked(work, contracts, key)
+    if old.cancelled_on is not None:
+        raise WrongState("cancelled", "cancelled")
+    # End it before giving minutes back, so that they cover no work outside its period (R20, R22).
+    await work.connection.execute(
+        update(contracts)
+        .where(contracts.c.id == old.id)
+        .values(cancelled_on=cancelled_on, cancellation_reason=reason)
+    )
+    if old.renews is not None:
+        ledger = Ledger(work.connection, work.policies, old.customer_id, work.now)
+        await ledger.give_back(old.id, old.renews)
+    # A reversal counts on the day of what it reverses, so the sum is what stands unreversed.
+    later = select(func.coalesce(func.sum(entries.c.used_minutes), 0)).where(
+        entries.c.allowance_id == old.id, entries.c.counts_on >= cancelled_on
+    )
+    if await work.connection.scalar(later):
+        raise ContractHasLaterCharges
+    cancelled = await read(work, old.id)
+    data = {"cancelled_on": cancelled_on.isoformat(), "reason": reason}
+    await _record(work, "contract.cancelled", cancelled, data)
+    return cancelled
+
+
+async def _require_editor(work: UnitOfWork, customer_id: UUID, *days: date) -> None:
+    """Raises EditorLicenceRequired unless an Editor is held on each day, as known now (R15)."""
+    licences = (await facts.load(work.connection, customer_id)).facts().licences
+    if not all(holds_editor(licences, day) for day in days):
+        raise EditorLicenceRequired
+
+
+async def _insert(
+    work: UnitOfWork, *, starts_on: date, included_minutes: int | None = None, **given: Any
+) -> Row[Any]:
+    ends_on, minutes = terms(work.policies, starts_on, included_minutes)
+    values = {
+        **given,
+        "id": new_id(),
+        "starts_on": starts_on,
+        "ends_on": ends_on,
+        "included_minutes": minutes,
+        "created_at": work.now,
+    }
+    return await read(work, await insert_numbered(work.connection, contracts, values, work.today))
+
+
+async def _record(
+    work: UnitOfWork, event_type: str, contract: Row[Any], data: Mapping[str, Any]
+) -> None:
+    await events.record(
+        work.connection,
+        event_type,
+        work.caller.actor,
+        work.now,
+        customer_id=contract.customer_id,
+        subject_id=contract.id,
+        data={"number": contract.number, **data},
+    )
+
+
+def _terms_of(contract: Row[Any]) -> dict[str, Any]:
+    return {
+        "starts_on": contract.starts_on.isoformat(),
+        "ends_on": contract.ends_on.isoformat(),
+        "included_minutes": contract.included_minutes,
+    }

@@ -1,0 +1,59 @@
+"""Stored answers to requests that carried an `Idempotency-Key`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.services.unit_of_work import UnitOfWork
+from app.store.tables import idempotency_keys as keys
+
+
+async def claim(work: UnitOfWork, key: str) -> bool:
+    """Claim a client's key until the transaction ends; False if another request holds it.
+
+    An advisory lock, because a second INSERT of the key would wait for the first.
+    """
+    name = f"{work.caller.client}\n{key}"
+    lock = select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0)))
+    return bool(await work.connection.scalar(lock))
+
+
+async def stored(work: UnitOfWork, key: str) -> Row[Any] | None:
+    """The fingerprint, status, headers and body of a key's first request.
+
+    `body` is None if the answer showed a secret.
+    """
+    query = select(keys).where(keys.c.client == work.caller.client, keys.c.key == key)
+    row: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
+    return row
+
+
+async def remember(
+    work: UnitOfWork,
+    key: str,
+    fingerprint: bytes,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes | None,
+) -> None:
+    """Store the answer to a key, in the transaction of the work that it answers."""
+    await work.connection.execute(
+        insert(keys).values(
+            client=work.caller.client,
+            key=key,
+            fingerprint=fingerprint,
+            status=status,
+            headers=dict(headers),
+            body=body,
+            created_at=work.now,
+        )
+    )
+
+
+async def forget(connection: AsyncConnection, before: datetime) -> int:
+    """Delete the keys that were first used before an instant: how many."""
+    done = await connection.execute(delete(keys).where(keys.c.created_at < before))
+    return done.rowcount

@@ -1,0 +1,243 @@
+"""Tokens: made, read, used and revoked.
+
+A token has 256 random bits and is stored as its SHA-256. A password's slow hash would add no
+protection and would cost more than the whole request. The prefix lets secret scanners recognise a
+token. Tokens bound to a customer have a prefix of their own, so that the database role can be
+chosen before anything is read.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, insert, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.errors import CustomerNotFound, InsufficientScope, NotFound, Unauthorized
+from app.ids import as_id, new_id
+from app.services.unit_of_work import Caller, UnitOfWork
+from app.services.visibility import called, find
+from app.store import events
+from app.store.tables import customers, tokens
+
+Scope = Literal[
+    "entitlements:read",
+    "customers:read",
+    "customers:write",
+    "licences:read",
+    "licences:write",
+    "contracts:read",
+    "contracts:write",
+    "tickets:read",
+    "tickets:write",
+    "cases:read",
+    "cases:write",
+    "cases:work",
+    "usage:read",
+    "events:read",
+    "tokens:issue",
+    "admin",
+]
+SCOPES: frozenset[str] = frozenset(get_args(Scope))
+BoundScope = Literal[
+    "entitlements:read",
+    "customers:read",
+    "licences:read",
+    "contracts:read",
+    "tickets:read",
+    "cases:read",
+    "cases:write",
+    "usage:read",
+]
+BOUND_SCOPES: frozenset[str] = frozenset(get_args(BoundScope))
+"""The scopes that a token bound to one customer may hold."""
+
+PREFIX, BOUND_PREFIX = "assistenza_", "assistenzac_"
+SECRET_LENGTH = len(secrets.token_urlsafe(32))
+
+IS_VALID = "hash = :token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
+"""An SQL condition on a row of `tokens`."""
+_FIND = text(f"SELECT id, name, scopes, customer_id FROM tokens WHERE {IS_VALID}")
+# Reads the token, then lets the transaction see its customer's rows.
+_ADMIT_BOUND = text("SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)")
+_USED = text("""
+    UPDATE tokens t SET last_used_at = u.at
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:instants AS timestamptz[])) u (id, at)
+    WHERE t.id = u.id AND (t.last_used_at IS NULL OR t.last_used_at < u.at)""")
+
+
+def new_token(bound: bool) -> tuple[str, bytes]:
+    """A new secret, which is shown once, and the hash to store."""
+    token = (BOUND_PREFIX if bound else PREFIX) + secrets.token_urlsafe(32)
+    return token, hash_of(token)
+
+
+def hash_of(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def is_bound(token: str) -> bool:
+    """Whether a token is bound to a customer; its prefix tells."""
+    return token.startswith(BOUND_PREFIX)
+
+
+def admitted(row: Any, scope: str | None) -> Caller:
+    """The caller whose token's row was read (None: no valid token), if it has the scope.
+
+    Raises Unauthorized, InsufficientScope.
+    """
+    if row is None or row.id is None:
+        raise Unauthorized(token_sent=True)
+    caller = Caller(row.id, row.name, frozenset(row.scopes), row.customer_id)
+    if scope is not None and scope not in caller.scopes:
+        raise InsufficientScope(scope)
+    return caller
+
+
+async def authenticate(
+    connection: AsyncConnection, token: str, scope: str | None, now: datetime
+) -> Caller:
+    """The caller that holds `token`. Raises as `admitted`.
+
+    For a bound token the connection belongs to the bound role and is in a transaction: it sees
+    nothing before this statement, and one customer's rows after it.
+    """
+    find_token = _ADMIT_BOUND if is_bound(token) else _FIND
+    found = await connection.execute(find_token, {"token_hash": hash_of(token), "now": now})
+    return admitted(found.one_or_none(), scope)
+
+
+async def store(
+    connection: AsyncConnection,
+    now: datetime,
+    *,
+    name: str,
+    scopes: Collection[str],
+    customer_id: UUID | None = None,
+    expires_at: datetime | None = None,
+    issued_by: UUID | None = None,
+) -> tuple[UUID, str]:
+    """Make a token: its id, and the secret, which is shown once."""
+    token, token_hash = new_token(customer_id is not None)
+    id_ = new_id()
+    await connection.execute(
+        insert(tokens).values(
+            id=id_,
+            name=name,
+            hash=token_hash,
+            scopes=sorted(set(scopes)),
+            customer_id=customer_id,
+            created_at=now,
+            expires_at=expires_at,
+            issued_by=issued_by,
+        )
+    )
+    return id_, token
+
+
+async def issue(
+    work: UnitOfWork, customer: str, scopes: Collection[str], expires_at: datetime
+) -> tuple[Row[Any], str]:
+    """Issue a token bound to a customer: its row, and the secret, which is shown once.
+
+    Raises NotFound, and InsufficientScope for a scope that the issuer itself lacks.
+    """
+    owner = await find(work, customers, customer)
+    for scope in scopes:
+        if not work.caller.may(scope):
+            raise InsufficientScope(scope)
+    id_, token = await store(
+        work.connection,
+        work.now,
+        name=work.caller.name,
+        scopes=scopes,
+        customer_id=owner.id,
+        expires_at=expires_at,
+        issued_by=work.caller.id,
+    )
+    row = await _of_customer(work, owner.id, id_)
+    await events.record(
+        work.connection,
+        "token.issued",
+        work.caller.actor,
+        work.now,
+        customer_id=owner.id,
+        subject_id=id_,
+        data={"scopes": row.scopes, "expires_at": expires_at.isoformat()},
+    )
+    return row, token
+
+
+async def read(work: UnitOfWork, customer: str, token_id: UUID) -> Row[Any]:
+    """One token of a customer, without its secret. Raises NotFound."""
+    owner = await find(work, customers, customer)
+    return await _of_customer(work, owner.id, token_id)
+
+
+async def _of_customer(work: UnitOfWork, customer_id: UUID, token_id: UUID) -> Row[Any]:
+    query = select(tokens).where(tokens.c.id == token_id, tokens.c.customer_id == customer_id)
+    row: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
+    if row is None:
+        raise NotFound
+    return row
+
+
+async def create_key(
+    connection: AsyncConnection,
+    now: datetime,
+    *,
+    name: str,
+    scopes: Collection[str],
+    customer: str | None,
+    expires_at: datetime | None,
+) -> str:
+    """Make a client's key, bound to the customer with this code if one is named: the secret.
+
+    Raises CustomerNotFound.
+    """
+    customer_id: UUID | None = None
+    if customer is not None:
+        query = select(customers.c.id).where(called(customers, customer))
+        customer_id = await connection.scalar(query)
+        if customer_id is None:
+            raise CustomerNotFound
+    _, token = await store(
+        connection,
+        now,
+        name=name,
+        scopes=scopes,
+        customer_id=customer_id,
+        expires_at=expires_at,
+    )
+    return token
+
+
+async def valid_keys(connection: AsyncConnection, now: datetime) -> list[Row[Any]]:
+    """Every valid token in the order of creation, with `code`, its customer's code or None."""
+    query = (
+        select(tokens, customers.c.code)
+        .outerjoin(customers, customers.c.id == tokens.c.customer_id)
+        .where(tokens.c.revoked_at.is_(None))
+        .where(tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now))
+        .order_by(tokens.c.id)
+    )
+    return list(await connection.execute(query))
+
+
+async def revoke(connection: AsyncConnection, now: datetime, *keys: str) -> int:
+    """End every token that has one of these ids or clients' names: how many ended."""
+    wanted: list[ColumnElement[bool]] = [
+        tokens.c.name == key if (id_ := as_id(key)) is None else tokens.c.id == id_ for key in keys
+    ]
+    ending = update(tokens).where(or_(*wanted), tokens.c.revoked_at.is_(None))
+    return (await connection.execute(ending.values(revoked_at=now))).rowcount
+
+
+async def record_uses(connection: AsyncConnection, last_used: Mapping[UUID, datetime]) -> None:
+    """Store when each token was last used, in the order of ids: two writers cannot deadlock."""
+    ids = sorted(last_used)
+    parameters = {"ids": ids, "instants": [last_used[id_] for id_ in ids]}
+    await connection.execute(_USED, parameters)
