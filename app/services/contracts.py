@@ -1,6 +1,5 @@
 """Contracts: signed, renewed and cancelled (R4, R15, R17, R24)."""
 
-from collections.abc import Mapping
 from datetime import date
 from typing import Any, Literal
 from uuid import UUID
@@ -19,7 +18,14 @@ from app.policy.document import Policies
 from app.policy.standing import holds_editor
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked, lock_customer, visible
-from app.store import events, facts
+from app.store import facts
+from app.store.event_types import (
+    ContractCancelled,
+    ContractRenewed,
+    ContractSigned,
+    EventData,
+    EventType,
+)
 from app.store.keyset import Listing
 from app.store.ledger import Ledger
 from app.store.numbers import insert_numbered
@@ -94,7 +100,7 @@ async def sign(
         number=number,
         included_minutes=included_minutes,
     )
-    await _record(work, "contract.signed", contract, _terms_of(contract))
+    await _record(work, EventType.CONTRACT_SIGNED, contract, _terms_of(contract))
     return contract
 
 
@@ -132,12 +138,12 @@ async def renew(
         ledger = Ledger(work.connection, work.policies, old.customer_id, work.now)
         await ledger.take_over(old.id, successor.id, starts_on, successor.included_minutes)
         successor = await read(work, successor.id)
-    data = {
+    data: ContractRenewed = {
         **_terms_of(successor),
         "renews": old.number,
         "taken_over_minutes": successor.used_minutes,
     }
-    await _record(work, "contract.renewed", successor, data)
+    await _record(work, EventType.CONTRACT_RENEWED, successor, data)
     return successor
 
 
@@ -162,8 +168,12 @@ async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str)
     if await work.connection.scalar(later):
         raise ContractHasLaterCharges
     cancelled = await read(work, old.id)
-    data = {"cancelled_on": cancelled_on.isoformat(), "reason": reason}
-    await _record(work, "contract.cancelled", cancelled, data)
+    data: ContractCancelled = {
+        "number": cancelled.number,
+        "cancelled_on": cancelled_on.isoformat(),
+        "reason": reason,
+    }
+    await _record(work, EventType.CONTRACT_CANCELLED, cancelled, data)
     return cancelled
 
 
@@ -190,21 +200,14 @@ async def _insert(
 
 
 async def _record(
-    work: UnitOfWork, event_type: str, contract: Row[Any], data: Mapping[str, Any]
+    work: UnitOfWork, event_type: EventType, contract: Row[Any], data: EventData
 ) -> None:
-    await events.record(
-        work.connection,
-        event_type,
-        work.caller.actor,
-        work.now,
-        customer_id=contract.customer_id,
-        subject_id=contract.id,
-        data={"number": contract.number, **data},
-    )
+    await work.record(event_type, data, customer_id=contract.customer_id, subject_id=contract.id)
 
 
-def _terms_of(contract: Row[Any]) -> dict[str, Any]:
+def _terms_of(contract: Row[Any]) -> ContractSigned:
     return {
+        "number": contract.number,
         "starts_on": contract.starts_on.isoformat(),
         "ends_on": contract.ends_on.isoformat(),
         "included_minutes": contract.included_minutes,

@@ -20,7 +20,7 @@ from app.errors import CustomerNotFound, InsufficientScope, NotFound, Unauthoriz
 from app.ids import as_id, new_id
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.services.visibility import called, find
-from app.store import events
+from app.store.event_types import EventType, TokenIssued
 from app.store.tables import customers, tokens
 
 Scope = Literal[
@@ -159,15 +159,8 @@ async def issue(
         issued_by=work.caller.id,
     )
     row = await _of_customer(work, owner.id, id_)
-    await events.record(
-        work.connection,
-        "token.issued",
-        work.caller.actor,
-        work.now,
-        customer_id=owner.id,
-        subject_id=id_,
-        data={"scopes": row.scopes, "expires_at": expires_at.isoformat()},
-    )
+    data: TokenIssued = {"scopes": row.scopes, "expires_at": expires_at.isoformat()}
+    await work.record(EventType.TOKEN_ISSUED, data, customer_id=owner.id, subject_id=id_)
     return row, token
 
 

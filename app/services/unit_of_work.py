@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.policy.document import Policies
+from app.store import events
+from app.store.event_types import EventData, EventType
 from app.store.events import Actor
 
 
@@ -52,3 +54,24 @@ class UnitOfWork:
     """The civil date of `now` in the vendor's time zone."""
     policies: Policies
     """Every version of the policy."""
+
+    async def record(
+        self,
+        event_type: EventType,
+        data: EventData,
+        *,
+        customer_id: UUID,
+        subject_id: UUID | None,
+        case_id: UUID | None = None,
+    ) -> None:
+        """Append an event, done by the caller at this moment."""
+        await events.record(
+            self.connection,
+            event_type,
+            self.caller.actor,
+            self.now,
+            customer_id=customer_id,
+            subject_id=subject_id,
+            case_id=case_id,
+            data=data,
+        )

@@ -1,4 +1,4 @@
-"""The one record of what happened: audit trail, a case's timeline and the feed's source."""
+"""The one record of what happened: the audit trail, the timeline of a case, the event feed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.event_types import EventData
 from app.store.tables import events
 
 
@@ -18,7 +19,7 @@ class Actor(NamedTuple):
     id: UUID | None = None
 
 
-# One statement for all: put together once, not for every event.
+# Built once: building it for each event would cost more than running it.
 _INSERT = insert(events)
 
 
@@ -31,13 +32,9 @@ async def record(
     customer_id: UUID | None,
     subject_id: UUID | None = None,
     case_id: UUID | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: EventData | Mapping[str, Any] | None = None,
 ) -> None:
-    """Append what happened, in the transaction in which it happens.
-
-    `data` is JSON: what changed, before and after where that matters, and the decision with its
-    policy version where there was one.
-    """
+    """Append an event, in the transaction of the change that it tells of."""
     await connection.execute(
         _INSERT,
         {
@@ -56,9 +53,9 @@ async def record(
 async def record_each(
     connection: AsyncConnection, actor: Actor, now: datetime, rows: str, **parameters: object
 ) -> None:
-    """Append one for each row of a query, in the query's order: what `record` does, set-wise.
+    """Append one event for each row of a query, in the query's order.
 
-    `rows` is SQL of the code's own that selects `type`, `customer_id`, `subject_id` and `data`.
+    `rows` is trusted SQL that selects `type`, `customer_id`, `subject_id` and `data`.
     """
     await connection.execute(
         text(f"""INSERT INTO events
