@@ -1,4 +1,4 @@
-"""How migrations reach the database: over a connection that `app.store.migrations` hands in."""
+"""Run migrations on the connection that `app.store.migrations` passes in."""
 
 from alembic import context
 from alembic.config import Config
@@ -25,7 +25,7 @@ connection = config.attributes.get("connection")
 if connection is not None:
     _migrate(connection)
 else:
-    # The plain alembic command: the same way in, with the settings' own addresses.
+    # Started by the alembic command: connect to the database that the settings name.
     import asyncio
 
     from app.settings import Settings

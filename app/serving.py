@@ -1,4 +1,4 @@
-"""The processes that serve: one, or several under one that watches them."""
+"""Run the web server: one process, or several workers under a supervisor."""
 
 import os
 import signal
@@ -21,14 +21,15 @@ Greeting = Callable[[str, int], str]
 
 
 class CannotListen(Exception):
-    """Says which setting names an address that cannot be listened on."""
+    """The service cannot listen on an address; the message names the setting."""
 
 
 def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
-    """Serve until told to end; False where the service did not start. Raises CannotListen.
+    """Serve until stopped. Returns False if the service did not start. Raises CannotListen.
 
-    Returns after SIGTERM too, once nothing is under way any more, so that whoever called can
-    stop what is his. `greeting` is printed once the service answers, given its host and port.
+    On SIGTERM it finishes the requests in progress and returns, so that the caller can stop the
+    embedded database. `greeting` is called with host and port, and its text printed, once the
+    service answers.
     """
     options: dict[str, Any] = {
         "http": partial(
@@ -45,7 +46,7 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
     }
     with ExitStack() as stack:
         if settings.workers > 1:
-            # Processes of their own, which read their settings from the environment.
+            # The workers are new processes and read their settings from the environment.
             for name, value in settings.model_dump(exclude_none=True, mode="json").items():
                 os.environ[f"ASSISTENZA_{name.upper()}"] = str(value)
             os.environ[FOLDER] = stack.enter_context(
@@ -59,9 +60,9 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
             return True
         app = create_app(settings)
         _serve_metrics(stack, settings, app.state.metrics)
-        server = _Announcing(uvicorn.Config(app, **options))
+        server = _GreetingServer(uvicorn.Config(app, **options))
         server.greeting = greeting
-        # uvicorn ends in good order and then raises the signal that it was sent once more.
+        # uvicorn shuts down in order and then raises the signal that stopped it once more.
         stack.enter_context(termination_unwinds())
         try:
             server.run()
@@ -84,8 +85,8 @@ def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> Non
         ) from error
 
 
-class _Announcing(uvicorn.Server):
-    """Says how to use the demo once the service answers."""
+class _GreetingServer(uvicorn.Server):
+    """Prints the greeting once the service answers."""
 
     greeting: Greeting | None = None
 

@@ -1,4 +1,4 @@
-"""Every setting of the service, read from environment variables that begin with ASSISTENZA_."""
+"""All settings of the service, read from environment variables with the prefix ASSISTENZA_."""
 
 import os
 from collections.abc import Mapping
@@ -11,8 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def _default_data_dir() -> Path:
-    # PostgreSQL refuses to run as root and then runs as an unprivileged account, which cannot
-    # enter root's home: root's default is therefore the system's place for data.
+    # Started as root, PostgreSQL runs as an unprivileged account, which cannot enter root's home.
     if os.geteuid() == 0:
         return Path("/var/lib/assistenza")
     return user_data_path("assistenza", appauthor=False)
@@ -24,45 +23,45 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ASSISTENZA_", env_ignore_empty=True)
 
     database_url: str | None = None
-    """PostgreSQL to use, as the role that serves requests. Without it the service runs its own."""
+    """PostgreSQL to use, as the role that serves requests. If unset, the service starts its own."""
     migration_database_url: str | None = None
-    """The same database as the role that owns the schema; used by `migrate` alone."""
+    """The same database as the role that owns the schema; used by `migrate` only."""
     bound_database_url: str | None = None
-    """The same database as a role that acts as assistenza_bound. Needed behind a pooler alone:
-    otherwise the service takes that role on connections of their own."""
+    """The same database as a login role that is a member of assistenza_bound. Needed only behind a
+    pooler; without one the service switches to assistenza_bound itself."""
     data_dir: Path = Field(default_factory=_default_data_dir)
     """Where the embedded PostgreSQL keeps its data."""
     policy_dir: Path | None = None
-    """Policy documents (*.toml) of the operator's own, in place of the published one."""
+    """Directory with the operator's policy documents (*.toml), used instead of the built-in one."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
-    """Processes that serve. Each has pools of its own: see pool_size."""
+    """Number of server processes. Each has its own pools: see pool_size."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    """Serve /metrics without a token on this port as well, for Prometheus."""
+    """Also serve /metrics on this port, without a token, for Prometheus."""
     metrics_host: str = "127.0.0.1"
 
     header_timeout: float = Field(default=10.0, gt=0, le=600)
-    """How long a client may take from connecting to the end of a request's headers."""
+    """Time from connecting to the end of the request's headers; then the connection is closed."""
     body_timeout: float = Field(default=10.0, gt=0, le=600)
-    """How long a client may take over a request's body before it is answered 408."""
+    """Time for a client to send a request's body; then the answer is 408."""
     send_timeout: float = Field(default=30.0, gt=0, le=600)
-    """How long a client may leave an answer unread before the connection is cut."""
+    """Time that a client may leave an answer unread; then the connection is closed."""
     request_timeout: float = Field(default=15.0, gt=0, le=600)
-    """How long a request may take, its body included, before it is answered 503; whatever keeps
-    it: a database host that has vanished answers nothing at all."""
+    """Time for a whole request, including its body; then the answer is 503. It also covers a
+    database host that no longer answers at all."""
 
     pool_size: int = Field(default=10, ge=1, le=500)
-    """Connections that each process opens at most for each of its five uses: entitlements, other
-    reads and writes; for bound tokens entitlements and all else."""
+    """Largest number of connections in each of a process's five pools: entitlements, other reads,
+    writes; and for bound tokens entitlements and everything else."""
     pool_timeout: float = Field(default=2.0, gt=0, le=60)
-    """How long a request waits for a connection before it is answered 503."""
+    """Time that a request waits for a connection; then the answer is 503."""
     connect_timeout: float = Field(default=3.0, gt=0, le=60)
     statement_timeout_ms: int = Field(default=5_000, ge=10, le=600_000)
     lock_timeout_ms: int = Field(default=3_000, ge=10, le=600_000)
     prepared_statements: bool = True
-    """False behind a PgBouncer older than 1.21 in transaction mode."""
+    """Set to false behind a PgBouncer older than 1.21 in transaction mode."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -73,16 +72,16 @@ class Settings(BaseSettings):
             return None
         scheme, separator, rest = url.partition("://")
         if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-            raise ValueError("must look like postgresql://user:password@host:port/database")
+            raise ValueError("must have the form postgresql://user:password@host:port/database")
         return f"postgresql+asyncpg://{rest}"
 
 
-# Read by the tests alone, never by the service.
+# Read by the tests only, never by the service.
 _OTHERS = ("ASSISTENZA_TEST_", "ASSISTENZA_LONG_")
 
 
 def unknown_settings(environment: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: misspelt, most likely."""
+    """Variables with the prefix that are not settings: probably misspelt."""
     known = {f"ASSISTENZA_{name.upper()}" for name in Settings.model_fields}
     return sorted(
         name

@@ -1,4 +1,4 @@
-"""The schema, what the database guards by itself, and the roles that use it."""
+"""Tables, the triggers that maintain and protect them, and the rights of the roles."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,8 +20,8 @@ class _XID8(UserDefinedType[int]):
 
 _SEQUENCES = ("case_numbers", "contract_numbers", "ticket_pack_numbers")
 
-# Each function runs as the schema's owner: the role that serves requests may insert into the
-# ledger, and only through that does a balance or a ticket move (R19).
+# The functions run with the rights of the schema's owner. The role that serves requests may only
+# insert into the ledger; balances and tickets change through these triggers alone (R19).
 _FUNCTIONS = {
     "open_balance": """
         BEGIN
@@ -98,7 +98,7 @@ _TRIGGERS = [
     ("events", "refuse_change", "BEFORE UPDATE OR DELETE OR TRUNCATE", "STATEMENT"),
 ]
 
-# What the role that serves requests may do; it owns nothing and changes no schema.
+# The rights of the role that serves requests. It owns nothing and cannot change the schema.
 _GRANTS = {
     "SELECT": [
         "alembic_version",
@@ -823,4 +823,4 @@ def downgrade() -> None:
         op.execute(f"DROP SEQUENCE {sequence}")
     for name in _FUNCTIONS:
         op.execute(f"DROP FUNCTION {name}()")
-    # The roles stay: they belong to the server, and other databases on it may use them.
+    # The roles stay: they belong to the whole server, and other databases may use them.

@@ -1,4 +1,4 @@
-"""Row-level security: the role that bound tokens use sees one customer's rows and no others."""
+"""Row-level security: the role for bound tokens sees one customer's rows only."""
 
 from alembic import op
 
@@ -7,12 +7,12 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# Whose rows: set for one transaction by admit_bound, never for a session. As a sub-select it is
-# looked up once in a statement and leaves the indexes usable.
+# The customer whose rows are visible. admit_bound sets it for one transaction, never for a session.
+# As a sub-select it is evaluated once per statement, and indexes stay usable.
 _CUSTOMER = "(SELECT nullif(current_setting('assistenza.customer', true), '')::uuid)"
 _OWNER = {
     "customers": f"id = {_CUSTOMER}",
-    # What staff write for themselves stays theirs.
+    # Internal comments of staff are hidden from the customer.
     "events": f"customer_id = {_CUSTOMER} AND NOT coalesce((data->>'internal')::boolean, false)",
     "idempotency_keys": "client = 'customer:' || (SELECT current_setting('assistenza.customer', true))",
 } | dict.fromkeys(
@@ -32,7 +32,7 @@ _OWNER = {
     ),
     f"customer_id = {_CUSTOMER}",
 )
-# A customer reads what is its own, opens cases and comments on them.
+# A customer reads its own rows, opens cases and comments on them.
 _INSERTS = ("cases", "events", "idempotency_keys", "ledger", "service_years")
 
 _ADMIT = """
@@ -55,7 +55,7 @@ END $body$"""
 def upgrade() -> None:
     for table, condition in _OWNER.items():
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        # True is folded away: for all other tokens nothing is filtered and nothing slower.
+        # The planner removes a constant condition: other tokens pay nothing for the filter.
         op.execute(f"CREATE POLICY everybody ON {table} TO assistenza_app USING (true)")
         op.execute(
             f"CREATE POLICY one_customer ON {table} TO assistenza_bound"
@@ -63,7 +63,7 @@ def upgrade() -> None:
         )
     op.execute(f"GRANT SELECT ON {', '.join(_OWNER)} TO assistenza_bound")
     op.execute(f"GRANT INSERT ON {', '.join(_INSERTS)} TO assistenza_bound")
-    # FOR NO KEY UPDATE, the customer's lock, asks for the right to update some column.
+    # Taking the customer's lock (FOR NO KEY UPDATE) needs the right to update some column.
     op.execute("GRANT UPDATE (updated_at) ON customers TO assistenza_bound")
     op.execute("GRANT USAGE ON SEQUENCE case_numbers TO assistenza_bound")
     op.execute(_ADMIT)

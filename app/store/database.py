@@ -1,4 +1,4 @@
-"""The service's ways into the database: one engine that reads, one that writes."""
+"""The connection pools of the service: for reads, for transactions, and for bound tokens."""
 
 import asyncio
 from contextlib import suppress
@@ -18,7 +18,7 @@ Connection = AsyncConnection
 """The name for code that passes connections on and speaks no SQL."""
 
 statements: ContextVar[list[int] | None] = ContextVar("statements", default=None)
-"""How many statements the current request has sent, in a list of one so that all may add to it."""
+"""Number of statements of the current request: a list of one number, shared with child tasks."""
 
 
 def count_statement(*_: object) -> None:
@@ -28,17 +28,19 @@ def count_statement(*_: object) -> None:
 
 
 class Database:
-    """Pools on one database, each of its own kind.
+    """Connection pools on one database, one for each use. Raises ValueError without an address.
 
-    `bound` and `bound_asking` are for tokens bound to one customer. `asking` is past SQLAlchemy.
-    `reading` sends single statements, each its own snapshot, with neither BEGIN nor a reset on
-    return: a fifth more requests a second. `writing` is for transactions.
+    `writing`: transactions. `reading`: single statements in autocommit mode, each with its own
+    snapshot; leaving out BEGIN and the reset on return gave a fifth more requests per second.
+    `asking`: single statements on the driver itself, without SQLAlchemy. `bound` (transactions)
+    and `bound_asking` (single statements): for tokens bound to one customer, with the role
+    assistenza_bound (R38).
     """
 
     def __init__(self, settings: Settings, url: str | None = None) -> None:
         address = url or settings.database_url
         if address is None:
-            raise ValueError("no database is set")
+            raise ValueError("no database address is set")
         arguments: dict[str, Any] = {
             "timeout": settings.connect_timeout,
             "server_settings": {
@@ -51,8 +53,8 @@ class Database:
             },
         }
         if not settings.prepared_statements:
-            # Behind a pooler that hands out another server for each transaction, a statement
-            # prepared once is not there the next time.
+            # A pooler in transaction mode may use another server connection for the next
+            # transaction, on which a statement prepared earlier does not exist.
             arguments["statement_cache_size"] = 0
             arguments["prepared_statement_cache_size"] = 0
             arguments["prepared_statement_name_func"] = lambda: f"__asyncpg_{uuid4()}__"
@@ -74,8 +76,8 @@ class Database:
             return Asking(engine, settings.pool_size, settings.pool_timeout)
 
         self.asking = asking(address)
-        # What a bound token asks for goes through a role of its own, which the database shows one
-        # customer's rows: no session setting can leak, since the pool holds nothing else.
+        # Bound tokens have their own pools: every connection in them has the restricted role from
+        # the start, so that no session setting can leak to another caller.
         if settings.bound_database_url is None:
             arguments = arguments | {
                 "server_settings": arguments["server_settings"] | {"role": "assistenza_bound"}
@@ -89,7 +91,7 @@ class Database:
             event.listen(engine.sync_engine, "after_cursor_execute", count_statement)
 
     def pools(self) -> dict[str, tuple[int, int]]:
-        """Of each pool, how many connections are in use and how many there may be."""
+        """For each pool: connections in use, and the most that it opens."""
         counts = {}
         for name in ("reading", "writing", "bound"):
             pool = cast("AsyncAdaptedQueuePool", getattr(self, name).pool)
@@ -97,7 +99,7 @@ class Database:
         return counts | {"asking": self.asking.counts, "bound_asking": self.bound_asking.counts}
 
     async def close(self) -> None:
-        """Close what is open; not in good order where the database does not answer."""
+        """Close all pools; give up on a pool after 2 s if the database does not answer."""
         for engine in (*self._engines, self.asking, self.bound_asking):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSING_SECONDS):

@@ -1,8 +1,8 @@
-"""Everything that is kept beside the ledger, recomputed from the ledger alone.
+"""Recompute balances, tickets, cases and time entries from the ledger and report differences.
 
-Each check is one statement over whole tables that yields the differences and nothing else, so
-that it costs a few scans however many customers there are. Read only, from one snapshot, while
-the service runs.
+Each check is one statement over whole tables that returns only the differences, so that its cost is
+a few scans whatever the number of customers. All checks read one snapshot, write nothing, and may
+run while the service is in use.
 """
 
 from collections.abc import AsyncIterator
@@ -16,18 +16,18 @@ from app.store.database import Database
 
 
 class Difference(NamedTuple):
-    """What is kept, against what the ledger says."""
+    """A stored value (`kept`) and the value that follows from the ledger."""
 
     check: str
     customer: str | None
     subject: str
-    """What people call the thing by: a number, or an id where it has none."""
+    """What the value belongs to: its number, or its id if it has no number."""
     field: str
     kept: str | None
     ledger: str | None
 
 
-# Each yields: customer's id, subject, field, kept, ledger.
+# Each query returns: customer's id, subject, field, kept, ledger.
 
 _BALANCES = """
     WITH granted AS (
@@ -57,8 +57,8 @@ _BALANCES = """
         ('consumed', b.consumed::text, coalesce(s.consumed, 0)::text)) v (field, kept, ledger)
     WHERE v.kept IS DISTINCT FROM v.ledger"""
 
-# What the ledger says of each ticket that a case ever held. Anything but held once, consumed once
-# or back again cannot come from the steps of a case, and is shown as the two sums.
+# The state of each ticket that a case ever held, according to the ledger. Regular steps of a case
+# leave it held, consumed or released (NULL); any other pair of sums is an error and is shown.
 _TICKETS_OF_LEDGER = """
     SELECT allowance_id AS pack_id, ticket_position AS position, case_id,
         min(customer_id::text)::uuid AS customer_id,
@@ -83,7 +83,7 @@ _TICKETS = f"""
     LEFT JOIN cases k ON k.id = coalesce(u.case_id, m.case_id)
     WHERE u.state IS DISTINCT FROM m.state"""
 
-# R19: an open case holds its ticket, a closed one has consumed it, a cancelled one has none.
+# R19: an open case holds its ticket, a closed case has consumed it, a cancelled case has none.
 _CASES = f"""
     WITH moved AS ({_TICKETS_OF_LEDGER}),
     taken AS (
@@ -107,8 +107,8 @@ _CASES = f"""
         ELSE coalesce(b.kind, 'none') END AS paid_by) wanted
     WHERE k.paid_by <> wanted.paid_by"""
 
-# R20, R21: what is charged and what nothing covers are together the minutes worked; a ticket's
-# case, a bug's and a reversed entry count nothing (R16, R22, R30).
+# R20, R21: charges and overrun together equal the minutes worked. Reversed entries, and time on a
+# bug or on a case paid by ticket, count as 0 (R16, R22, R30).
 _TIME_ENTRIES = """
     WITH sums AS (
         SELECT time_entry_id AS id, min(l.customer_id::text)::uuid AS customer_id,
@@ -167,20 +167,20 @@ _NAMED = """
 
 
 class Snapshot:
-    """The whole database at one instant."""
+    """The database at one instant, for all checks."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def checked(self) -> dict[str, int]:
-        """How many rows each check looks at."""
+        """The number of rows that each check examines."""
         return {
             check: await self._connection.scalar(text(count)) or 0
             for check, (_, count) in _CHECKS.items()
         }
 
     async def differences(self) -> AsyncIterator[Difference]:
-        """Every difference, check by check, as the database finds them."""
+        """Yield every difference, one check after the other, as the database returns them."""
         for check, (query, _) in _CHECKS.items():
             statement = text(_NAMED.format(check=check, query=query))
             async with self._connection.stream(statement) as rows:
@@ -192,8 +192,8 @@ class Snapshot:
 async def snapshot(database: Database) -> AsyncIterator[Snapshot]:
     """A read-only transaction in which every statement sees the same instant.
 
-    It takes no lock that a writer would wait for. The limit of time that requests have does not
-    hold here: whole tables are read.
+    It takes no lock that would block a writer. It has no statement timeout, because the checks read
+    whole tables.
     """
     async with database.writing.connect() as connection:
         await connection.execution_options(

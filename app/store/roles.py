@@ -1,4 +1,4 @@
-"""The database roles of the service, created the same way on its own server and on another's.
+"""The database roles of the service: the same on the embedded server and on any other.
 
 | role                 | what it is                                                              |
 |----------------------|-------------------------------------------------------------------------|
@@ -7,11 +7,11 @@
 |                      | `assistenza_bound`                                                      |
 | `assistenza_app`     | group: what serving needs                                               |
 | `assistenza_bound`   | group: one customer's rows only (R38); taken by SET ROLE, never inherited |
-| `assistenza_switch`  | stands between `assistenza` and `assistenza_bound`: being NOINHERIT, it |
-|                      | lets SET ROLE through and the row filters not                           |
+| `assistenza_switch`  | between `assistenza` and `assistenza_bound`: because it is NOINHERIT,   |
+|                      | `assistenza` may SET ROLE but does not inherit the row filters          |
 
-PostgreSQL 16 could say the last with `GRANT … WITH INHERIT FALSE`; 15 knows inheritance only as
-an attribute of the member, and a member role says it alike on all of 15 to 18.
+From PostgreSQL 16 on, `GRANT … WITH INHERIT FALSE` could replace `assistenza_switch`. PostgreSQL 15
+has inheritance only as an attribute of the member role, so a separate role works on 15 to 18.
 """
 
 DATABASE = "assistenza"
@@ -23,10 +23,11 @@ SWITCH = "assistenza_switch"
 
 
 def roles_sql(app_password: str, owner_password: str) -> list[str]:
-    """Statements that create the roles, or mend them where they exist; for PostgreSQL 15 to 18.
+    """Statements that create the roles, or correct existing ones, for PostgreSQL 15 to 18.
 
-    To be run in order, in one transaction, as a superuser (or another role that may create roles).
-    The database is not created: that is `CREATE DATABASE assistenza OWNER assistenza_owner`.
+    Run them in order in one transaction, as a superuser or another role that may create roles. They
+    do not create the database: `CREATE DATABASE assistenza OWNER assistenza_owner` does. Raises
+    ValueError if a password contains a backslash or a NUL.
     """
     return [
         *(_create(role) for role in (OWNER, LOGIN, APP, BOUND, SWITCH)),
@@ -39,7 +40,7 @@ def roles_sql(app_password: str, owner_password: str) -> list[str]:
 
 
 def _create(role: str) -> str:
-    # From 16 on a grant remembers what the member was when it was made: NOINHERIT from the start.
+    # From 16 on a grant copies the member's INHERIT when it is made: so NOINHERIT from the start.
     inherit = "NOINHERIT" if role == SWITCH else "INHERIT"
     return (
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN"
@@ -48,8 +49,8 @@ def _create(role: str) -> str:
 
 
 def _let_owner_grant() -> str:
-    # Without being under the groups' filters itself. In 15 CREATEROLE is enough to grant them, and
-    # any membership would be inherited.
+    # The owner may grant the groups but must not inherit their row filters. On 15 it needs no
+    # membership, because CREATEROLE suffices to grant them; a membership would be inherited.
     return (
         "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN"
         f" EXECUTE 'GRANT {APP}, {BOUND} TO {OWNER} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"
@@ -59,5 +60,5 @@ def _let_owner_grant() -> str:
 
 def _literal(text: str) -> str:
     if "\\" in text or "\0" in text:
-        raise ValueError("a password may hold neither a backslash nor a NUL")
+        raise ValueError("a password must not contain a backslash or a NUL")
     return "'" + text.replace("'", "''") + "'"

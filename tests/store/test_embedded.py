@@ -34,7 +34,7 @@ from app.store.embedded import (
     account,
     cluster,
 )
-from app.store.embedded.access import run_apart
+from app.store.embedded.access import run_in_thread
 
 ROOT = Path(app.__file__).parent.parent
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -95,7 +95,7 @@ def sql(dsn: str, statement: str, *values: Any) -> Any:
         finally:
             await connection.close()
 
-    return run_apart(ask())
+    return run_in_thread(ask())
 
 
 def gone(pid: int) -> bool:
@@ -233,7 +233,7 @@ def test_the_roles_may_what_they_should_and_no_more(server: EmbeddedPostgres) ->
         finally:
             await connection.close()
 
-    assert run_apart(step_down()) == (2, "assistenza_bound")
+    assert run_in_thread(step_down()) == (2, "assistenza_bound")
     for group in ("assistenza_app", "assistenza_bound"):
         sql(server.owner_dsn, f"CREATE ROLE member_of_{group}")
         sql(server.owner_dsn, f"GRANT {group} TO member_of_{group}")
@@ -512,7 +512,7 @@ def test_old_logs_go(used_dir: Path) -> None:
 # --- accounts -----------------------------------------------------------------------------------
 
 
-def test_mode_bits_tell_what_an_account_can_reach(tmp_path: Path) -> None:
+def test_mode_bits_tell_what_an_account_blocked_at(tmp_path: Path) -> None:
     somebody = account.Account("somebody", os.getuid() + 4242, os.getgid() + 4242)
     (tmp_path / "a/b").mkdir(parents=True)
     program = tmp_path / "a/b/program"
@@ -520,9 +520,9 @@ def test_mode_bits_tell_what_an_account_can_reach(tmp_path: Path) -> None:
     for directory in (*tmp_path.parents[:-2], tmp_path, tmp_path / "a", tmp_path / "a/b"):
         if directory.stat().st_uid == os.getuid() and tmp_path.parents[2] in directory.parents:
             directory.chmod(0o711)
-    base = somebody.can_reach(tmp_path / "x")
+    base = somebody.blocked_at(tmp_path / "x")
     (tmp_path / "a").chmod(0o700)
-    assert somebody.can_reach(program) == (base or tmp_path / "a")
+    assert somebody.blocked_at(program) == (base or tmp_path / "a")
     owner = account.Account("owner", os.getuid(), os.getgid())
     assert owner.can_run(program)
     program.chmod(0o644)

@@ -1,6 +1,7 @@
-"""The service's own PostgreSQL for one machine, used where no database is named.
+"""A PostgreSQL server that the service runs itself when ASSISTENZA_DATABASE_URL is not set.
 
-`EmbeddedPostgres(data_dir).serve()` owns the server, `.share()` borrows it for a short command.
+`EmbeddedPostgres(data_dir).serve()` owns the server, `.share()` uses it for a short command.
+Why the service does this, and how: DECISION-embedded-postgresql.md.
 """
 
 from app.store.embedded.errors import (

@@ -1,4 +1,4 @@
-"""How the service reaches its own server: passwords, and the first words on a connection."""
+"""Connect to the embedded server: its passwords, whether it answers, and its roles."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from app.store.embedded.files import write_private
 from app.store.roles import DATABASE, LOGIN, OWNER, roles_sql
 
 _CONNECT_SECONDS = 5.0
-# A server that ends between greeting and first query makes asyncpg raise InternalClientError.
+# If the server stops between handshake and first query, asyncpg raises InternalClientError.
 _UNREACHABLE = (
     OSError,
     asyncpg.PostgresError,
@@ -28,27 +28,27 @@ T = TypeVar("T")
 
 
 class Access:
-    """The passwords of one server, kept in a file that only the service can read."""
+    """The passwords of one server, stored in a file that only its owner can read."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._passwords: dict[str, str] = {}
 
     def load(self, *, may_create: bool) -> None:
-        """Read the passwords, or draw them for a new server. Raises DataDirectoryUnusable."""
+        """Read the passwords, or generate them for a new server. Raises DataDirectoryUnusable."""
         if may_create and not self._file.exists():
-            # Before the cluster, which could not be entered without them.
-            drawn = {role: secrets.token_urlsafe(32) for role in (SUPERUSER, OWNER, LOGIN)}
-            write_private(self._file, json.dumps(drawn))
+            # Written before the cluster is created: without its passwords nobody could log in.
+            generated = {role: secrets.token_urlsafe(32) for role in (SUPERUSER, OWNER, LOGIN)}
+            write_private(self._file, json.dumps(generated))
         try:
             self._passwords = dict(json.loads(self._file.read_text()))
         except (FileNotFoundError, ValueError, TypeError) as error:
-            raise self._unfit("is missing or damaged") from error
+            raise self._unusable("is missing or damaged") from error
 
-    def _unfit(self, what: str) -> DataDirectoryUnusable:
+    def _unusable(self, reason: str) -> DataDirectoryUnusable:
         return DataDirectoryUnusable(
-            f"{self._file}, with the passwords of the database beside it, {what}: bring it back"
-            " from the same backup as the data, or choose another ASSISTENZA_DATA_DIR"
+            f"{self._file}, which holds the database's passwords, {reason}: restore it from the"
+            " same backup as the data, or choose another ASSISTENZA_DATA_DIR"
         )
 
     @property
@@ -59,21 +59,21 @@ class Access:
         return f"postgresql://{user}:{self._passwords[user]}@{HOST}:{port}/{database}"
 
     def answers(self, port: int, directory: Path) -> bool:
-        """Whether the server of this directory takes queries on this port.
+        """Whether a server on this port answers queries and its data are in this directory.
 
-        Raises DataDirectoryUnusable if it does not take the passwords.
+        Raises DataDirectoryUnusable if it rejects the passwords.
         """
         try:
-            return directory.samefile(run_apart(self._data_directory(port)))
+            return directory.samefile(run_in_thread(self._data_directory(port)))
         except asyncpg.InvalidPasswordError as error:
-            raise self._unfit("does not fit that database") from error
+            raise self._unusable("does not match that database") from error
         except _UNREACHABLE:
-            return False  # starting, recovering, stopping, or gone meanwhile
+            return False  # starting, recovering, stopping, or stopped meanwhile
 
     def set_up_roles(self, port: int) -> None:
-        """Create or mend the roles and the database. Raises ServerFailed."""
+        """Create the roles and the database, or correct existing roles. Raises ServerFailed."""
         try:
-            run_apart(self._set_up_roles(port))
+            run_in_thread(self._set_up_roles(port))
         except _UNREACHABLE as error:
             raise ServerFailed(f"the database's roles could not be set up: {error}") from error
 
@@ -90,8 +90,8 @@ class Access:
             async with connection.transaction():
                 for statement in roles_sql(self._passwords[LOGIN], self._passwords[OWNER]):
                     await connection.execute(statement)
-            known = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
-            if not await connection.fetchval(known, DATABASE):
+            exists = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
+            if not await connection.fetchval(exists, DATABASE):
                 await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
         finally:
             await connection.close(timeout=_CONNECT_SECONDS)
@@ -109,7 +109,7 @@ class Access:
         )
 
 
-def run_apart(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end in a thread of its own, whether or not a loop runs in ours."""
+def run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in a new thread: the caller's thread may have a running loop."""
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, work).result()

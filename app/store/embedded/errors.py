@@ -1,15 +1,15 @@
-"""What can go wrong with the embedded server. Each message says what to do about it.
+"""Errors of the embedded server. Each message tells the operator what to do.
 
 EmbeddedPostgresError
  ├─ ServerInUse             another process uses the data directory
- ├─ DataDirectoryUnusable   an account, a permission or a file of the data directory is in the way
+ ├─ DataDirectoryUnusable   an account, a permission or a damaged file prevents its use
  ├─ VersionMismatch         the data were written by another major version
  └─ ServerFailed            the server did not start, did not answer in time, or did not stop
 """
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """Base of all; its text is meant for the operator."""
+    """Base class; the message is written for the operator."""
 
 
 class ServerInUse(EmbeddedPostgresError):

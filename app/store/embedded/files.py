@@ -1,14 +1,14 @@
-"""Small files of the data directory, readable by their owner alone."""
+"""Small files in the data directory that only their owner can read."""
 
 import os
 from pathlib import Path
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open or create a file with mode 0600 and give back its descriptor.
+    """Open or create a file with mode 0600 and return its descriptor.
 
-    Root working in an ordinary account's directory leaves its files to that account, which
-    could not start its own server any more otherwise, and follows no link laid there.
+    Root gives the file to the owner of the directory: otherwise that account could no longer start
+    its own server. Symbolic links are not followed, so that nobody can redirect root's write.
     """
     fd = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     if os.geteuid() == 0:
@@ -18,7 +18,7 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file whole or not at all, and durably: a power cut leaves the old or the new one."""
+    """Replace a file atomically and durably: after a power cut it is the old one or the new one."""
     fresh = path.with_name(f"{path.name}.new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(open_private(fresh, os.O_WRONLY), "w", encoding="utf-8") as file:
@@ -30,7 +30,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in the directory survive a power cut."""
+    """Make a rename in the directory durable, so that it survives a power cut."""
     fd = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""Who may start and stop the server: one process at a time, by a lock that dies with it."""
+"""The lock on the data directory: only its holder starts or stops the server."""
 
 import fcntl
 import json
@@ -23,14 +23,14 @@ class Holder:
 
 
 class DirectoryLock:
-    """An exclusive lock on a file. The operating system frees it however its holder ends."""
+    """An exclusive lock on a file. The operating system releases it when its holder dies."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
 
     def try_acquire(self, role: Role) -> bool:
-        """Take the lock if it is free, never waiting. Raises PermissionError."""
+        """Take the lock if it is free; never wait. Raises PermissionError."""
         fd = open_private(self._path, os.O_RDWR)
         if not _lock(fd):
             os.close(fd)
@@ -47,13 +47,13 @@ class DirectoryLock:
             self._fd = None
 
     def holder(self) -> Holder | None:
-        """Who holds it, or None while that is not known (being taken, or just freed)."""
+        """The holder, or None while unknown: the lock is just being taken or released."""
         try:
             record = json.loads(self._path.read_bytes())
             holder = Holder(int(record["pid"]), "serve" if record["role"] == "serve" else "command")
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        # A killed holder leaves its record behind until the next one has written its own.
+        # A killed holder's record stays until the next holder overwrites it.
         return holder if psutil.pid_exists(holder.pid) else None
 
 

@@ -1,4 +1,4 @@
-"""`EmbeddedPostgres`: who owns the server, when it is started, adopted, restarted and stopped."""
+"""`EmbeddedPostgres`: start, adopt, restart and stop the server, and share it with commands."""
 
 import asyncio
 import os
@@ -31,8 +31,8 @@ log = structlog.get_logger(__name__)
 class EmbeddedPostgres:
     """A PostgreSQL server on one data directory, reached over 127.0.0.1 with passwords only.
 
-    `start_timeout` and `stop_timeout` are in seconds; starting includes the recovery after a
-    crash. `durable=False` gives up crash safety for speed: for tests that throw the data away.
+    `start_timeout` and `stop_timeout` are in seconds; starting includes recovery after a crash.
+    `durable=False` trades crash safety for speed, for tests that delete the data afterwards.
     """
 
     def __init__(
@@ -55,33 +55,33 @@ class EmbeddedPostgres:
         self._changing = threading.Lock()
         self._closing = threading.Event()
 
-    # --- where it is ------------------------------------------------------------------------
+    # --- addresses --------------------------------------------------------------------------
 
     @property
     def app_dsn(self) -> str:
-        """For serving requests."""
+        """Address for serving requests."""
         return self._dsn(LOGIN, DATABASE)
 
     @property
     def owner_dsn(self) -> str:
-        """For migrations."""
+        """Address for migrations: the role that owns the schema."""
         return self._dsn(OWNER, DATABASE)
 
     @property
     def admin_dsn(self) -> str:
-        """The superuser's, on its own database: for administration and for tests."""
+        """Address of the superuser on its own database, for administration and for tests."""
         return self._dsn(SUPERUSER, SUPERUSER)
 
     @property
     def port(self) -> int:
-        """The TCP port on 127.0.0.1; 0 before a server was started or found."""
+        """The TCP port on 127.0.0.1; 0 until a server has been started or found."""
         return self._port
 
     @property
     def pid(self) -> int:
-        """The server's process. Raises ServerFailed while there is none."""
+        """The server's process id. Raises ServerFailed if no server runs."""
         if self._process is None:
-            raise ServerFailed("the database server does not run")
+            raise ServerFailed("the database server is not running")
         return int(self._process.pid)
 
     def _dsn(self, user: str, database: str) -> str:
@@ -93,14 +93,14 @@ class EmbeddedPostgres:
 
     @contextmanager
     def serve(self, *, wait: float = 10.0) -> Iterator[Self]:
-        """Own the server: start it, or adopt one left by a killed service; stop it at the end.
+        """Own the server: start it, or adopt one that a killed service left; stop it at the end.
 
-        Waits up to `wait` seconds for a short command that is using it. SIGTERM and SIGHUP, where
-        nobody handles them, leave by SystemExit so that the server is stopped then too.
+        Wait up to `wait` seconds for a short command that is using it. SIGTERM and SIGHUP raise
+        SystemExit unless they have another handler, so that the server is stopped then too.
         Raises ServerInUse, DataDirectoryUnusable, VersionMismatch, ServerFailed.
         """
         deadline = time.monotonic() + wait
-        with self._for_us():
+        with self._usable_directory():
             self._make_directory()
             while not self._lock.try_acquire("serve"):
                 holder = self._lock.holder()
@@ -112,13 +112,13 @@ class EmbeddedPostgres:
 
     @contextmanager
     def share(self, *, wait: float = 60.0) -> Iterator[Self]:
-        """Use the server for a short command: the running service's, or one started for it alone.
+        """Use the server for a short command: the running service's, or start one for the command.
 
-        Waits up to `wait` seconds for another short command, or for a service that is starting.
-        Ends and raises as `serve` does.
+        Wait up to `wait` seconds for another short command, or for a service that is starting.
+        Signals and errors are those of `serve`.
         """
         deadline = time.monotonic() + wait
-        with self._for_us():
+        with self._usable_directory():
             self._make_directory()
             while not (owning := self._lock.try_acquire("command")):
                 holder = self._lock.holder()
@@ -137,10 +137,10 @@ class EmbeddedPostgres:
             self._process = None
 
     async def watch(self, *, every: float = 0.5) -> None:
-        """For the owner: start the server again, on the same port, whenever it has died.
+        """Restart the server on the same port whenever it has died. For the owner.
 
-        Looks every `every` seconds, and runs until it is cancelled, which also breaks off a
-        restart under way; not to be called again after that.
+        Check every `every` seconds until cancelled. Cancelling also aborts a restart in progress;
+        do not call this again afterwards.
         """
         delay, next_pruning = every, 0.0
         try:
@@ -157,11 +157,11 @@ class EmbeddedPostgres:
                 log.error("database_server_died", port=self._port)
                 try:
                     await asyncio.to_thread(self._restart)
-                except Exception:  # whatever it was, the next attempt may succeed
+                except Exception:  # the next attempt may succeed, whatever the reason
                     log.exception("database_server_restart_failed")
                     delay = max(every, _RETRY_SECONDS)
         finally:
-            # A restart under way in its thread cannot be cancelled; it looks here.
+            # A thread cannot be cancelled; a restart in progress checks this flag.
             self._closing.set()
 
     @contextmanager
@@ -178,7 +178,7 @@ class EmbeddedPostgres:
             self._lock.release()
 
     def _join(self) -> bool:
-        """Use the server of the service that holds the lock, if it answers already."""
+        """Use the server of the service that holds the lock, if it already answers."""
         process = self._cluster.postmaster() if self._cluster.exists() else None
         if process is None:
             return False
@@ -200,7 +200,7 @@ class EmbeddedPostgres:
         )
 
     @contextmanager
-    def _for_us(self) -> Iterator[None]:
+    def _usable_directory(self) -> Iterator[None]:
         try:
             yield
         except (PermissionError, NotADirectoryError, FileExistsError) as error:
@@ -214,29 +214,29 @@ class EmbeddedPostgres:
             return
         self.data_dir.mkdir(parents=True, mode=0o700)
         if os.geteuid() == 0:
-            # The server's account passes through to the cluster; it can list nothing.
+            # The server's account must pass through to the cluster; it cannot list the directory.
             self.data_dir.chmod(0o711)
 
-    # --- up and down ------------------------------------------------------------------------
+    # --- starting and stopping --------------------------------------------------------------
 
     def _bring_up(self, *, same_port: bool = False) -> None:
-        """Leave a server that answers: adopted or started. `same_port`: clients know the port."""
+        """Adopt or start a server that answers. `same_port`: pools already know the port."""
         deadline = time.monotonic() + self._start_timeout
-        with self._for_us():
+        with self._usable_directory():
             if not self._adopt(deadline):
                 self._launch(deadline, same_port=same_port)
             self._access.set_up_roles(self._port)
         log.info("database_server_up", pid=self.pid, port=self._port)
 
     def _adopt(self, deadline: float) -> bool:
-        """Take over what a killed service left; False once nothing works on the cluster."""
+        """Take over the server of a killed service; False once no process uses the cluster."""
         cluster = self._cluster
         self._access.load(may_create=not cluster.exists())
         if not cluster.exists():
             return False
         cluster.check_version()
         while True:
-            # Ready, in recovery, or on its way down.
+            # It may be ready, recovering or stopping.
             self._process = cluster.postmaster()
             if self._process is not None:
                 if self._answers(self._process):
@@ -261,7 +261,7 @@ class EmbeddedPostgres:
         self._process = cluster.launch(installed, account, port)
         while not self._answers(self._process):
             if not alive(self._process):
-                raise ServerFailed(f"the database did not start:\n{cluster.last_words()}")
+                raise ServerFailed(f"the database did not start:\n{cluster.last_log_lines()}")
             self._pause(deadline, "it is still starting, or recovering from a crash")
         write_private(self._port_file, str(port))
 
@@ -280,9 +280,11 @@ class EmbeddedPostgres:
 
     def _pause(self, deadline: float, why: str) -> None:
         if self._closing.wait(_PAUSE):
-            raise ServerFailed("the start of the database was broken off: the service ends")
+            raise ServerFailed(
+                "the start of the database was aborted because the service is stopping"
+            )
         if time.monotonic() > deadline:
-            raise ServerFailed(f"the database is not ready in {self._start_timeout:g} s: {why}")
+            raise ServerFailed(f"the database is not ready after {self._start_timeout:g} s: {why}")
 
     def _restart(self) -> None:
         with self._changing:

@@ -1,4 +1,4 @@
-"""Signals that would end the process without stopping its server."""
+"""Turn signals that would kill the process into an orderly exit that stops the server."""
 
 import signal
 import threading
@@ -10,9 +10,10 @@ from typing import NoReturn
 
 @contextmanager
 def termination_unwinds() -> Iterator[None]:
-    """Let the default of SIGTERM and SIGHUP be SystemExit, which runs what stands in `finally`.
+    """Raise SystemExit on SIGTERM and SIGHUP, so that `finally` blocks run.
 
-    uvicorn takes the signals while it serves, and raises them again when it has ended.
+    Handlers that somebody else has installed stay. uvicorn handles these signals while it serves
+    and raises them again afterwards.
     """
 
     def leave(number: int, _frame: FrameType | None) -> NoReturn:

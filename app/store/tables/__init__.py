@@ -1,0 +1,35 @@
+"""All tables with their constraints. Triggers and rights are in the migrations."""
+
+from app.store.tables.allowances import balances, contracts, service_years, ticket_packs
+from app.store.tables.bookkeeping import events, idempotency_keys, schema_compatibility
+from app.store.tables.columns import metadata
+from app.store.tables.master_data import (
+    contacts,
+    customers,
+    external_refs,
+    licence_upgrades,
+    licences,
+    tokens,
+)
+from app.store.tables.work import cases, ledger, ticket_uses, time_entries
+
+__all__ = [
+    "balances",
+    "cases",
+    "contacts",
+    "contracts",
+    "customers",
+    "events",
+    "external_refs",
+    "idempotency_keys",
+    "ledger",
+    "licence_upgrades",
+    "licences",
+    "metadata",
+    "schema_compatibility",
+    "service_years",
+    "ticket_packs",
+    "ticket_uses",
+    "time_entries",
+    "tokens",
+]

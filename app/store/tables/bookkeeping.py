@@ -1,0 +1,60 @@
+"""Tables of events, of idempotency keys, and of the versions that may serve the schema."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from app.store.tables.columns import XID8, Instant, customer_reference, metadata
+
+events = Table(
+    # The audit trail, the timeline of a case and the source of the event feed. A reader uses `xid`
+    # to stop before the oldest open transaction, so that no event appears behind its cursor later.
+    "events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("xid", XID8, nullable=False, server_default=text("pg_current_xact_id()")),
+    customer_reference(nullable=True),
+    Column("case_id", Uuid),
+    Column("type", Text, nullable=False),
+    Column("subject_id", Uuid),
+    Column("occurred_at", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("actor_id", Uuid),
+    Column("data", JSONB, nullable=False),
+    Index("ix_events_case_id", "case_id", "id"),
+    Index("ix_events_customer_id", "customer_id", "id"),
+    Index("ix_events_xid", "xid", "id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary),
+    Column("created_at", Instant, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+schema_compatibility = Table(
+    "schema_compatibility",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("lowest_program_version", Text, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+"""One row, written by migrations: see alembic/DECISION-compatible-migrations.md."""

@@ -1,0 +1,139 @@
+"""Tables of clients' tokens, customers, their contacts and references, and licences."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from app.store.tables.columns import (
+    Instant,
+    customer_reference,
+    identifier,
+    metadata,
+    one_of,
+    unique_ignoring_case,
+    within_customer,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    identifier(),
+    Column("name", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    customer_reference(nullable=True),
+    Column("issued_by", Uuid, ForeignKey("tokens.id")),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+    Column("last_used_at", Instant),
+    UniqueConstraint("hash"),
+    Index("ix_tokens_customer_id", "customer_id"),
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    identifier(),
+    Column("code", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("country", Text, nullable=False),
+    Column("language", Text, nullable=False),
+    Column("vat_number", Text),
+    Column("help_desk", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
+    one_of("language", "it", "en", "de"),
+    unique_ignoring_case("customers", "code"),
+    Index(
+        "ix_customers_words",
+        text("to_tsvector('simple'::regconfig, (name || ' '::text) || code)"),
+        postgresql_using="gin",
+    ),
+    Index("ix_customers_country_id", "country", "id"),
+)
+
+external_refs = Table(
+    "external_refs",
+    metadata,
+    Column("customer_id", Uuid, ForeignKey("customers.id"), primary_key=True),
+    Column("system", Text, primary_key=True),
+    Column("ref", Text, nullable=False),
+    UniqueConstraint("system", "ref"),
+)
+
+contacts = Table(
+    "contacts",
+    metadata,
+    identifier(),
+    customer_reference(),
+    Column("position", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", Text),
+    Column("phones", ARRAY(Text), nullable=False),
+    Index("ix_contacts_customer_id", "customer_id"),
+    Index("ix_contacts_email", func.lower(literal_column("email"))),
+    Index(
+        "ix_contacts_phones",
+        "phones",
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    ),
+)
+
+licences = Table(
+    "licences",
+    metadata,
+    identifier(),
+    customer_reference(),
+    Column("serial_number", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("purchased_on", Date, nullable=False),
+    Column("withdrawn_on", Date),
+    Column("withdrawal_reason", Text),
+    Column("created_at", Instant, nullable=False),
+    one_of("kind", "editor", "runtime", "other"),
+    CheckConstraint("withdrawn_on >= purchased_on", name="withdrawn_on"),
+    CheckConstraint(
+        "(withdrawn_on IS NULL) = (withdrawal_reason IS NULL)", name="withdrawal_reason"
+    ),
+    unique_ignoring_case("licences", "serial_number"),
+    UniqueConstraint("id", "customer_id"),
+    Index("ix_licences_customer_id_id", "customer_id", "id"),
+)
+
+licence_upgrades = Table(
+    "licence_upgrades",
+    metadata,
+    identifier(),
+    customer_reference(),
+    Column("licence_id", Uuid, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("upgraded_on", Date, nullable=False),
+    Column("paid_by", Text, nullable=False),
+    Column("contract_id", Uuid),
+    Column("created_at", Instant, nullable=False),
+    one_of("paid_by", "purchase", "contract"),
+    CheckConstraint("(paid_by = 'contract') = (contract_id IS NOT NULL)", name="contract_id"),
+    within_customer("licences", "id", "licence_id"),
+    within_customer("contracts", "id", "contract_id"),
+    Index("ix_licence_upgrades_licence_id", "licence_id"),
+    Index("ix_licence_upgrades_customer_id", "customer_id"),
+)

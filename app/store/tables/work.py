@@ -1,0 +1,191 @@
+"""Tables of work: cases, tickets in use, time entries and the ledger."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+
+from app.store.tables.columns import (
+    Instant,
+    customer_reference,
+    identifier,
+    metadata,
+    one_of,
+    within_customer,
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    identifier(),
+    customer_reference(),
+    Column("number", Text, nullable=False),
+    Column("requester_contact_id", Uuid),
+    Column("requester_name", Text, nullable=False),
+    Column("requester_email", Text),
+    Column("requester_phone", Text),
+    Column("serial_number", Text),
+    Column("product", Text),
+    Column("product_version", Text),
+    Column("channel", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("priority_requested", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("priority_support", Boolean, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("steps_to_reproduce", Text),
+    Column("example_url", Text),
+    Column("technician", Text),
+    Column("state", Text, nullable=False),
+    Column("paid_by", Text, nullable=False),
+    Column("allowance_id", Uuid),
+    Column("ticket_position", Integer),
+    # The allowance bound at opening. A case returns to it if its "bug" turns out to be none (R22).
+    Column("first_paid_by", Text, nullable=False),
+    Column("first_allowance_id", Uuid),
+    Column("first_ticket_position", Integer),
+    Column("resolution", Text),
+    Column("opened_on", Date, nullable=False),
+    Column("opened_at", Instant, nullable=False),
+    Column("closed_at", Instant),
+    Column("updated_at", Instant, nullable=False),
+    one_of("channel", "email", "phone", "remote"),
+    one_of("category", "problem", "question", "bug"),
+    one_of("priority_requested", "high", "normal", "low"),
+    one_of("priority", "high", "normal", "low"),
+    one_of("state", "open", "in_progress", "waiting_for_customer", "closed", "cancelled"),
+    one_of("paid_by", "free_hours", "contract", "ticket", "none"),
+    one_of("first_paid_by", "free_hours", "contract", "ticket", "none"),
+    CheckConstraint("(paid_by = 'none') = (allowance_id IS NULL)", name="allowance_id"),
+    CheckConstraint("(paid_by = 'ticket') = (ticket_position IS NOT NULL)", name="ticket_position"),
+    CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_at"),
+    CheckConstraint("state <> 'closed' OR resolution IS NOT NULL", name="resolution"),
+    UniqueConstraint("number"),
+    UniqueConstraint("id", "customer_id"),
+    within_customer("balances", "allowance_id"),
+    within_customer("balances", "allowance_id", "first_allowance_id"),
+    Index(
+        "ix_cases_open",
+        "customer_id",
+        postgresql_where=text("state IN ('open', 'in_progress', 'waiting_for_customer')"),
+    ),
+    Index("ix_cases_customer_id_opened_at", "customer_id", "opened_at", "id"),
+    Index("ix_cases_opened_at", "opened_at", "id"),
+)
+
+ticket_uses = Table(
+    # One row for each ticket that is held or consumed. Its primary key is the ticket, so that no
+    # ticket serves two cases; case_id is unique, so that no case takes two tickets (R19). Only the
+    # ledger's trigger writes it.
+    "ticket_uses",
+    metadata,
+    Column("pack_id", Uuid, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("quantity", Integer, nullable=False),
+    customer_reference(),
+    Column("case_id", Uuid, nullable=False),
+    Column("state", Text, nullable=False),
+    one_of("state", "held", "consumed"),
+    CheckConstraint("position BETWEEN 1 AND quantity", name="position"),
+    ForeignKeyConstraint(["pack_id", "quantity"], ["ticket_packs.id", "ticket_packs.quantity"]),
+    within_customer("ticket_packs", "id", "pack_id"),
+    within_customer("cases", "id", "case_id"),
+    UniqueConstraint("case_id"),
+)
+
+time_entries = Table(
+    "time_entries",
+    metadata,
+    identifier(),
+    customer_reference(),
+    Column("case_id", Uuid, nullable=False),
+    Column("technician", Text, nullable=False),
+    Column("minutes", Integer, nullable=False),
+    Column("worked_at", Instant, nullable=False),
+    Column("worked_on", Date, nullable=False),
+    Column("note", Text),
+    Column("recorded_at", Instant, nullable=False),
+    Column("reversed_at", Instant),
+    Column("reversal_reason", Text),
+    CheckConstraint("minutes BETWEEN 1 AND 1440", name="minutes"),
+    CheckConstraint("(reversed_at IS NULL) = (reversal_reason IS NULL)", name="reversal_reason"),
+    within_customer("cases", "id", "case_id"),
+    UniqueConstraint("id", "customer_id"),
+    Index("ix_time_entries_case_id", "case_id"),
+    Index("ix_time_entries_worked_on", "worked_on"),
+)
+
+ledger = Table(
+    # Append-only. The checks say which columns each kind of entry may change. The trigger adds
+    # exactly these columns to the balance, so that every balance is a sum over this table.
+    "ledger",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    customer_reference(),
+    Column("case_id", Uuid, nullable=False),
+    Column("allowance_id", Uuid),
+    Column("kind", Text, nullable=False),
+    Column("used_minutes", Integer, nullable=False, server_default="0"),
+    Column("overrun_minutes", Integer, nullable=False, server_default="0"),
+    Column("held", SmallInteger, nullable=False, server_default="0"),
+    Column("consumed", SmallInteger, nullable=False, server_default="0"),
+    Column("ticket_position", Integer),
+    Column("time_entry_id", Uuid),
+    Column("reverses", BigInteger, ForeignKey("ledger.id")),
+    # The overrun entry that this charge pays for afterwards; the case that returned the minutes.
+    Column("covers", BigInteger, ForeignKey("ledger.id")),
+    Column("cause_case_id", Uuid),
+    Column("counts_on", Date, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    CheckConstraint(
+        "CASE kind"
+        " WHEN 'hold' THEN (used_minutes, overrun_minutes, held, consumed) = (0, 0, 1, 0)"
+        " WHEN 'consumption' THEN (used_minutes, overrun_minutes, held, consumed) = (0, 0, -1, 1)"
+        " WHEN 'reopening' THEN (used_minutes, overrun_minutes, held, consumed) = (0, 0, 1, -1)"
+        " WHEN 'release' THEN (used_minutes, overrun_minutes, held, consumed)"
+        " IN ((0, 0, -1, 0), (0, 0, 0, -1))"
+        " WHEN 'charge' THEN used_minutes > 0 AND (overrun_minutes, held, consumed) = (0, 0, 0)"
+        " WHEN 'overrun' THEN overrun_minutes > 0 AND (used_minutes, held, consumed) = (0, 0, 0)"
+        " WHEN 'reversal' THEN used_minutes <= 0 AND overrun_minutes <= 0"
+        " AND used_minutes + overrun_minutes < 0 AND (held, consumed) = (0, 0)"
+        " ELSE false END",
+        name="kind",
+    ),
+    CheckConstraint(
+        "(kind IN ('hold', 'consumption', 'reopening', 'release')) = (ticket_position IS NOT NULL)",
+        name="ticket_position",
+    ),
+    CheckConstraint(
+        "(kind IN ('charge', 'overrun', 'reversal')) = (time_entry_id IS NOT NULL)",
+        name="time_entry_id",
+    ),
+    CheckConstraint("(kind = 'reversal') = (reverses IS NOT NULL)", name="reverses"),
+    CheckConstraint("covers IS NULL OR kind = 'charge'", name="covers"),
+    CheckConstraint(
+        "allowance_id IS NOT NULL OR kind IN ('overrun', 'reversal')", name="allowance"
+    ),
+    within_customer("balances", "allowance_id"),
+    within_customer("cases", "id", "case_id"),
+    within_customer("cases", "id", "cause_case_id"),
+    within_customer("time_entries", "id", "time_entry_id"),
+    Index("ix_ledger_case_id", "case_id"),
+    Index("ix_ledger_allowance_id_counts_on", "allowance_id", "counts_on"),
+    Index("ix_ledger_customer_id_counts_on", "customer_id", "counts_on"),
+    Index("ix_ledger_time_entry_id", "time_entry_id"),
+    Index("ix_ledger_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
+)
