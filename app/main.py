@@ -15,7 +15,6 @@ from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, load
 from app.routers import (
     cases,
-    customers,
     entitlements,
     licences,
     operations,
@@ -25,20 +24,20 @@ from app.routers import (
     usage,
 )
 from app.routers.contracts import contracts
+from app.routers.customers import customers
 from app.routers.tokens import tokens
 from app.settings import Settings
 from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
 _ROUTERS = (
-    customers.router,
     licences.router,
     ticket_packs.router,
     cases.router,
     published.router,
     usage.router,
 )
-_RESOURCES = (contracts, tokens)
+_RESOURCES = (customers, contracts, tokens)
 
 
 def create_app(

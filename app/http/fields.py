@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from app.errors import InputCode
 from app.http.languages import Language
 from app.ids import UUID_PATTERN, looks_like_id
+from app.services.contacts import MOST_PHONES
 
 EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
 """Dates and instants outside are refused: they are typing errors, and would overflow sums."""
@@ -250,6 +251,12 @@ LanguageCode = Language
 Email = Annotated[
     str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)
 ]
+PhoneNumbers = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=60), Sound]], Field(max_length=MOST_PHONES)
+]
+"""A contact's phone numbers as people write them."""
+VatNumber = Annotated[str, Field(min_length=1, max_length=40), Sound, NotBlank]
+DeskName = Annotated[str, Field(max_length=32), Sound]
 HttpUrl = Annotated[
     str,
     Field(max_length=2_000, json_schema_extra={"format": "uri", "pattern": "^https?://"}),

@@ -6,6 +6,7 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from app.http.fields import NotBlank, Sound
+from app.services.customers import MOST_REFERENCES
 
 _SYSTEM = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
@@ -15,6 +16,9 @@ NO_OTHERS: JsonDict = {"additionalProperties": False}
 """For the schema of a dictionary by `System`, which pydantic leaves open to all other names."""
 Reference = Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank]
 """What that system calls the customer; compared as it is."""
+References = Annotated[
+    dict[System, Reference], Field(max_length=MOST_REFERENCES, json_schema_extra=NO_OTHERS)
+]
 SystemReference = Annotated[
     str,
     Field(

@@ -1,23 +1,19 @@
 """What is to become of known customers from which a file differs."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from sqlalchemy import Row as Found
 
 from app.errors import InvalidInput
-from app.ids import new_id
 from app.importing.columns import Columns
-from app.importing.kinds import ACTOR, bad_rows
+from app.importing.kinds import bad_rows
 from app.importing.reading import BadRow
 from app.importing.staging import ROWS, Stage
-from app.routers.customers.matching import match
-from app.routers.customers.records import customer_of, difference, representations
-from app.routers.customers.shapes import Contact, Customer, KnownContact
-from app.services.unit_of_work import Caller
-from app.store.tables import customers
+from app.services.contacts import GivenContact, replaced
+from app.services.customers import Customer, difference, load
 
 _BATCH = 500
 
@@ -70,9 +66,7 @@ class Changes:
         await stage.settle("import_contacts", "id")
 
     async def _compare(self, stage: Stage, given: Sequence[Found[Any]]) -> AsyncIterator[BadRow]:
-        everybody = Caller(new_id(), ACTOR.name, frozenset(), None)
-        wanted = representations(everybody).where(customers.c.id.in_([one.known for one in given]))
-        before = {row.id: customer_of(row) for row in await stage.connection.execute(wanted)}
+        before = await load(stage.connection, [one.known for one in given])
         rows = await stage.fetch(
             f"""SELECT key, contact_name AS name, contact_email AS email, contact_phones AS phones
             FROM {ROWS} WHERE key = ANY(CAST(:keys AS text[])) AND contact_id IS NOT NULL
@@ -112,15 +106,13 @@ class Changes:
         kept = {name: ref for name, ref in known.external_refs.items() if name not in systems}
         changes["external_refs"] = kept | given.refs
         if self.contact:
-            named = [KnownContact(name=one.name, email=one.email) for one in people]
+            named = [GivenContact(one.name, one.email, one.phones) for one in people]
             old = {contact.id: contact for contact in known.contacts}
-            contacts = []
-            for id_, one in zip(match(named, known.contacts), people, strict=True):
-                fields = {"id": id_, "name": one.name, "email": one.email, "phones": one.phones}
-                if id_ in old and "contact_email" not in self.contact:
-                    fields["email"] = old[id_].email
-                if id_ in old and "contact_phones" not in self.contact:
-                    fields["phones"] = old[id_].phones
-                contacts.append(Contact.model_validate(fields))
+            contacts = replaced(named, known.contacts)
+            for place, one in enumerate(contacts):
+                if one.id in old and "contact_email" not in self.contact:
+                    contacts[place] = one = replace(one, email=old[one.id].email)
+                if one.id in old and "contact_phones" not in self.contact:
+                    contacts[place] = replace(one, phones=old[one.id].phones)
             changes["contacts"] = contacts
-        return known.model_copy(update=changes)
+        return replace(known, **changes)

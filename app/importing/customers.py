@@ -17,12 +17,9 @@ from app.importing.customer_changes import Changes
 from app.importing.kinds import ACTOR, Counts, Kind, Moment, once, read_as, said
 from app.importing.reading import BadRow, Row
 from app.importing.staging import ROWS, Stage
-from app.routers.customers.shapes import (
-    MOST_CONTACTS,
-    KnownCustomer,
-    own_fields,
-    stored_phones,
-)
+from app.routers.customers.schemas import KnownCustomer
+from app.services.contacts import MOST_CONTACTS, in_e164
+from app.services.customers import own_fields
 from app.store.events import record_each
 
 _OWN = ("name", "country", "language", "vat_number", "help_desk")
@@ -69,23 +66,22 @@ class Customers(Kind):
         given = read_as(_CustomerRow, _body(cells))
         errors: list[InputError] = []
         fields: dict[str, Any] = {}
-        phones: list[list[str]] = []
+        people = given.people()
         try:
-            fields = own_fields(self.moment.policies, given)
+            fields = own_fields(self.moment.policies, given.own())
         except InvalidInput as error:
             errors += error.errors
         try:
-            numbers = ((f"/contacts/{n}", one.phones) for n, one in enumerate(given.contacts))
-            phones = stored_phones(numbers, given.country)
+            people = in_e164(people, given.country)
         except InvalidInput as error:
             errors += error.errors
         if errors:
             raise InvalidInput(*errors)
         contact: tuple[Any, ...] = (None,) * 5
-        if given.contacts:
-            (one,) = given.contacts
+        if people:
+            (one,) = people
             same = ":".join(map(str, one.matched_by))
-            contact = (new_id(), one.name, one.email, phones[0], same)
+            contact = (new_id(), one.name, one.email, one.phones, same)
         return (
             row.line,
             given.code.lower(),

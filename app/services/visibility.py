@@ -63,10 +63,13 @@ async def find(
     return row
 
 
-async def find_locked(work: UnitOfWork, table: Table, key: str | UUID) -> Row[Any]:
+async def find_locked(
+    work: UnitOfWork, table: Table, key: str | UUID, rows: Select[Any] | None = None
+) -> Row[Any]:
     """The row that a path names, read under its customer's lock. Raises NotFound.
 
-    What decides is read after the lock, never before (the customer of a row never changes).
+    `rows` as for `find`. What decides is read after the lock, never before (the customer of a row
+    never changes).
     """
     owner = _owner(table)
     whose = select(owner).where(within(work.caller, table), called(table, key))
@@ -74,7 +77,8 @@ async def find_locked(work: UnitOfWork, table: Table, key: str | UUID) -> Row[An
     if locked is None:
         raise NotFound
     # During the wait the code may have moved to another customer, who is not locked.
-    return await find(work, table, key, visible(work.caller, table).where(owner == locked))
+    rows = visible(work.caller, table) if rows is None else rows
+    return await find(work, table, key, rows.where(owner == locked))
 
 
 async def lock_customer(work: UnitOfWork, customer_id: UUID) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from app.ids import new_id
-from app.routers.customers import calls
+from app.services import customers
 from tests.api.build import errors, made, recorded, unique
 from tests.conftest import Service
 
@@ -126,7 +126,7 @@ async def test_many_puts_at_once_make_one_customer(
     client: httpx.AsyncClient, line_up: LineUp
 ) -> None:
     code = unique("C")
-    line_up(calls, "create", 6)
+    line_up(customers, "_insert", 6)
     answers = await asyncio.gather(*(put(client, code, [{"name": "A"}]) for _ in range(6)))
     assert sorted(answer.status_code for answer in answers) == [200] * 5 + [201]
     assert len({answer.content for answer in answers}) == 1

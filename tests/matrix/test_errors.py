@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.http.errors.handlers import LARGEST_BODY
-from app.routers.customers import calls
+from app.services import customers
 from app.services.tokens import SCOPES
 from app.settings import Settings
 from app.store.database import Database
@@ -150,7 +150,7 @@ async def test_a_crash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def crash(*_: object) -> None:
         raise RuntimeError("the customer's own words")
 
-    monkeypatch.setattr(calls, "read", crash)
+    monkeypatch.setattr(customers, "read", crash)
     for answer in await in_each_language(world, "500 internal_error", get("/v1/customers/x")):
         assert "words" not in answer.text
 

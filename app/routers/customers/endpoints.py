@@ -1,0 +1,102 @@
+"""Calls about customers and their contacts."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from app.errors import AlreadyExists
+from app.http.context import Ctx
+from app.http.fields import Code, Id, Key
+from app.http.paging import paginate
+from app.http.references import split
+from app.http.resource import Resource
+from app.http.responses import created, if_match, ok, put_conditions
+from app.routers.customers.schemas import (
+    Contact,
+    ContactFields,
+    ContactPatch,
+    Customer,
+    CustomerPatch,
+    CustomersQuery,
+    KnownCustomer,
+    NewCustomer,
+)
+from app.services import customers as service
+
+customers = Resource("Customers")
+
+
+@customers.creates("/customers", Customer, "customers:write", AlreadyExists)
+async def create_customer(context: Ctx, body: NewCustomer) -> Response:
+    """Create a customer, with its contacts."""
+    row = await service.create(context, body.own(), body.people())
+    return created(context, Customer.of(row), f"/v1/customers/{row.id}")
+
+
+@customers.puts("/customers/by-code/{code}", Customer, "customers:write", AlreadyExists)
+async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Response:
+    """Create a customer or replace it whole, contacts included; what is left out is cleared.
+
+    Contacts keep their ids: each is matched by `id`, else by e-mail address, else by name. The
+    same body again changes nothing. `If-None-Match: *` only creates.
+    """
+    conditions = put_conditions(context, Customer.of)
+    row, new = await service.put(context, code, body.own(), body.people(), conditions)
+    if new:
+        return created(context, Customer.of(row), f"/v1/customers/{row.id}")
+    return ok(context, Customer.of(row))
+
+
+@customers.lists("/customers", Customer, "customers:read")
+async def list_customers(context: Ctx, query: Annotated[CustomersQuery, Query()]) -> Response:
+    """Customers in the order in which they were created."""
+    reference = None if query.external_ref is None else split(query.external_ref)
+    listing = service.search(context, query.q, query.country, reference)
+    return await paginate(context, query, listing, Customer.of)
+
+
+@customers.reads("/customers/{customer}", Customer, "customers:read")
+async def get_customer(context: Ctx, customer: Key) -> Response:
+    """One customer, by id or code."""
+    return ok(context, Customer.of(await service.read(context, customer)))
+
+
+@customers.patches("/customers/{customer}", Customer, "customers:write", AlreadyExists)
+async def update_customer(context: Ctx, customer: Key, body: CustomerPatch) -> Response:
+    """Change a customer (JSON Merge Patch). A new country does not change stored phone numbers."""
+    precondition = if_match(context, Customer.of)
+    row = await service.update(context, customer, body.changes(), precondition)
+    return ok(context, Customer.of(row))
+
+
+@customers.creates("/customers/{customer}/contacts", Contact, "customers:write")
+async def create_contact(context: Ctx, customer: Key, body: ContactFields) -> Response:
+    """Add a contact; national phone numbers are read in the customer's country."""
+    customer_id, contact = await service.add_contact(context, customer, body.person())
+    location = f"/v1/customers/{customer_id}/contacts/{contact.id}"
+    return created(context, Contact.of(contact), location)
+
+
+@customers.reads("/customers/{customer}/contacts/{contact_id}", Contact, "customers:read")
+async def get_contact(context: Ctx, customer: Key, contact_id: Id) -> Response:
+    """One contact of a customer."""
+    return ok(context, Contact.of(await service.read_contact(context, customer, contact_id)))
+
+
+@customers.patches("/customers/{customer}/contacts/{contact_id}", Contact, "customers:write")
+async def update_contact(
+    context: Ctx, customer: Key, contact_id: Id, body: ContactPatch
+) -> Response:
+    """Change a contact (JSON Merge Patch; `phones` are replaced)."""
+    precondition = if_match(context, Contact.of)
+    changes = body.changes()
+    contact = await service.update_contact(context, customer, contact_id, changes, precondition)
+    return ok(context, Contact.of(contact))
+
+
+@customers.deletes("/customers/{customer}/contacts/{contact_id}", "customers:write")
+async def delete_contact(context: Ctx, customer: Key, contact_id: Id) -> Response:
+    """Remove a contact. Cases that name it keep the name."""
+    await service.delete_contact(context, customer, contact_id, if_match(context, Contact.of))
+    return Response(status_code=204)

@@ -1,0 +1,144 @@
+"""Customers on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+
+from app.http.fields import (
+    Code,
+    Country,
+    DeskName,
+    Email,
+    Id,
+    Input,
+    LanguageCode,
+    MergePatch,
+    Name,
+    NotBlank,
+    Output,
+    PhoneNumbers,
+    Sound,
+    VatNumber,
+    absent,
+)
+from app.http.paging import PageQuery
+from app.http.references import NO_OTHERS, Reference, References, System, SystemReference
+from app.services.contacts import MOST_CONTACTS, GivenContact
+from app.services.customers import MOST_REFERENCES
+
+Words = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="Words of the name or code, or a beginning."),
+    Sound,
+    NotBlank,
+]
+
+
+class ContactFields(Input):
+    """A person of the customer."""
+
+    name: Name
+    email: Email | None = None
+    phones: PhoneNumbers = []
+
+    def person(self) -> GivenContact:
+        return GivenContact(**self.model_dump())
+
+
+class KnownContact(ContactFields):
+    """Matched with a stored contact by its id, else its e-mail address, else its name."""
+
+    id: Id | None = None
+
+
+class ContactPatch(MergePatch):
+    name: Name = absent()
+    email: Email | None = absent()
+    phones: PhoneNumbers = absent()
+
+
+class CustomerFields(Input):
+    name: Name
+    country: Country
+    language: LanguageCode | None = Field(
+        default=None, description="By default the language of the country's help desk."
+    )
+    vat_number: VatNumber | None = None
+    help_desk: DeskName | None = Field(
+        default=None, description="A help desk in place of the country's."
+    )
+    external_refs: References = {}
+
+    def own(self) -> dict[str, Any]:
+        """The customer's own fields, without its contacts."""
+        return self.model_dump(exclude={"contacts"})
+
+
+class NewCustomer(CustomerFields):
+    code: Code
+    contacts: Annotated[list[ContactFields], Field(max_length=MOST_CONTACTS)] = []
+
+    def people(self) -> list[GivenContact]:
+        return [contact.person() for contact in self.contacts]
+
+
+class KnownCustomer(CustomerFields):
+    """The whole customer; what is left out is cleared."""
+
+    contacts: Annotated[list[KnownContact], Field(max_length=MOST_CONTACTS)] = []
+
+    def people(self) -> list[GivenContact]:
+        return [contact.person() for contact in self.contacts]
+
+
+class CustomerPatch(MergePatch):
+    code: Code = absent()
+    name: Name = absent()
+    country: Country = absent()
+    language: LanguageCode = absent()
+    vat_number: VatNumber | None = absent()
+    help_desk: DeskName | None = absent()
+    external_refs: (
+        Annotated[
+            dict[System, Reference | None],
+            Field(max_length=2 * MOST_REFERENCES, json_schema_extra=NO_OTHERS),
+        ]
+        | None
+    ) = absent()
+
+
+class CustomersQuery(PageQuery):
+    q: Words | None = None
+    country: Country | None = None
+    external_ref: SystemReference | None = None
+
+
+class Contact(Output):
+    id: UUID
+    name: str
+    email: str | None
+    phones: list[str] = Field(description="E.164.")
+
+    @classmethod
+    def of(cls, contact: Any) -> "Contact":
+        return cls.model_validate(contact, from_attributes=True)
+
+
+class Customer(Output):
+    id: UUID
+    code: str
+    name: str
+    country: str
+    language: LanguageCode
+    vat_number: str | None
+    help_desk: str | None
+    external_refs: dict[str, str]
+    contacts: list[Contact]
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, customer: Any) -> "Customer":
+        return cls.model_validate(customer, from_attributes=True)

@@ -1,0 +1,393 @@
+"""Customers, with their contacts and other systems' references: created, replaced, changed, read.
+
+Every change goes through `_change`, which writes and records only what differs.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Row,
+    Select,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
+from sqlalchemy import update as changing
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.errors import AlreadyExists, NotFound, invalid
+from app.ids import new_id
+from app.policy.document import Policies
+from app.services.contacts import (
+    MOST_CONTACTS,
+    Contact,
+    GivenContact,
+    in_e164,
+    phones_in_e164,
+    replaced,
+)
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find, find_locked, visible
+from app.store import events
+from app.store.keyset import Listing
+from app.store.tables import contacts, customers, external_refs
+
+MOST_REFERENCES = 20
+
+_OWN = ("code", "name", "country", "language", "vat_number", "help_desk")
+
+_WHOLE = (
+    literal_column(
+        """coalesce((SELECT json_object_agg(system, ref ORDER BY system) FROM external_refs
+            WHERE customer_id = customers.id), '{}')""",
+        JSON,
+    ).label("external_refs"),
+    literal_column(
+        """coalesce((SELECT json_agg(json_build_object(
+                'id', id, 'name', name, 'email', email, 'phones', phones) ORDER BY position, id)
+            FROM contacts WHERE customer_id = customers.id), '[]')""",
+        JSON,
+    ).label("contacts"),
+)
+"""With the customer's own columns, a whole customer in one row."""
+
+_DOCUMENT: ColumnElement[Any] = literal_column(
+    "to_tsvector('simple'::regconfig, (customers.name || ' '::text) || customers.code)"
+)
+# The words are split by the parser that made the index. Each lexeme is quoted, so that none of its
+# characters is read as an operator, and matches every word that begins with it. From the code
+# `C-0042` the parser makes `c` and the number `-0042`, which people search for as `0042`.
+_BEGINNINGS = text(
+    r"""(SELECT string_agg(format($$('%1$s':* | '-%1$s':*)$$, quoted), ' & ')::tsquery
+        FROM unnest(to_tsvector('simple', :q)),
+            replace(replace(lexeme, '\', '\\'), $$'$$, $$''$$) AS quoted)"""
+)
+
+# Only a taken code makes the insert do nothing; any other conflict would be our own mistake.
+_INSERT = insert(customers).on_conflict_do_nothing().returning(customers.c.id)
+_INSERT_REFERENCE = insert(external_refs)
+_INSERT_CONTACT = insert(contacts)
+_UPSERT_CONTACT = _INSERT_CONTACT.on_conflict_do_update(
+    index_elements=[contacts.c.id],
+    set_={name: _INSERT_CONTACT.excluded[name] for name in ("position", "name", "email", "phones")},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A whole customer as stored."""
+
+    id: UUID
+    code: str
+    name: str
+    country: str
+    language: str
+    vat_number: str | None
+    help_desk: str | None
+    external_refs: dict[str, str]
+    """Each other system's reference to the customer, by the system's name."""
+    contacts: list[Contact]
+    created_at: datetime
+    updated_at: datetime
+
+
+async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
+    """A whole customer, by id or code. Raises NotFound."""
+    return await find(work, customers, key, _whole(work))
+
+
+async def load(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID, Customer]:
+    """Whole customers by id, for commands that see all of them."""
+    rows = await connection.execute(select(customers, *_WHOLE).where(customers.c.id.in_(ids)))
+    return {row.id: _stored(row) for row in rows}
+
+
+def search(
+    work: UnitOfWork, q: str | None, country: str | None, reference: tuple[str, str] | None
+) -> Listing:
+    """Whole customers in the order in which they were created.
+
+    `q`: words of the name or code, or their beginnings. `reference`: another system's name, and
+    its reference to the customer.
+    """
+    rows = _whole(work)
+    if q is not None:
+        rows = rows.where(_matches(q))
+    if country is not None:
+        rows = rows.where(customers.c.country == country)
+    if reference is not None:
+        system, ref = reference
+        owner = select(external_refs.c.customer_id).where(
+            external_refs.c.system == system, external_refs.c.ref == ref
+        )
+        rows = rows.where(customers.c.id == owner.scalar_subquery())
+    return Listing("customers", rows, (customers.c.id,))
+
+
+async def create(
+    work: UnitOfWork, fields: Mapping[str, Any], given: Sequence[GivenContact]
+) -> Row[Any]:
+    """Create a customer. Raises as `own_fields` and `in_e164`; AlreadyExists for its code."""
+    own = own_fields(work.policies, fields)
+    people = [
+        Contact(new_id(), one.name, one.email, one.phones) for one in in_e164(given, own["country"])
+    ]
+    customer = _new(work, contacts=people, **own)
+    if not await _insert(work, customer):
+        raise AlreadyExists("code")
+    return await read(work, customer.id)
+
+
+async def put(
+    work: UnitOfWork,
+    code: str,
+    fields: Mapping[str, Any],
+    given: Sequence[GivenContact],
+    precondition: Callable[[Customer | None], None],
+) -> tuple[Row[Any], bool]:
+    """Create the customer with this code, or replace all its fields and contacts.
+
+    Returns the customer, and whether it was created. `precondition` takes what is stored. Raises
+    as `own_fields`, `in_e164`, `contacts.match` and `precondition`.
+    """
+    own = own_fields(work.policies, fields)
+    given = in_e164(given, own["country"])
+    try:
+        before = await _read_locked(work, code)
+    except NotFound:
+        precondition(None)
+        customer = _new(work, code=code, contacts=replaced(given, []), **own)
+        if await _insert(work, customer):
+            return await read(work, customer.id), True
+        # Another request created it in the meantime.
+        before = await _read_locked(work, code)
+    precondition(before)
+    await _change(work, before, replace(before, contacts=replaced(given, before.contacts), **own))
+    return await read(work, before.id), False
+
+
+async def update(
+    work: UnitOfWork,
+    key: str,
+    changes: Mapping[str, Any],
+    precondition: Callable[[Customer], None],
+) -> Row[Any]:
+    """Change some fields of a customer.
+
+    `external_refs` are merged: None removes one, or all of them in place of the mapping. Raises
+    NotFound, AlreadyExists, and as `check_desk` and `precondition`.
+    """
+    before = await _read_locked(work, key)
+    precondition(before)
+    check_desk(work.policies, changes.get("help_desk"))
+    changed = dict(changes)
+    if "external_refs" in changed:
+        patch = changed["external_refs"]
+        merged = {} if patch is None else {**before.external_refs, **patch}
+        changed["external_refs"] = {name: ref for name, ref in merged.items() if ref is not None}
+    await _change(work, before, replace(before, **changed))
+    return await read(work, before.id)
+
+
+async def read_contact(work: UnitOfWork, key: str, contact_id: UUID) -> Contact:
+    """One contact of a customer. Raises NotFound."""
+    return _contact(_stored(await read(work, key)), contact_id)
+
+
+async def add_contact(work: UnitOfWork, key: str, given: GivenContact) -> tuple[UUID, Contact]:
+    """Add a contact: its customer's id, and the contact. Raises NotFound, as `phones_in_e164`."""
+    before = await _read_locked(work, key)
+    (phones,) = phones_in_e164([("", given.phones)], before.country)
+    contact = Contact(new_id(), given.name, given.email, phones)
+    await _change(work, before, replace(before, contacts=[*before.contacts, contact]))
+    return before.id, contact
+
+
+async def update_contact(
+    work: UnitOfWork,
+    key: str,
+    contact_id: UUID,
+    changes: Mapping[str, Any],
+    precondition: Callable[[Contact], None],
+) -> Contact:
+    """Change some fields of a contact. Raises NotFound, as `precondition`, `phones_in_e164`."""
+    before = await _read_locked(work, key)
+    contact = _contact(before, contact_id)
+    precondition(contact)
+    changed = dict(changes)
+    if "phones" in changed:
+        (changed["phones"],) = phones_in_e164([("", changed["phones"])], before.country)
+    after = replace(contact, **changed)
+    people = [after if one.id == contact.id else one for one in before.contacts]
+    await _change(work, before, replace(before, contacts=people))
+    return after
+
+
+async def delete_contact(
+    work: UnitOfWork, key: str, contact_id: UUID, precondition: Callable[[Contact], None]
+) -> None:
+    """Remove a contact. Raises NotFound, as `precondition`."""
+    before = await _read_locked(work, key)
+    contact = _contact(before, contact_id)
+    precondition(contact)
+    people = [one for one in before.contacts if one.id != contact.id]
+    await _change(work, before, replace(before, contacts=people))
+
+
+def check_desk(policies: Policies, desk: str | None) -> None:
+    """Raises InvalidInput for a help desk that no version of the policy has (R35)."""
+    if desk is not None and desk not in policies.desk_ids:
+        allowed = ", ".join(sorted(policies.desk_ids))
+        raise invalid("/help_desk", "not_allowed_value", allowed=allowed)
+
+
+def own_fields(policies: Policies, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A customer's own fields, the language filled in. Raises as `check_desk`."""
+    check_desk(policies, fields["help_desk"])
+    language = (
+        fields["language"] or policies.versions[-1].desk_for(fields["country"], None).language
+    )
+    return {**fields, "language": language}
+
+
+def difference(before: Customer, after: Customer) -> dict[str, Any] | None:
+    """What the event of a change says; None where nothing differs.
+
+    Raises InvalidInput for too many contacts or references.
+    """
+    changed = {
+        field: {"before": getattr(before, field), "after": getattr(after, field)}
+        for field in (*_OWN, "external_refs")
+        if getattr(after, field) != getattr(before, field)
+    }
+    data: dict[str, Any] = {"code": after.code, "changed": changed}
+    if "external_refs" in changed and len(after.external_refs) > MOST_REFERENCES:
+        raise invalid("/external_refs", "too_many", limit=MOST_REFERENCES)
+    if after.contacts != before.contacts:
+        if len(after.contacts) > MOST_CONTACTS:
+            raise invalid("/contacts", "too_many", limit=MOST_CONTACTS)
+        data["contacts"] = _moved(before.contacts, after.contacts)
+    return data if changed or "contacts" in data else None
+
+
+def _moved(before: Sequence[Contact], after: Sequence[Contact]) -> dict[str, list[str]]:
+    # Ids only: events are never deleted, and the name of a deleted person must not stay in them.
+    old, new = ({contact.id: contact for contact in side} for side in (before, after))
+    return {
+        "added": [str(id_) for id_ in new if id_ not in old],
+        "changed": [str(id_) for id_ in new if id_ in old and new[id_] != old[id_]],
+        "removed": [str(id_) for id_ in old if id_ not in new],
+    }
+
+
+def _whole(work: UnitOfWork) -> Select[Any]:
+    """Every customer in sight, whole."""
+    return visible(work.caller, customers).add_columns(*_WHOLE)
+
+
+def _stored(row: Row[Any]) -> Customer:
+    values = row._asdict()
+    people = [Contact(**{**one, "id": UUID(one["id"])}) for one in values["contacts"]]
+    return Customer(**{**values, "contacts": people})
+
+
+async def _read_locked(work: UnitOfWork, key: str) -> Customer:
+    """A customer, read under its lock. Raises NotFound."""
+    return _stored(await find_locked(work, customers, key, _whole(work)))
+
+
+def _contact(customer: Customer, contact_id: UUID) -> Contact:
+    for contact in customer.contacts:
+        if contact.id == contact_id:
+            return contact
+    raise NotFound
+
+
+def _matches(q: str) -> ColumnElement[bool]:
+    """Customers whose name or code has all these words or beginnings, or whose code begins so."""
+    words = _DOCUMENT.op("@@", is_comparison=True)(_BEGINNINGS.bindparams(q=q))
+    code = func.lower(literal_column('customers.code COLLATE "C"'))
+    # `~` sorts after every character of a code.
+    return or_(words, code.between(q.lower(), q.lower() + "~"))
+
+
+def _new(work: UnitOfWork, **fields: Any) -> Customer:
+    return Customer(id=new_id(), created_at=work.now, updated_at=work.now, **fields)
+
+
+async def _insert(work: UnitOfWork, customer: Customer) -> bool:
+    """Insert a whole customer; False if its code is taken."""
+    own = {name: getattr(customer, name) for name in ("id", *_OWN, "created_at", "updated_at")}
+    if (await work.connection.execute(_INSERT, own)).one_or_none() is None:
+        return False
+    await _insert_references(work, customer)
+    await _write_contacts(work, customer)
+    await _record(work, customer.id, {"code": customer.code, "created": True})
+    return True
+
+
+async def _change(work: UnitOfWork, before: Customer, after: Customer) -> None:
+    """Write what differs, under the customer's lock; nothing where nothing does.
+
+    Raises as `difference`. The database refuses a taken code.
+    """
+    data = difference(before, after)
+    if data is None:
+        return
+    if "external_refs" in data["changed"]:
+        await work.connection.execute(
+            delete(external_refs).where(external_refs.c.customer_id == after.id)
+        )
+        await _insert_references(work, after)
+    if "contacts" in data:
+        if gone := [UUID(id_) for id_ in data["contacts"]["removed"]]:
+            await work.connection.execute(delete(contacts).where(contacts.c.id.in_(gone)))
+        await _write_contacts(work, after)
+    own = {name: getattr(after, name) for name in _OWN if name in data["changed"]}
+    row = changing(customers).where(customers.c.id == after.id)
+    await work.connection.execute(row.values(**own, updated_at=work.now))
+    await _record(work, after.id, data)
+
+
+async def _insert_references(work: UnitOfWork, customer: Customer) -> None:
+    if customer.external_refs:
+        await work.connection.execute(
+            _INSERT_REFERENCE,
+            [
+                {"customer_id": customer.id, "system": system, "ref": ref}
+                for system, ref in customer.external_refs.items()
+            ],
+        )
+
+
+async def _write_contacts(work: UnitOfWork, customer: Customer) -> None:
+    if customer.contacts:
+        await work.connection.execute(
+            _UPSERT_CONTACT,
+            [
+                {**asdict(contact), "customer_id": customer.id, "position": position}
+                for position, contact in enumerate(customer.contacts)
+            ],
+        )
+
+
+async def _record(work: UnitOfWork, customer_id: UUID, data: Mapping[str, Any]) -> None:
+    await events.record(
+        work.connection,
+        "customer.updated",
+        work.caller.actor,
+        work.now,
+        customer_id=customer_id,
+        subject_id=customer_id,
+        data=data,
+    )
