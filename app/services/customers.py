@@ -38,7 +38,7 @@ from app.services.contacts import (
 )
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked, visible
-from app.store import events
+from app.store.event_types import Change, ContactChanges, CustomerUpdated, EventType
 from app.store.keyset import Listing
 from app.store.tables import contacts, customers, external_refs
 
@@ -260,17 +260,17 @@ def own_fields(policies: Policies, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, "language": language}
 
 
-def difference(before: Customer, after: Customer) -> dict[str, Any] | None:
+def difference(before: Customer, after: Customer) -> CustomerUpdated | None:
     """What the event of a change says; None where nothing differs.
 
     Raises InvalidInput for too many contacts or references.
     """
-    changed = {
+    changed: dict[str, Change] = {
         field: {"before": getattr(before, field), "after": getattr(after, field)}
         for field in (*_OWN, "external_refs")
         if getattr(after, field) != getattr(before, field)
     }
-    data: dict[str, Any] = {"code": after.code, "changed": changed}
+    data: CustomerUpdated = {"code": after.code, "changed": changed}
     if "external_refs" in changed and len(after.external_refs) > MOST_REFERENCES:
         raise invalid("/external_refs", "too_many", limit=MOST_REFERENCES)
     if after.contacts != before.contacts:
@@ -280,8 +280,7 @@ def difference(before: Customer, after: Customer) -> dict[str, Any] | None:
     return data if changed or "contacts" in data else None
 
 
-def _moved(before: Sequence[Contact], after: Sequence[Contact]) -> dict[str, list[str]]:
-    # Ids only: events are never deleted, and the name of a deleted person must not stay in them.
+def _moved(before: Sequence[Contact], after: Sequence[Contact]) -> ContactChanges:
     old, new = ({contact.id: contact for contact in side} for side in (before, after))
     return {
         "added": [str(id_) for id_ in new if id_ not in old],
@@ -381,13 +380,7 @@ async def _write_contacts(work: UnitOfWork, customer: Customer) -> None:
         )
 
 
-async def _record(work: UnitOfWork, customer_id: UUID, data: Mapping[str, Any]) -> None:
-    await events.record(
-        work.connection,
-        "customer.updated",
-        work.caller.actor,
-        work.now,
-        customer_id=customer_id,
-        subject_id=customer_id,
-        data=data,
+async def _record(work: UnitOfWork, customer_id: UUID, data: CustomerUpdated) -> None:
+    await work.record(
+        EventType.CUSTOMER_UPDATED, data, customer_id=customer_id, subject_id=customer_id
     )
