@@ -1,0 +1,157 @@
+"""R18-R22, R24: what a case is bound to, and where its minutes go."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, datetime
+
+from . import columns, years
+from .facts import (
+    Binding,
+    Case,
+    Contract,
+    Customer,
+    Entry,
+    Hours,
+    Share,
+    Ticket,
+    TicketMoment,
+    TicketState,
+    Year,
+)
+from .policy import CHANNELS_OF_FREE_HOURS, civil_date
+
+
+def hours_on(customer: Customer, channel: str, day: date) -> list[Hours]:
+    """The hour allowances, spent ones too, that cover a channel on a day, in R18's order."""
+    found: list[Hours] = []
+    year = years.year_on(customer, day)
+    if year and channel in CHANNELS_OF_FREE_HOURS:
+        found.append(year)
+    if columns.holds_editor(customer, day):
+        found += columns.contracts_in_force(customer, day)
+    return found
+
+
+def available(customer: Customer, day: date) -> list[Ticket]:
+    """R5: the tickets that a case could take on a day, in R18's order."""
+    found = [
+        each
+        for each in customer.tickets()
+        if each.now.state == "free" and each.purchased <= day < each.now.ends
+    ]
+    return sorted(found, key=lambda t: (t.now.ends, t.purchased, t.pack, t.position))
+
+
+def kind_of(binding: Binding) -> str:
+    match binding:
+        case Year():
+            return "free_hours"
+        case Contract():
+            return "contract"
+        case Ticket():
+            return "ticket"
+        case None:
+            return "none"
+
+
+def choose(
+    customer: Customer, channel: str, hours_day: date, tickets_day: date | None, pay_with: str
+) -> Binding:
+    """R18: the allowance that a case is bound to, None where nothing pays.
+
+    Hours count as of one day and tickets as of another (R29); no day, no tickets.
+    """
+    candidates: list[Binding] = [
+        each for each in hours_on(customer, channel, hours_day) if customer.left(each) > 0
+    ]
+    if tickets_day is not None:
+        candidates += available(customer, tickets_day)
+    wanted = (each for each in candidates if pay_with in ("auto", kind_of(each)))
+    return next(wanted, None)
+
+
+def pays(customer: Customer, own: Hours, day: date) -> bool:
+    """R20: whether a day lies inside the period of a case's own allowance."""
+    return own.in_force(day) if isinstance(own, Contract) else years.covers(customer, own, day)
+
+
+def charge(customer: Customer, case: Case, entry: Entry, minutes: int) -> None:
+    """R20, R21: the own allowance, the others that stand on the day worked, then overrun."""
+    own = case.binding
+    assert not isinstance(own, Ticket)
+    others = [each for each in hours_on(customer, case.channel, entry.day) if each != own]
+    payers = [own, *others] if own is not None and pays(customer, own, entry.day) else others
+    for payer in payers:
+        part = min(minutes, customer.left(payer))
+        entry.add(part, payer)
+        minutes -= part
+    entry.add(minutes, None)
+
+
+def charge_anew(customer: Customer, case: Case) -> None:
+    """Charge what stands unpaid of a case's time, in the order worked (R22, R29).
+
+    Where nothing pays for the case, its minutes are its own overrun, whatever stood on those days.
+    """
+    for entry in case.standing():
+        counted = sum(share.minutes for share in entry.shares if share.payer is not None)
+        entry.shares = [share for share in entry.shares if share.payer is not None]
+        if case.binding is None:
+            entry.add(entry.minutes - counted, None)
+        else:
+            charge(customer, case, entry, entry.minutes - counted)
+
+
+def uncharge(case: Case) -> None:
+    """R22: nothing of a case is counted any more, wherever it was charged or taken over."""
+    for entry in case.entries:
+        entry.shares = []
+
+
+def cover(customer: Customer) -> None:
+    """R22: no hour allowance has both minutes left and overrun of a day inside its period."""
+    for case, entry in customer.work():
+        own = case.binding
+        if own is None or isinstance(own, Ticket) or not entry.overrun:
+            continue
+        if pays(customer, own, entry.day):
+            part = min(entry.overrun, customer.left(own))
+            entry.drop_overrun(part)
+            entry.add(part, own)
+
+
+def take_over(customer: Customer, contract: Contract, cases: Iterable[Case]) -> None:
+    """R24: a new contract takes over the overrun of cases, oldest first, while it lasts."""
+    allowed = set(cases)
+    for case, entry in customer.work():
+        part = min(entry.overrun, customer.left(contract)) if case in allowed else 0
+        if part:
+            entry.drop_overrun(part)
+            entry.shares.append(Share(part, contract, taken_over=True))
+
+
+def give_back(customer: Customer, contract: Contract) -> None:
+    """R24: what a contract took over is overrun again where it came from, as that is now."""
+    for _, entry in customer.work():
+        for share in entry.shares:
+            if share.payer == contract and share.taken_over:
+                share.payer, share.taken_over = None, False
+
+
+def hold(ticket: Ticket, case: Case, now: datetime) -> None:
+    """R19: a case takes a ticket when it is bound to it."""
+    ends = ticket.now.ends
+    ticket.path.append(TicketMoment(now, "held", ends, case, civil_date(now)))
+
+
+def change(ticket: Ticket, state: TicketState, now: datetime) -> None:
+    """R19, R29: consumed by closing, held again by reopening, which takes nothing anew."""
+    ticket.path.append(replace(ticket.now, since=now, state=state))
+
+
+def release(ticket: Ticket, now: datetime, *, bug: bool) -> None:
+    """R19: a cancelled case gives its ticket back as it is, a bug with the days it was taken."""
+    old = ticket.now
+    assert old.taken is not None
+    given_back = civil_date(now) + (old.ends - old.taken)
+    ticket.path.append(TicketMoment(now, "free", max(old.ends, given_back) if bug else old.ends))

@@ -1,0 +1,300 @@
+"""What a customer's history consists of: what was bought, the cases, the time worked.
+
+Days are civil dates in the vendor's time zone, instants are in UTC, time is in whole minutes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Literal, TypeAlias
+
+from .policy import CONTRACT_MINUTES, FREE_MINUTES, civil_date, term_end
+
+LicenceKind = Literal["editor", "runtime", "other"]
+CaseState = Literal["open", "in_progress", "waiting_for_customer", "closed", "cancelled"]
+TicketState = Literal["free", "held", "consumed"]
+
+OPEN_STATES: tuple[CaseState, ...] = ("open", "in_progress", "waiting_for_customer")
+BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+class Refused(Exception):
+    """A step that the clauses refuse, with the code of every clause that refuses it."""
+
+    def __init__(self, *codes: str) -> None:
+        super().__init__(*codes)
+        self.codes = frozenset(codes)
+
+
+def refuse(codes: set[str]) -> None:
+    """Raises Refused when there is at least one code."""
+    if codes:
+        raise Refused(*codes)
+
+
+@dataclass(eq=False)
+class Upgrade:
+    """R25: an upgrade that a contract paid, else a purchase."""
+
+    day: date
+    contract: "Contract | None"
+
+
+@dataclass(eq=False)
+class Licence:
+    """A licence as now known; `sent` is what the last PUT or POST said (R40)."""
+
+    serial: str
+    kind: LicenceKind
+    purchased: date
+    sent: tuple[LicenceKind, date]
+    withdrawn: date | None = None
+    upgrades: list[Upgrade] = field(default_factory=list)
+
+    def withdrawn_by(self, day: date) -> bool:
+        return self.withdrawn is not None and self.withdrawn <= day
+
+    def held_on(self, day: date) -> bool:
+        """R1, R2: bought on or before the day, not withdrawn on or before it."""
+        return self.purchased <= day and not self.withdrawn_by(day)
+
+    def purchases(self) -> list[date]:
+        """R2: the days of the purchase and of the paid upgrades."""
+        return [self.purchased, *(each.day for each in self.upgrades if each.contract is None)]
+
+
+@dataclass(eq=False)
+class Contract:
+    """R15: `[starts, ends)` with its own minutes; cancelled ones end on `cancelled` (R20)."""
+
+    label: str
+    order: int
+    starts: date
+    included: int = CONTRACT_MINUTES
+    predecessor: "Contract | None" = None
+    cancelled: date | None = None
+
+    @property
+    def ends(self) -> date:
+        return term_end(self.starts)
+
+    def cancelled_by(self, day: date) -> bool:
+        return self.cancelled is not None and self.cancelled <= day
+
+    def in_force(self, day: date) -> bool:
+        """R4, R20: inside its dates and not cancelled on or before the day."""
+        return self.starts <= day < self.ends and not self.cancelled_by(day)
+
+    @property
+    def never_in_force(self) -> bool:
+        """R24: cancelled as of its first day."""
+        return self.cancelled == self.starts
+
+
+@dataclass(frozen=True)
+class Year:
+    """R14: a service year. Years that begin on one day are one year, so the day is its identity."""
+
+    start: date
+
+
+@dataclass(frozen=True)
+class TicketMoment:
+    """What a ticket was from an instant on; `taken` is the day on which its case took it."""
+
+    since: datetime
+    state: TicketState
+    ends: date
+    case: "Case | None" = None
+    taken: date | None = None
+
+
+@dataclass(eq=False)
+class Ticket:
+    purchased: date
+    pack: int
+    position: int
+    path: list[TicketMoment]
+
+    def at(self, instant: datetime) -> TicketMoment:
+        return next(moment for moment in reversed(self.path) if moment.since <= instant)
+
+    @property
+    def now(self) -> TicketMoment:
+        return self.path[-1]
+
+
+@dataclass(eq=False)
+class Pack:
+    label: str
+    order: int
+    purchased: date
+    tickets: list[Ticket]
+
+    @property
+    def ends(self) -> date:
+        """R19: a pack's own end; its tickets may end later."""
+        return term_end(self.purchased)
+
+
+Hours: TypeAlias = Year | Contract
+Binding: TypeAlias = Year | Contract | Ticket | None
+
+
+@dataclass
+class Share:
+    """Minutes of an entry and what pays them; None is overrun of the case's own allowance.
+
+    `taken_over` marks minutes that a contract took over (R24).
+    """
+
+    minutes: int
+    payer: Hours | None
+    taken_over: bool = False
+
+
+@dataclass(eq=False)
+class Entry:
+    """A time entry. A ticket's case, a bug and a reversal leave it without shares."""
+
+    label: str
+    order: int
+    minutes: int
+    worked_at: datetime
+    reversed: bool = False
+    shares: list[Share] = field(default_factory=list)
+
+    @property
+    def day(self) -> date:
+        """R20: the civil date on which the work began."""
+        return civil_date(self.worked_at)
+
+    @property
+    def age(self) -> tuple[datetime, int]:
+        """The order of R22, R24 and R40: oldest work first, then oldest record."""
+        return self.worked_at, self.order
+
+    def add(self, minutes: int, payer: Hours | None) -> None:
+        """Count minutes, together with those that the same payer has already."""
+        if minutes:
+            for share in self.shares:
+                if share.payer == payer and not share.taken_over:
+                    share.minutes += minutes
+                    return
+            self.shares.append(Share(minutes, payer))
+
+    @property
+    def overrun(self) -> int:
+        return sum(share.minutes for share in self.shares if share.payer is None)
+
+    def drop_overrun(self, minutes: int) -> None:
+        """Take minutes out of the overrun. There must be as many."""
+        for share in self.shares:
+            if share.payer is None:
+                share.minutes -= minutes
+        self.shares = [share for share in self.shares if share.minutes]
+
+
+@dataclass(frozen=True)
+class CaseMoment:
+    """What a case was from an instant on."""
+
+    since: datetime
+    state: CaseState
+    bug: bool
+    binding: Binding
+
+
+@dataclass(eq=False)
+class Case:
+    label: str
+    order: int
+    channel: str
+    opened_at: datetime
+    priority: str
+    priority_support: bool
+    verified: bool
+    path: list[CaseMoment]
+    entries: list[Entry] = field(default_factory=list)
+    first: Binding = None  # what it is bound to again if it proves no bug (R22)
+    closed_at: datetime | None = None
+
+    @property
+    def now(self) -> CaseMoment:
+        return self.path[-1]
+
+    @property
+    def state(self) -> CaseState:
+        return self.now.state
+
+    @property
+    def bug(self) -> bool:
+        return self.now.bug
+
+    @property
+    def binding(self) -> Binding:
+        return self.now.binding
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN_STATES
+
+    @property
+    def unpaid(self) -> bool:
+        """`paid_by` is none without being a bug (R29)."""
+        return self.binding is None and not self.bug
+
+    def at(self, instant: datetime) -> CaseMoment | None:
+        """What it was at an instant, None before it was opened."""
+        return next((moment for moment in reversed(self.path) if moment.since <= instant), None)
+
+    def standing(self) -> list[Entry]:
+        """The entries that are not reversed, oldest work first."""
+        return sorted((each for each in self.entries if not each.reversed), key=lambda e: e.age)
+
+    @property
+    def worked(self) -> int:
+        return sum(entry.minutes for entry in self.standing())
+
+
+@dataclass
+class Customer:
+    """A customer's whole history; `order` numbers its records as they are made."""
+
+    country: str = "IT"
+    licences: list[Licence] = field(default_factory=list)
+    contracts: list[Contract] = field(default_factory=list)
+    packs: list[Pack] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    order: int = 0
+
+    def next_order(self) -> int:
+        self.order += 1
+        return self.order
+
+    def tickets(self) -> Iterator[Ticket]:
+        for pack in self.packs:
+            yield from pack.tickets
+
+    def work(self) -> list[tuple[Case, Entry]]:
+        """Every entry that stands, of every case, oldest work first, then oldest record."""
+        found = [(case, entry) for case in self.cases for entry in case.entries if entry.shares]
+        return sorted(found, key=lambda pair: pair[1].age)
+
+    def used(self, payer: Hours) -> int:
+        """Minutes charged against an hour allowance."""
+        return sum(
+            share.minutes
+            for case in self.cases
+            for entry in case.entries
+            for share in entry.shares
+            if share.payer == payer
+        )
+
+    def left(self, payer: Hours) -> int:
+        return granted(payer) - self.used(payer)
+
+
+def granted(payer: Hours) -> int:
+    """R17: what an hour allowance grants."""
+    return payer.included if isinstance(payer, Contract) else FREE_MINUTES
