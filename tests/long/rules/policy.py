@@ -2,6 +2,7 @@
 
 import calendar
 from datetime import UTC, date, datetime, time
+from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -59,6 +60,7 @@ def local_instant(day: date, hour: int, minute: int) -> datetime:
     return datetime.combine(day, time(hour, minute), ROME).astimezone(UTC)
 
 
+@lru_cache(maxsize=4096)
 def add_months(day: date, months: int) -> date:
     """The like day so many months later; twelve after 29 February is 28 February."""
     years, month = divmod(day.month - 1 + months, 12)

@@ -35,8 +35,8 @@ class ServiceAnswer:
     service: str
     granted_by: tuple[Grant, ...]
     reasons: tuple[Reason, ...]
-    unlocked_by: frozenset[str]
-    continues: frozenset[str]
+    unlocked_by: tuple[str, ...]  # in alphabetical order, as are those that follow
+    continues: tuple[str, ...]
 
     @property
     def allowed(self) -> bool:
@@ -52,7 +52,7 @@ def answer(s: Situation, service: str) -> ServiceAnswer:
         service,
         grants,
         () if grants else reasons,
-        frozenset() if grants else _unlocked_by(s, service),
+        () if grants else tuple(sorted(_unlocked_by(s, service))),
         _continues(s.snapshot.cases, service),
     )
 
@@ -140,10 +140,10 @@ def _tickets(s: Situation, service: str) -> Grant | Reason:
     return Reason("TCK", "tickets_consumed", (("consumed", consumed),))
 
 
-def _unlocked_by(s: Situation, service: str) -> frozenset[str]:
+def _unlocked_by(s: Situation, service: str) -> set[str]:
     """R12: the single steps that would allow a denied service if taken on the day."""
     cells = MATRIX[service]
-    steps = set()
+    steps: set[str] = set()
     if "DEV" in cells:
         by_hours = cells["DEV"] == "hours"
         if _new_editor_helps(s, by_hours=by_hours):
@@ -165,28 +165,25 @@ def _unlocked_by(s: Situation, service: str) -> frozenset[str]:
             steps.add("renew_contract")
     if "TCK" in cells:
         steps.add("buy_tickets")
-    return frozenset(steps)
+    return steps
 
 
 def _new_editor_helps(s: Situation, *, by_hours: bool) -> bool:
     """R12: an Editor bought on the day brings DEV, and its year (R14) has something left."""
     if not by_hours:
         return not s.editor
-    if s.snapshot.left(Year(s.on)) <= 0:
+    if s.snapshot.left(Year(s.on)) <= 0:  # the year that would begin has begun already
         return False
-    if not s.editor or s.year_asleep is None:
-        return True
-    return s.snapshot.left(s.year_asleep) <= 0 and s.year_asleep.start != s.on
+    return not s.editor or s.year_asleep is None or s.snapshot.left(s.year_asleep) <= 0
 
 
-def _continues(cases: Mapping[Case, CaseMoment], service: str) -> frozenset[str]:
+def _continues(cases: Mapping[Case, CaseMoment], service: str) -> tuple[str, ...]:
     """R11, R23, R29: the open cases that are served on a channel."""
     channel = next((c for c, each in SERVICE_OF_CHANNEL.items() if each == service), None)
-    return frozenset(
-        case.label
-        for case, moment in cases.items()
-        if channel is not None and _is_served(case, moment, channel)
-    )
+    if channel is None:
+        return ()
+    served = (case.label for case, moment in cases.items() if _is_served(case, moment, channel))
+    return tuple(sorted(served))
 
 
 def _is_served(case: Case, moment: CaseMoment, channel: str) -> bool:

@@ -1,0 +1,334 @@
+"""Random histories of abstract steps, from a seed: the same seed gives the same history.
+
+The writer plays the model along, so that most steps come to something. Clock, purchases and
+questions lean towards the instants at which an answer may change: day boundaries, anniversaries,
+leap days, clock changes, the last days of a ticket or a term.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from random import Random
+
+from .facts import Case
+from .player import Player, Step
+from .policy import add_months, civil_date, local_instant
+
+BASES = (
+    date(2026, 11, 25),
+    date(2027, 2, 27),
+    date(2028, 2, 28),
+    date(2028, 2, 29),
+    date(2028, 3, 1),
+    date(2027, 3, 27),  # clocks go forward in the night that follows
+    date(2026, 10, 24),  # clocks go back in the night that follows
+    date(2026, 12, 31),
+)
+CLOCKS = ((0, 0), (0, 1), (2, 30), (9, 0), (10, 0), (12, 30), (23, 30), (23, 59))
+SPANS = (10, 30, 60, 60, 120, 299, 300, 301, 340, 600, 1200)
+
+
+@dataclass(frozen=True)
+class History:
+    base: datetime
+    steps: tuple[Step, ...]
+
+
+@dataclass
+class _Writer:
+    random: Random
+    player: Player
+    steps: list[Step] = field(default_factory=list)
+    bought: list[date] = field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        return self.player.now
+
+    def add(self, kind: str, refs: Sequence[str] = (), /, **arguments: object) -> None:
+        step: Step = (kind, f"{kind}{len(self.steps)}", tuple(refs), dict(arguments))
+        self.steps.append(step)
+        self.player.play(step)
+
+    def maybe(self, kind: str, refs: Sequence[str] = (), /, **arguments: object) -> None:
+        if self.random.random() < 0.5:
+            self.add(kind, refs, **arguments)
+
+    def some(self, known: Sequence[str]) -> list[str]:
+        """One of the labels, one of the latest mostly; none if there is none."""
+        if not known:
+            return []
+        return [self.random.choice(known[-2:] if self.random.random() < 0.6 else known)]
+
+    def case(self, suits: Callable[[Case], bool]) -> list[str]:
+        """A case, mostly one for which the step is meant."""
+        every = self.player.cases
+        suitable = [label for label, case in every.items() if suits(case)]
+        return self.some(suitable if suitable or self.random.random() < 0.7 else list(every))
+
+    def off(self, day: date) -> int:
+        return (day - civil_date(self.now)).days
+
+    def past(self) -> int:
+        """A day of purchase, as an offset: near a multiple of twelve months ago, or anywhere."""
+        today = civil_date(self.now)
+        months = self.random.choice((0, 0, 0, -1, -5, -11, -12, -12, -12, -18, -24, -36))
+        nearby = self.random.choice((0, 0, 0, -1, 1, -2, 20, -20, -100))
+        day = add_months(today, months) + timedelta(days=nearby)
+        if self.random.random() < 0.2 and self.bought:
+            day = self.anniversary()
+        return min(0, self.off(day))
+
+    def anniversary(self) -> date:
+        """A day near the anniversary of something bought."""
+        years = self.random.choice((0, 12, 12, 12, 24))
+        day = add_months(self.random.choice(self.bought), years)
+        return day + timedelta(days=self.random.choice((0, 0, 0, -1, 1)))
+
+
+def generate(seed: int, length: int = 40) -> History:
+    """A history of so many steps, and a few more that set the scene."""
+    random = Random(seed)
+    hour, minute = random.choice(CLOCKS)
+    writer = _Writer(random, Player(local_instant(random.choice(BASES), hour, minute)))
+    base = writer.now
+    _scene(writer)
+    weights, makers = zip(*_STEPS.values(), strict=True)
+    while len(writer.steps) < length:
+        random.choices(makers, weights)[0](writer)
+    for _ in range(3):
+        _ask(writer)
+    return History(base, tuple(writer.steps))
+
+
+def _scene(w: _Writer) -> None:
+    """Most customers have an Editor, and something that pays."""
+    if w.random.random() < 0.85:
+        recent = w.random.choice((0, -1, -20, -100, -200, -300, -364))
+        _buy(w, "editor", w.random.choice((recent, w.past())))
+    for step in (_licence, _contract, _pack):
+        if w.random.random() < 0.6:
+            step(w)
+
+
+def _buy(w: _Writer, kind: str, off: int) -> None:
+    w.bought.append(civil_date(w.now) + timedelta(days=off))
+    w.add("lic", what=kind, off=off)
+
+
+def _licence(w: _Writer) -> None:
+    _buy(w, w.random.choice(("editor", "editor", "runtime", "other")), w.past())
+
+
+def _contract(w: _Writer) -> None:
+    off = w.random.choice((0, 0, 1, 30, -1, -10, -364, -365, -366, w.past()))
+    w.bought.append(civil_date(w.now) + timedelta(days=off))
+    included = w.random.choice((None, 10, 60, 100, 300))
+    w.add("con", off=off, included=included, take=w.random.random() < 0.4)
+
+
+def _renew(w: _Writer) -> None:
+    if ref := w.some(list(w.player.contracts)):
+        starts = w.random.choice(("today", "today", "at_end"))
+        w.add("ren", ref, starts=starts, take=w.random.random() < 0.7)
+
+
+def _cancel_contract(w: _Writer) -> None:
+    if ref := w.some(list(w.player.contracts)):
+        if w.random.random() < 0.5:
+            w.add("ccon", ref, rel="start", off=w.random.choice((0, 0, 0, 1, 364, 365)))
+        else:
+            w.add("ccon", ref, rel="today", off=w.random.choice((0, 0, 1, -1, 30)))
+
+
+def _pack(w: _Writer) -> None:
+    off = w.random.choice((0, -1, -364, -365, -363, -360, w.past()))
+    w.bought.append(civil_date(w.now) + timedelta(days=off))
+    w.add("pack", off=off, quantity=w.random.choice((1, 1, 2, 3)))
+
+
+def _fix(w: _Writer) -> None:
+    if ref := w.some(list(w.player.licences)):
+        kind = w.random.choice((None, None, None, "runtime", "editor", "other"))
+        off = w.random.choice((w.past(), w.past(), None))
+        if off is not None:
+            w.bought.append(civil_date(w.now) + timedelta(days=off))
+        w.add("fix", ref, what=kind, off=off)
+
+
+def _upgrade(w: _Writer) -> None:
+    if ref := w.some(list(w.player.licences)):
+        off = w.random.choice((0, 0, -1, w.past()))
+        w.bought.append(civil_date(w.now) + timedelta(days=off))
+        w.add("up", ref, off=off, paid_by=w.random.choice(("purchase", "purchase", "contract")))
+
+
+def _withdraw(w: _Writer) -> None:
+    if ref := w.some(list(w.player.licences)):
+        off = w.random.choice((0, 0, 1, -1, 30, w.past()))
+        if w.random.random() < 0.4 and w.bought:
+            off = w.off(w.random.choice(w.bought))
+        w.add("wd", ref, off=off)
+
+
+def _case(w: _Writer) -> None:
+    serial = w.random.choices(("own", "none", "foreign"), (20, 1, 1))[0]
+    w.add(
+        "case",
+        channel=w.random.choice(("email", "email", "email", "phone", "remote")),
+        category=w.random.choices(("problem", "question", "bug", "training"), (20, 4, 4, 1))[0],
+        pay_with=w.random.choices(("auto", "free_hours", "contract", "ticket"), (8, 1, 2, 2))[0],
+        serial=serial,
+        priority=w.random.choice(("high", "normal", "normal", "low")),
+    )
+
+
+def _time(w: _Writer) -> None:
+    if ref := w.case(lambda case: case.is_open):
+        age = (civil_date(w.now) - civil_date(w.player.cases[ref[0]].opened_at)).days
+        k = w.random.choice((0, 0, 1, age, age, age + 1, age // 2))
+        hour, minute = w.random.choice(CLOCKS)
+        when = w.random.choice(("now", "now", "day"))
+        w.add("time", ref, minutes=w.random.choice(SPANS), when=when, k=k, h=hour, m=minute)
+
+
+def _reverse(w: _Writer) -> None:
+    if ref := w.some(list(w.player.entries)):
+        w.add("rev", ref)
+
+
+def _of_case(kind: str, suits: Callable[[Case], bool]) -> Callable[[_Writer], None]:
+    def step(w: _Writer) -> None:
+        if ref := w.case(suits):
+            w.add(kind, ref)
+
+    return step
+
+
+def _bind(w: _Writer) -> None:
+    if ref := w.case(lambda case: case.unpaid):
+        w.add("bind", ref, pay_with=w.random.choice(("auto", "auto", "contract", "ticket")))
+
+
+def _advance(w: _Writer) -> None:
+    """To the next instant at which something may change, or by a span."""
+    if w.random.random() < 0.5:
+        days = w.random.choice((0, 0, 1, 1, 1, 2, 3, 10, 29, 30, 100))
+        day = civil_date(w.now) + timedelta(days=days)
+        if w.bought and w.random.random() < 0.3:
+            day = w.anniversary()
+        hour, minute = w.random.choice(CLOCKS)
+        to = local_instant(day, hour, minute)
+    else:
+        to = w.now + timedelta(hours=w.random.choice((1, 1, 4, 23, 24, 25, 24 * 29, 24 * 30)))
+    to = min(to, w.now + timedelta(days=400))
+    minutes = int((to - w.now).total_seconds()) // 60
+    if minutes > 0:
+        w.add("adv", hours=minutes // 60, minutes=minutes % 60)
+
+
+def _ask(w: _Writer) -> None:
+    off = w.random.choice((0, -1, 1, -30, -100, -365, 30, 366))
+    if w.bought and w.random.random() < 0.7:
+        off = w.off(w.anniversary())
+    hour, minute = w.random.choice(CLOCKS)
+    w.add("ask", off=off, h=hour, m=minute, s=w.random.choice((0, 0, -1, 1)))
+
+
+def _story_of_overrun(w: _Writer) -> None:
+    """R24: a small contract overrun, renewed with take-over, perhaps cancelled on its first day."""
+    w.add("con", off=0, included=w.random.choice((10, 60)), take=False)
+    contract = w.steps[-1][1]
+    w.add("case", channel="phone", category="problem", pay_with="contract", serial="own")
+    case = w.steps[-1][1]
+    if w.random.random() < 0.2:
+        w.add("ccon", [contract], rel="today", off=w.random.choice((0, 0, 1)))
+    for _ in range(w.random.choice((1, 2, 2))):
+        w.add("time", [case], minutes=w.random.choice(SPANS), when="now")
+    entry = w.steps[-1][1]
+    w.add("ren", [contract], starts=w.random.choice(("today", "at_end")), take=True)
+    renewal = w.steps[-1][1]
+    w.maybe("rev", [entry])
+    w.maybe("bug", [case])
+    w.maybe("ccon", [renewal], rel="start", off=w.random.choice((0, 0, 0, 1)))
+    w.maybe("unbug", [case])
+
+
+def _story_of_a_ticket(w: _Writer) -> None:
+    """R19, R22: a ticket near its end, its case a bug or cancelled, perhaps taken by another."""
+    w.add("pack", off=w.random.choice((0, -200, -360, -363, -364)), quantity=1)
+    w.add("case", channel="phone", category="problem", pay_with="ticket", serial="own")
+    case = w.steps[-1][1]
+    worked = w.random.random() < 0.6
+    if worked:
+        w.add("time", [case], minutes=w.random.choice(SPANS), when="now")
+        w.maybe("close", [case])
+    w.maybe("adv", hours=w.random.choice((1, 24, 48, 24 * 40)), minutes=0)
+    w.add("bug" if worked else "cancel", [case])
+    if w.random.random() < 0.5:
+        w.add("case", channel="phone", category="problem", pay_with="ticket", serial="own")
+    if w.random.random() < 0.5:
+        w.add("pack", off=0, quantity=1)
+    w.maybe("con", off=0, included=100, take=False)
+    w.add("unbug", [case])
+
+
+def _story_of_a_correction(w: _Writer) -> None:
+    """R40: free hours worked on several days, then the Editor's day or kind sent otherwise."""
+    day = civil_date(w.now)
+    off = w.random.choice((0, -1, -2, -20, -100, w.off(add_months(day, -12)) + 1))
+    _buy(w, "editor", off)
+    licence = w.steps[-1][1]
+    w.add("case", channel="email", category="problem", pay_with="auto", serial="own")
+    case = w.steps[-1][1]
+    for _ in range(w.random.choice((1, 2, 3))):
+        w.add("time", [case], minutes=w.random.choice(SPANS), when="now")
+        w.maybe("adv", hours=w.random.choice((1, 24, 24 * 10)), minutes=0)
+    shift = w.random.choice((-1, 1, 1, -2, -10, 10, 30))
+    day += timedelta(days=off)
+    moved = w.random.choice((day, add_months(day, -12), add_months(day, -24)))
+    moved = min(moved + timedelta(days=shift), civil_date(w.now))
+    w.bought.append(moved)
+    kind = w.random.choice((None, None, None, "runtime"))
+    w.add("fix", [licence], what=kind, off=w.off(moved))
+
+
+def _story_of_reopening(w: _Writer) -> None:
+    """R29: closed, and reopened about thirty days later."""
+    if ref := w.case(lambda case: case.is_open):
+        w.add("close", ref)
+        to = civil_date(w.now) + timedelta(days=w.random.choice((28, 29, 29, 30, 30, 31)))
+        hour, minute = w.random.choice(CLOCKS)
+        minutes = int((local_instant(to, hour, minute) - w.now).total_seconds()) // 60
+        w.add("adv", hours=minutes // 60, minutes=minutes % 60)
+        w.add("reopen", ref)
+
+
+_Make = Callable[[_Writer], None]
+_STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
+    "lic": (6, _licence),
+    "con": (4, _contract),
+    "ren": (3, _renew),
+    "ccon": (3, _cancel_contract),
+    "pack": (3, _pack),
+    "fix": (5, _fix),
+    "up": (3, _upgrade),
+    "wd": (3, _withdraw),
+    "case": (12, _case),
+    "time": (20, _time),
+    "rev": (4, _reverse),
+    "bug": (4, _of_case("bug", lambda case: not case.bug)),
+    "unbug": (5, _of_case("unbug", lambda case: case.bug)),
+    "take": (2, _of_case("take", lambda case: case.state != "in_progress")),
+    "wait": (1, _of_case("wait", lambda case: case.state == "in_progress")),
+    "close": (4, _of_case("close", lambda case: case.is_open)),
+    "reopen": (3, _of_case("reopen", lambda case: case.state == "closed")),
+    "cancel": (2, _of_case("cancel", lambda case: case.is_open and not case.worked)),
+    "bind": (5, _bind),
+    "adv": (8, _advance),
+    "ask": (5, _ask),
+    "overrun": (2, _story_of_overrun),
+    "ticket": (2, _story_of_a_ticket),
+    "correction": (2, _story_of_a_correction),
+    "reopening": (2, _story_of_reopening),
+}
