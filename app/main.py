@@ -16,28 +16,26 @@ from app.policy.document import Policies, load
 from app.routers import (
     cases,
     entitlements,
-    licences,
     operations,
     problems,
     published,
-    ticket_packs,
     usage,
 )
 from app.routers.contracts import contracts
 from app.routers.customers import customers
+from app.routers.licences import licences
+from app.routers.ticket_packs import ticket_packs
 from app.routers.tokens import tokens
 from app.settings import Settings
 from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
 _ROUTERS = (
-    licences.router,
-    ticket_packs.router,
     cases.router,
     published.router,
     usage.router,
 )
-_RESOURCES = (customers, contracts, tokens)
+_RESOURCES = (customers, licences, contracts, ticket_packs, tokens)
 
 
 def create_app(

@@ -15,7 +15,7 @@ from app.importing.kinds import ACTOR, Counts, read_as, said
 from app.importing.owned import OWNED, Owned
 from app.importing.reading import BadRow, Row
 from app.importing.staging import Stage
-from app.routers.licences.calls import NewLicence
+from app.routers.licences.schemas import NewLicence
 from app.store.events import record_each
 
 NOBODY = UUID(int=0)

@@ -12,7 +12,8 @@ from app.importing.licences import NOBODY
 from app.importing.owned import OWNED
 from app.importing.reading import BadRow, Row
 from app.importing.staging import Stage
-from app.routers.ticket_packs import NewTicketPack, expiry
+from app.routers.ticket_packs.schemas import NewTicketPack
+from app.services.ticket_packs import expiry
 from app.store.events import record_each
 
 

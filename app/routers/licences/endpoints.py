@@ -1,0 +1,88 @@
+"""Calls about licences."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from app.errors import AlreadyExists, CustomerNotFound, NotEntitled, WrongState
+from app.http.context import Ctx
+from app.http.fields import Code, Key
+from app.http.paging import paginate
+from app.http.resource import Resource
+from app.http.responses import created, if_match, ok, put_conditions
+from app.routers.licences.schemas import (
+    Licence,
+    LicenceFields,
+    LicencePatch,
+    LicencesQuery,
+    NewLicence,
+    NewUpgrade,
+    Withdrawal,
+)
+from app.services import licences as service
+
+licences = Resource("Licences")
+
+
+@licences.creates("/licences", Licence, "licences:write", CustomerNotFound, AlreadyExists)
+async def create_licence(context: Ctx, body: NewLicence) -> Response:
+    """Register a licence. A purchase date in the future is refused."""
+    row = await service.register(context, **body.model_dump())
+    return created(context, Licence.of(row), f"/v1/licences/{row.id}")
+
+
+@licences.puts(
+    "/licences/by-serial/{serial_number}",
+    Licence,
+    "licences:write",
+    CustomerNotFound,
+    AlreadyExists,
+    WrongState,
+)
+async def put_licence(context: Ctx, serial_number: Code, body: LicenceFields) -> Response:
+    """Register a licence, or replace what is known of it; the same body again changes nothing.
+
+    A serial number of another customer, or of a withdrawn licence, is refused.
+    """
+    precondition = put_conditions(context, Licence.of)
+    row, is_new = await service.put(context, serial_number, precondition, **body.model_dump())
+    licence = Licence.of(row)
+    return created(context, licence, f"/v1/licences/{row.id}") if is_new else ok(context, licence)
+
+
+@licences.lists("/licences", Licence, "licences:read")
+async def list_licences(context: Ctx, query: Annotated[LicencesQuery, Query()]) -> Response:
+    """Licences in the order in which they were registered, including withdrawn ones."""
+    listing = service.search(context, query.customer_id, query.kind, query.serial_number)
+    return await paginate(context, query, listing, Licence.of)
+
+
+@licences.reads("/licences/{licence}", Licence, "licences:read")
+async def get_licence(context: Ctx, licence: Key) -> Response:
+    """One licence, by id or serial number."""
+    return ok(context, Licence.of(await service.read(context, licence)))
+
+
+@licences.patches("/licences/{licence}", Licence, "licences:write")
+async def update_licence(context: Ctx, licence: Key, body: LicencePatch) -> Response:
+    """Correct a licence's product or version (JSON Merge Patch)."""
+    precondition = if_match(context, Licence.of)
+    row = await service.correct(context, licence, precondition, body.changes())
+    return ok(context, Licence.of(row))
+
+
+@licences.acts("/licences/{licence}/withdrawal", Licence, "licences:write", WrongState)
+async def withdraw_licence(context: Ctx, licence: Key, body: Withdrawal) -> Response:
+    """Withdraw a licence from a day on, past or future. Time already charged stays as it is."""
+    row = await service.withdraw(context, licence, **body.model_dump())
+    return ok(context, Licence.of(row))
+
+
+@licences.creates(
+    "/licences/{licence}/upgrades", Licence, "licences:write", NotEntitled, WrongState
+)
+async def upgrade_licence(context: Ctx, licence: Key, body: NewUpgrade) -> Response:
+    """Record an upgrade: a purchase, or one that a contract in force that day pays for."""
+    row = await service.upgrade(context, licence, **body.model_dump())
+    return created(context, Licence.of(row), f"/v1/licences/{row.id}")

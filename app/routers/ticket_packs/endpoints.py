@@ -1,0 +1,37 @@
+"""Calls about ticket packs."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from app.errors import AlreadyExists, CustomerNotFound
+from app.http.context import Ctx
+from app.http.fields import Key
+from app.http.paging import paginate
+from app.http.resource import Resource
+from app.http.responses import created, ok
+from app.routers.ticket_packs.schemas import NewTicketPack, TicketPack, TicketPacksQuery
+from app.services import ticket_packs as service
+
+ticket_packs = Resource("Ticket packs")
+
+
+@ticket_packs.creates("/ticket-packs", TicketPack, "tickets:write", CustomerNotFound, AlreadyExists)
+async def create_ticket_pack(context: Ctx, body: NewTicketPack) -> Response:
+    """Record a purchase of tickets, not in the future; an Editor licence is not needed."""
+    row = await service.purchase(context, **body.model_dump())
+    return created(context, TicketPack.of(row), f"/v1/ticket-packs/{row.id}")
+
+
+@ticket_packs.lists("/ticket-packs", TicketPack, "tickets:read")
+async def list_ticket_packs(context: Ctx, query: Annotated[TicketPacksQuery, Query()]) -> Response:
+    """Ticket packs in the order in which they were recorded."""
+    listing = service.search(context, query.customer_id, query.available)
+    return await paginate(context, query, listing, TicketPack.of)
+
+
+@ticket_packs.reads("/ticket-packs/{ticket_pack}", TicketPack, "tickets:read")
+async def get_ticket_pack(context: Ctx, ticket_pack: Key) -> Response:
+    """One ticket pack with its tickets, by id or number."""
+    return ok(context, TicketPack.of(await service.read(context, ticket_pack)))

@@ -1,0 +1,56 @@
+"""Ticket packs on the wire."""
+
+from datetime import date
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from app.http.fields import CivilDate, Code, Id, Input, Output, QueryFlag
+from app.http.paging import PageQuery
+
+
+class NewTicketPack(Input):
+    customer_id: Id
+    number: Code | None = Field(default=None, description="Made by the service if left out.")
+    quantity: Annotated[int, Field(ge=1, le=1000)]
+    purchased_on: CivilDate
+
+
+class TicketPacksQuery(PageQuery):
+    customer_id: Id | None = None
+    available: QueryFlag | None = Field(
+        default=None,
+        description="`true`: packs with a ticket that can pay for a new case; `false`: without.",
+    )
+
+
+class Ticket(Output):
+    position: int
+    state: Literal["available", "held", "consumed", "expired"]
+    case_number: str | None
+
+
+class TicketPack(Output):
+    id: UUID
+    number: str
+    customer_id: UUID
+    quantity: int
+    purchased_on: date
+    expires_on: date
+    available: int
+    held: int
+    consumed: int
+    expired: int
+    tickets: list[Ticket]
+
+    @classmethod
+    def of(cls, row: Any) -> "TicketPack":
+        fields = row._asdict()
+        uses: dict[str, tuple[str, str]] = fields.pop("uses")
+        unused = ("expired" if row.expired else "available", None)
+        tickets = []
+        for position in range(1, row.quantity + 1):
+            state, case_number = uses.get(str(position), unused)
+            tickets.append({"position": position, "state": state, "case_number": case_number})
+        return cls.model_validate({**fields, "tickets": tickets})
