@@ -1,4 +1,4 @@
-"""create_app: the parts put together, and no rules."""
+"""Create the ASGI application from its parts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ _RESOURCES = (customers, licences, contracts, ticket_packs, tokens)
 def create_app(
     settings: Settings, *, policies: Policies | None = None, database: Database | None = None
 ) -> FastAPI:
-    """The service on the database of `settings`, or on one that the caller opens and closes."""
+    """The service. Without `database` it opens one from the settings, and closes it at the end."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,7 +69,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        # Its logs quote exceptions, and so perhaps a customer's words; asking costs every request.
+        # Off: its logs quote exceptions, which may contain customers' words, and it costs time in
+        # every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
@@ -93,7 +94,7 @@ def create_app(
 
 
 def from_environment() -> FastAPI:
-    """What each process that serves runs: everything it needs is in its environment."""
+    """The application of a worker process, which has its settings in the environment."""
     settings = Settings()
     logs.configure(settings.log_level)
     return create_app(settings)

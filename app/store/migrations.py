@@ -94,8 +94,11 @@ async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
         await engine.dispose()
 
 
-async def upgrade(url: str, revision: str = "head") -> None:
-    """Migrate the database. Raises NewerSchema where its schema is not one of this program's."""
+async def upgrade(url: str | None, revision: str = "head") -> None:
+    """Migrate the database. Raises NewerSchema if a later release has migrated it already.
+
+    Raises ValueError if `url` is None.
+    """
 
     def work(connection: Connection) -> None:
         current = MigrationContext.configure(connection).get_current_revision()
@@ -106,10 +109,10 @@ async def upgrade(url: str, revision: str = "head") -> None:
     await run_on(url, work)
 
 
-async def upgrade_or_accept(url: str) -> None:
-    """Migrate the database, or leave a newer schema alone that this program may serve.
+async def upgrade_or_accept(url: str | None) -> None:
+    """Migrate the database, but leave a newer schema as it is if this program may serve it.
 
-    Raises NewerSchema where it may not serve it.
+    Raises NewerSchema if it may not.
     """
     try:
         await upgrade(url)

@@ -1,0 +1,115 @@
+"""`assistenza keys`: create, list and revoke the tokens of clients."""
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app import clock
+from app.commands.shared import database_settings, failure, printer, screen
+from app.errors import CustomerNotFound
+from app.services import tokens
+from app.services.tokens import BOUND_SCOPES, SCOPES
+from app.settings import Settings
+from app.store.database import Database
+
+keys = typer.Typer(no_args_is_help=True, help="Tokens of the service's clients.")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Name of the client; idempotency keys belong to it.")],
+    scope: Annotated[list[str], typer.Option(help="What it may do. Repeat the option for more.")],
+    customer: Annotated[
+        str | None, typer.Option(help="Code of the customer that the token is limited to.")
+    ] = None,
+    expires_in_days: Annotated[
+        int | None, typer.Option(min=1, max=36500, help="Days of validity; unlimited if left out.")
+    ] = None,
+) -> None:
+    """Create a token and print it. Only its hash is stored, so it cannot be shown again."""
+    allowed = SCOPES if customer is None else BOUND_SCOPES
+    unknown = [one for one in scope if one not in allowed]
+    if unknown:
+        kind = "a scope" if customer is None else "a scope for a token bound to a customer"
+        raise failure(f"{unknown[0]!r} is not {kind}. Valid scopes: {', '.join(sorted(allowed))}")
+    if not name.strip() or len(name) > 100 or not name.isprintable():
+        raise failure("a name must have 1 to 100 printable characters")
+    with database_settings() as settings:
+        print(asyncio.run(_create_key(settings, name, scope, customer, expires_in_days)))
+
+
+async def _create_key(
+    settings: Settings, name: str, scopes: list[str], customer: str | None, days: int | None
+) -> str:
+    now = clock.now()
+    database = Database(settings)
+    try:
+        async with database.writing.begin() as connection:
+            return await tokens.create_key(
+                connection,
+                now,
+                name=name,
+                scopes=scopes,
+                customer=customer,
+                expires_at=None if days is None else now + timedelta(days=days),
+            )
+    except CustomerNotFound as error:
+        raise failure(f"no customer has the code {customer!r}") from error
+    finally:
+        await database.close()
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List the valid tokens with id, name and scopes. The tokens themselves are not stored."""
+
+    async def read(settings: Settings) -> list[tuple[str, ...]]:
+        database = Database(settings)
+        try:
+            async with database.reading.connect() as connection:
+                rows = await tokens.valid_keys(connection, clock.now())
+        finally:
+            await database.close()
+        return [
+            (
+                str(row.id),
+                row.name,
+                " ".join(row.scopes),
+                row.code or "",
+                *(
+                    "" if at is None else f"{at:%Y-%m-%d %H:%M}"
+                    for at in (row.expires_at, row.last_used_at)
+                ),
+            )
+            for row in rows
+        ]
+
+    with database_settings() as settings:
+        table = Table("id", "name", "scopes", "customer", "expires", "last used", box=None)
+        for line in asyncio.run(read(settings)):
+            table.add_row(*line)
+        printer().print(table)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key: Annotated[str, typer.Argument(help="Id of a token, or name of a client.")],
+) -> None:
+    """Revoke a token, or all tokens of a client, with immediate effect."""
+
+    async def revoke(settings: Settings) -> int:
+        database = Database(settings)
+        try:
+            async with database.writing.begin() as connection:
+                return await tokens.revoke(connection, clock.now(), key)
+        finally:
+            await database.close()
+
+    with database_settings() as settings:
+        count = asyncio.run(revoke(settings))
+        if not count:
+            raise failure(f"no valid token has the id or name {key!r}")
+        screen.print(f"{count} revoked.")
