@@ -71,8 +71,8 @@ def test_every_call_named_is_in_the_openapi_document() -> None:
         for before, path, after in _SENT.findall(SHELL)
     ]
     assert len(calls) == SHELL.count('"$api/')
-    for method, path, after in calls:
-        _has(paths, (method or ("POST" if " -d " in after else "GET")).lower(), path)
+    for sent, path, after in calls:
+        _has(paths, (sent or ("POST" if " -d " in after else "GET")).lower(), path)
     for method, path in _NAMED.findall(README):
         _has(paths, method.lower(), path)
 

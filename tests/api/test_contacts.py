@@ -37,7 +37,10 @@ async def test_put_creates_replaces_and_repeats(
     client: httpx.AsyncClient, service: Service
 ) -> None:
     code = unique("C")
-    contacts = [{"name": "A", "email": "a@example.com", "phones": ["059 454224"]}, {"name": "B"}]
+    contacts: list[dict[str, Any]] = [
+        {"name": "A", "email": "a@example.com", "phones": ["059 454224"]},
+        {"name": "B"},
+    ]
     first = await put(client, code, contacts)
     customer = await made(first)
     assert first.headers["Location"] == f"{URL}/{customer['id']}"

@@ -64,8 +64,8 @@ async def test_a_second_start_keeps_the_data_and_makes_new_tokens(
             assert (await client.get("/v1/service-matrix")).status_code == 200
     valid = await valid_tokens(service)
     assert set(valid) == {"somebody", *(client.name for client in CLIENTS)}
-    for client in CLIENTS:
-        row = valid[client.name]
+    for one in CLIENTS:
+        row = valid[one.name]
         assert row.expires_at - row.created_at == HOLD_FOR
 
 

@@ -34,7 +34,7 @@ async def test_a_licence_comes_back_as_it_was_registered(customer: Customer) -> 
     sent = fields(customer, serial_number=unique("S"))
     answer = await customer.client.post(URL, json=sent)
     licence = await made(answer)
-    unset = {"withdrawn_on": None, "withdrawal_reason": None, "upgrades": []}
+    unset: dict[str, Any] = {"withdrawn_on": None, "withdrawal_reason": None, "upgrades": []}
     assert licence == {**sent, "id": licence["id"], **unset}
     assert answer.headers["Location"] == f"{URL}/{licence['id']}"
     for key in (licence["id"], sent["serial_number"].swapcase()):

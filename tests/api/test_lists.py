@@ -90,7 +90,7 @@ async def test_pages_make_up_the_whole(world: World, kind: str, limit: int) -> N
 async def test_rows_added_meanwhile_make_no_page_skip_or_repeat(world: World) -> None:
     customer = await Customer.new(world.client, world.mine.today)
     expected = [(await customer.pack())["id"] for _ in range(4)]
-    query = {"customer_id": customer.id, "limit": 2}
+    query: dict[str, Any] = {"customer_id": customer.id, "limit": 2}
     first = (await world.client.get("/v1/ticket-packs", params=query)).json()
     expected.append((await customer.pack())["id"])
     query["cursor"] = first["next_cursor"]

@@ -222,7 +222,13 @@ async def test_batch_equals_single_answers(
 
 
 async def test_a_bad_envelope_is_422(client: httpx.AsyncClient) -> None:
-    for body in ({"lookups": []}, {"lookups": [{}] * 1001}, {"lookup": [{}]}, {"lookups": "x"}):
+    bodies: tuple[Any, ...] = (
+        {"lookups": []},
+        {"lookups": [{}] * 1001},
+        {"lookup": [{}]},
+        {"lookups": "x"},
+    )
+    for body in bodies:
         await made(await client.post(f"{URL}/batch", json=body), 422)
 
 

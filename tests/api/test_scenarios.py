@@ -60,7 +60,7 @@ async def _establish(service: Service, customer: Customer, scenario: Scenario, o
         )
         if "withdrawn" in entry:
             withdrawals.append((licence["id"], day(entry["withdrawn"], on)))
-    contracts = []
+    contracts: list[dict[str, Any]] = []
     editors = [e for e in given.get("licences", []) if e["kind"] == "editor"]
     helper = None
     if given.get("contracts") and not editors:

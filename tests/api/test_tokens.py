@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, text, true
 
 from app.jobs import housekeeping
 from app.services import visibility
-from app.services.tokens import BOUND_PREFIX, BOUND_SCOPES, SCOPES, Caller
+from app.services.tokens import BOUND_PREFIX, BOUND_SCOPES, SCOPES
+from app.services.unit_of_work import Caller
 from tests.api.build import Customer, made
 from tests.conftest import Service
 

@@ -1,6 +1,7 @@
 """Conditional requests as RFC 9110 has them."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -106,7 +107,7 @@ def test_an_instant_reads_the_same_from_both_writers() -> None:
         datetime(2026, 11, 22, 10, 15, tzinfo=UTC),
         datetime(2026, 11, 22, 10, 15, 0, 1_000, tzinfo=UTC),
     ):
-        content = {"id": UUID(int=1), "at": at}
+        content: dict[str, Any] = {"id": UUID(int=1), "at": at}
         assert responses.json_bytes(content) == responses.json_bytes(Answer(**content))
     assert orjson.loads(responses.json_bytes({"at": datetime(2026, 1, 2, tzinfo=UTC)})) == {
         "at": "2026-01-02T00:00:00Z"

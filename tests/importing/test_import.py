@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from tests.api.build import unique
@@ -32,7 +32,7 @@ PACKS = """customer_code,number,quantity,purchased_on
 FILES = {"packs": PACKS, "contracts": CONTRACTS, "licences": LICENCES, "customers": CUSTOMERS}
 
 
-def files(code: str, **texts: str) -> dict[str, str]:
+def files(code: str, **texts: str) -> dict[str, Any]:
     return {name: text.replace("{c}", code) for name, text in (texts or FILES).items()}
 
 
@@ -225,7 +225,8 @@ async def test_dates_are_those_of_the_vendor_s_zone(importer: Importer, today: d
     for day, well in ((today, True), (today + timedelta(days=1), False)):
         licences = f"{LICENCES.splitlines()[0]}\n{c}-1,{c}-{day},editor,Movicon,11,{day}\n"
         packs = f"{PACKS.splitlines()[0]}\n{c}-1,{c}-{day},1,{day}\n"
-        for kind in ({"licences": licences}, {"packs": packs}):
+        kinds: tuple[dict[str, Any], ...] = ({"licences": licences}, {"packs": packs})
+        for kind in kinds:
             outcome = await importer(**kind)
             assert outcome.well is well
             if not well:
@@ -239,10 +240,12 @@ async def test_the_command(importer: Importer) -> None:
 
     async def command(*arguments: str) -> Result:
         environment = {"ASSISTENZA_DATABASE_URL": url}
+
         # In a thread: it runs a loop of its own.
-        return await asyncio.to_thread(
-            CliRunner().invoke, cli, ["import", *arguments], env=environment
-        )
+        def run() -> Result:
+            return CliRunner().invoke(cli, ["import", *arguments], env=environment)
+
+        return await asyncio.to_thread(run)
 
     c = unique("C")
     paths = [str(importer.write(f"{name}.csv", text)) for name, text in files(c).items()]

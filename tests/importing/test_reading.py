@@ -88,7 +88,7 @@ async def test_mappings_that_mean_nothing(importer: Importer, option: str, reaso
 
 async def test_rows_that_are_no_rows(importer: Importer) -> None:
     c = unique("C")
-    rows = [
+    rows: list[str | bytes] = [
         f"{c}-1,One,IT",
         f"{c}-2,{'x' * 200_000},IT",
         f"{c}-3,{'x' * 10_000_000},IT",

@@ -79,7 +79,8 @@ class Both:
         self.api, self.file = f"A{run}", f"F{run}"
 
     async def bring(self, kind: str, text: str) -> list[str]:
-        outcome = await self.importer(**{kind: text})
+        texts: dict[str, Any] = {kind: text}
+        outcome = await self.importer(**texts)
         assert outcome.well or not outcome.said.startswith("the database"), outcome
         return outcome.bad
 
@@ -204,7 +205,7 @@ async def test_customers_made_and_changed(
 )
 async def test_what_customers_own(
     anew: Any,
-    licences: list[tuple[dict[str, Any], dict[str, Any], str | None]],
+    licences: list[tuple[Any, ...]],
     contracts: list[dict[str, Any]],
     packs: list[dict[str, Any]],
 ) -> None:

@@ -278,11 +278,10 @@ async def _faults(home: Harassed) -> list[str]:
 
     with home.database() as url:
         connection = await asyncpg.connect(url)
-        counts = dict(
-            await connection.fetch(
-                "SELECT code, count(*) FROM customers WHERE code LIKE 'F-%' GROUP BY code"
-            )
+        rows = await connection.fetch(
+            "SELECT code, count(*) FROM customers WHERE code LIKE 'F-%' GROUP BY code"
         )
+        counts: dict[str, int] = {row["code"]: row["count"] for row in rows}
         tidied = await connection.fetchval("SELECT last_used_at IS NOT NULL FROM tokens")
         await connection.close()
     lost = load.acknowledged - counts.keys()

@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from hypothesis import strategies as st
 
 from app.policy.civil import add_months
-from app.policy.document import Policies, Policy, load
-from app.policy.facts import Contract, Facts, Licence, OpenCase, Pack, ServiceYear
+from app.policy.document import Channel, Policies, Policy, load
+from app.policy.facts import CasePaidBy, Contract, Facts, Licence, OpenCase, Pack, ServiceYear
 
 ON = date(2026, 11, 23)
 PUBLISHED = load()
@@ -117,8 +117,10 @@ def facts(draw: st.DrawFn) -> Facts:
         terms = PUBLISHED.in_force(start).allowances.free_hours
         used = draw(st.sampled_from([0, 100, terms.minutes]))
         years[start] = ServiceYear(start, add_months(start, terms.months), terms.minutes, used)
-    channels = st.sampled_from(["email", "phone", "remote"])
-    payers = st.sampled_from(["free_hours", "contract", "ticket", "none"])
+    channels: st.SearchStrategy[Channel] = st.sampled_from(("email", "phone", "remote"))
+    payers: st.SearchStrategy[CasePaidBy] = st.sampled_from(
+        ("free_hours", "contract", "ticket", "none")
+    )
     cases = draw(st.lists(st.tuples(channels, payers), max_size=2))
     return Facts(
         owned,

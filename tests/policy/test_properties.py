@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.policy.civil import add_months
 from app.policy.decide import Answer, changing_days, decide
 from app.policy.document import Policies
-from app.policy.facts import Contract, Facts, Licence, Pack, ServiceAnswer
+from app.policy.facts import Contract, Facts, Licence, LicenceKind, Pack, ServiceAnswer
 from app.policy.standing import stand
 from tests.policy import strategies as some
 
@@ -68,7 +68,7 @@ def _with(facts: Facts, on: date, step: str, policies: Policies) -> Facts:
     """The facts after one step is taken today (R12)."""
     match step:
         case "buy_editor_licence" | "buy_any_licence":
-            kind = "editor" if step == "buy_editor_licence" else "runtime"
+            kind: LicenceKind = "editor" if step == "buy_editor_licence" else "runtime"
             return facts._replace(licences=(*facts.licences, Licence("new", "S-new", kind, on)))
         case "sign_contract" | "renew_contract":
             terms = policies.in_force(on).allowances.contract

@@ -84,7 +84,7 @@ def _changes() -> Iterator[tuple[str, list[str | int], Any]]:
         if isinstance(value, int)
     ]
     for where in numbers:
-        value = DOCUMENT
+        value: Any = DOCUMENT
         for step in where:
             value = value[step]
         for other in (value - 1, value + 1):

@@ -335,7 +335,7 @@ def test_a_stale_pid_file_with_a_strangers_pid_stands_in_nobodys_way(
     used_dir: Path, first_line: str
 ) -> None:
     owner = (used_dir / "cluster").stat()
-    as_owner = {"user": owner.st_uid, "group": owner.st_gid} if IS_ROOT else {}
+    as_owner: dict[str, Any] = {"user": owner.st_uid, "group": owner.st_gid} if IS_ROOT else {}
     # Of the server's own account: the one case in which PostgreSQL itself refuses to start.
     with subprocess.Popen(["sleep", "60"], **as_owner) as stranger:
         try:
@@ -355,7 +355,7 @@ def test_a_stale_pid_file_with_a_strangers_pid_stands_in_nobodys_way(
 def test_a_server_started_by_hand_on_our_data_is_never_pushed_aside(used_dir: Path) -> None:
     directory = used_dir / "cluster"
     who = account.server_account(used_dir, directory)
-    how = {"user": who.uid, "group": who.gid, "extra_groups": []} if who else {}
+    how: dict[str, Any] = {"user": who.uid, "group": who.gid, "extra_groups": []} if who else {}
     with quick(used_dir).serve() as server:
         port = server.port
     program = account.programs(who, used_dir / "binaries")["postgres"]
@@ -426,7 +426,7 @@ async def test_a_dead_server_is_restarted_on_its_port(data_dir: Path) -> None:
 
 def answers(dsn: str) -> bool:
     try:
-        return sql(dsn, "SELECT 1") == 1
+        return bool(sql(dsn, "SELECT 1") == 1)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
         return False
 
