@@ -14,13 +14,13 @@ from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, load
 from app.routers import (
-    cases,
     entitlements,
     operations,
     problems,
     published,
     usage,
 )
+from app.routers.cases import cases
 from app.routers.contracts import contracts
 from app.routers.customers import customers
 from app.routers.licences import licences
@@ -31,11 +31,10 @@ from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
 _ROUTERS = (
-    cases.router,
     published.router,
     usage.router,
 )
-_RESOURCES = (customers, licences, contracts, ticket_packs, tokens)
+_RESOURCES = (customers, licences, contracts, ticket_packs, cases, tokens)
 
 
 def create_app(

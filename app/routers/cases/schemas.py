@@ -29,10 +29,8 @@ from app.http.paging import PageQuery
 from app.policy.cases import State
 from app.policy.document import Channel
 from app.policy.facts import CasePaidBy
+from app.services.cases import Category, PayWith, Priority
 
-Category = Literal["problem", "question", "bug"]
-Priority = Literal["high", "normal", "low"]
-PayWith = Literal["auto", "free_hours", "contract", "ticket"]
 Phone = Annotated[str, Field(min_length=1, max_length=60), Sound, NotBlank]
 
 
@@ -141,6 +139,23 @@ class Case(Output):
     opened_at: datetime
     closed_at: datetime | None
 
+    @classmethod
+    def of(cls, row: Any) -> "Case":
+        stored = row._mapping
+        return cls(
+            requester=Requester(
+                contact_id=row.requester_contact_id,
+                name=row.requester_name,
+                email=row.requester_email,
+                phone=row.requester_phone,
+            ),
+            paid_by=Payer(**(row.payer or {"kind": "none"})),
+            **{name: stored[name] for name in _OWN},
+        )
+
+
+_OWN = Case.model_fields.keys() - {"requester", "paid_by"}
+
 
 class Charge(Output):
     allowance: Payer
@@ -160,12 +175,21 @@ class TimeEntry(Output):
     charges: list[Charge]
     overrun_minutes: int
 
+    @classmethod
+    def of(cls, row: Any) -> "TimeEntry":
+        stored = row._mapping
+        return cls(**{name: stored[name] for name in cls.model_fields})
+
 
 class TimelineEntry(Output):
     at: datetime
     type: str
     actor: str
     data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Any) -> "TimelineEntry":
+        return cls(at=event.occurred_at, type=event.type, actor=event.actor, data=event.data)
 
 
 class Timeline(Output):

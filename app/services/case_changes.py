@@ -1,0 +1,87 @@
+"""Changes of a case's fields: technician, priority, category and the like (R22, R31)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from app.errors import WrongState
+from app.policy.allocate import bind
+from app.policy.decide import decide
+from app.services.case_steps import LockedCase
+from app.services.cases import bound_to, read
+from app.services.unit_of_work import UnitOfWork
+from app.store.facts import load
+
+
+async def change(
+    work: UnitOfWork,
+    key: str,
+    fields: Mapping[str, Any],
+    precondition: Callable[[Row[Any]], None],
+) -> Row[Any]:
+    """Change fields of a case, by their columns' names; the case as `cases.read` gives it.
+
+    Nothing is written where nothing differs. `precondition` sees the case before the change.
+    Raises NotFound, WrongState, and what `precondition` raises.
+    """
+    locked = await LockedCase.lock(work, key)
+    current = await read(work, locked.id)
+    precondition(current)
+    if locked.state == "cancelled":
+        raise WrongState("cancelled", "in_progress")
+    changed = {name: value for name, value in fields.items() if value != locked.row._mapping[name]}
+    event_type = "case.changed"
+    data: dict[str, Any] = {}
+    if "technician" in changed:
+        event_type = "case.assigned"
+    if "category" in changed:
+        event_type = "case.reclassified"
+        if changed["category"] == "bug":
+            data = await _give_back(locked)
+            changed |= bound_to(None, None, None)
+        elif locked.row.category == "bug":
+            changed |= await _bind_again(locked)
+    return await locked.change(event_type, changed, data) if changed else current
+
+
+async def _give_back(locked: LockedCase) -> dict[str, Any]:
+    """A case found to be a bug gives back minutes and ticket; the work stays on record (R22).
+
+    Returns what the event tells of it.
+    """
+    locked.next("to_bug")
+    entries = [entry.id for entry in await locked.worked()]
+    covered = await locked.ledger.reverse(locked.id, entries)
+    if locked.ticket is not None:
+        await locked.ledger.release(locked.id, *locked.ticket, locked.work.today)
+    return {"covered": covered} if covered else {}
+
+
+async def _bind_again(locked: LockedCase) -> dict[str, Any]:
+    """A case that proves to be no bug is bound and charged again (R22).
+
+    To its first allowance, or, where it had none or its ticket serves another case, to what is
+    left now. Returns the fields to change.
+    """
+    locked.next("from_bug")
+    work, ledger, row = locked.work, locked.ledger, locked.row
+    facts = (await load(work.connection, row.customer_id)).facts()
+    source = await locked.source(first=True)
+    allowance_id, position = row.first_allowance_id, row.first_ticket_position
+    first: dict[str, Any] = {}
+    gone = position is not None and not await ledger.ticket_is_free(allowance_id, position)
+    if source is None or gone:
+        source = bind(decide(work.policies, facts, work.today), row.channel)
+        allowance_id = await ledger.allowance_id(facts, source)
+        position = None
+        if source is not None and source.kind == "ticket" and allowance_id is not None:
+            position = await ledger.free_position(allowance_id)
+        bound = bound_to(source, allowance_id, position)
+        first = {f"first_{name}": value for name, value in bound.items()}
+    if position is not None:
+        await ledger.hold(locked.id, allowance_id, position, work.today)
+        if locked.state == "closed":
+            await ledger.consume(locked.id, allowance_id, position, work.today)
+    await ledger.charge(facts, locked.id, source, row.channel, await locked.worked())
+    return {**bound_to(source, allowance_id, position), **first}

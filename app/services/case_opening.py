@@ -1,0 +1,222 @@
+"""Opening a case: bound to what pays for it, or refused with every reason (R18, R23, R27, R33)."""
+
+from datetime import date
+from typing import Any, Literal, TypedDict
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Text, bindparam, insert, literal_column
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.errors import (
+    NotEntitled,
+    NotFound,
+    RecordedRefusal,
+    SerialNumberNotOfCustomer,
+    SerialNumberRequired,
+    TrainingNotCovered,
+    invalid,
+)
+from app.ids import new_id
+from app.policy.allocate import bind, grants_bug, kind_of, refusal
+from app.policy.decide import Decision, decide
+from app.policy.document import Channel, PaidBy
+from app.policy.facts import Facts
+from app.services.cases import WHOLE, Category, PayWith, Priority, bound_to
+from app.services.phones import e164
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find, lock_customer
+from app.store import events
+from app.store.facts import Known, load
+from app.store.ledger import Ledger
+from app.store.tables import cases, contacts
+
+
+class Requester(TypedDict):
+    """Who asks: a contact of the customer, or somebody named for this case alone."""
+
+    contact_id: UUID | None
+    name: str
+    email: str | None
+    phone: str | None
+
+
+async def open_case(
+    work: UnitOfWork,
+    *,
+    customer_id: UUID | None,
+    requester: Requester,
+    channel: Channel,
+    category: Category | Literal["training"],
+    priority_requested: Priority,
+    pay_with: PayWith,
+    serial_number: str | None,
+    **described: str | None,
+) -> Row[Any]:
+    """Open a case, bound to the allowance that pays for it; the case as `cases.read` gives it.
+
+    `customer_id` may be None for a caller bound to a customer. `described` are the columns that
+    tell the problem: `subject`, `description`, `product`, `product_version`, `steps_to_reproduce`,
+    `example_url`.
+
+    Raises TrainingNotCovered, InvalidInput, CustomerNotFound, SerialNumberNotOfCustomer,
+    SerialNumberRequired, NotFound for the requester, and NotEntitled as a RecordedRefusal.
+    """
+    if category == "training":
+        raise TrainingNotCovered
+    customer_id = customer_id or work.caller.customer_id
+    if customer_id is None:
+        raise invalid("/customer_id", "missing")
+    await lock_customer(work, customer_id)
+    customer = await load(work.connection, customer_id)
+    facts = customer.facts()
+    _check_serial_number(facts, serial_number, work.today)
+    requested_by = await _requester_columns(work, customer, requester)
+
+    decision = decide(work.policies, facts, work.today)
+    # Only staff decide that a problem is a bug (R23).
+    is_bug = category == "bug" and work.caller.may("cases:work")
+    wanted: PaidBy | None = None if pay_with == "auto" else pay_with
+    source = None if is_bug else bind(decision, channel, wanted)
+    if source is None and not (is_bug and grants_bug(decision.standing, channel)):
+        raise _refused(work, customer_id, facts, decision, channel, pay_with, wanted)
+
+    ledger = Ledger(work.connection, work.policies, customer_id, work.now)
+    allowance_id = await ledger.allowance_id(facts, source)
+    position = None
+    if source is not None and source.kind == "ticket" and allowance_id is not None:
+        position = await ledger.free_position(allowance_id)
+    bound = bound_to(source, allowance_id, position)
+    case_id = new_id()
+    opened = await _insert(
+        work,
+        {
+            **described,
+            **requested_by,
+            **bound,
+            **{f"first_{name}": value for name, value in bound.items()},
+            "id": case_id,
+            "customer_id": customer_id,
+            "serial_number": serial_number,
+            "channel": channel,
+            "category": "problem" if category == "bug" and not is_bug else category,
+            "priority_requested": priority_requested,
+            # The customer's wish holds until the technician sets another priority (R31).
+            "priority": priority_requested,
+            "priority_support": any(
+                s.service == "priority_support" and s.allowed for s in decision.answer.services
+            ),
+            "state": "open",
+            "opened_on": work.today,
+            "opened_at": work.now,
+            "updated_at": work.now,
+        },
+    )
+    if position is not None and allowance_id is not None:
+        await ledger.hold(case_id, allowance_id, position, work.today)
+    await events.record(
+        work.connection,
+        "case.opened",
+        work.caller.actor,
+        work.now,
+        customer_id=customer_id,
+        subject_id=case_id,
+        case_id=case_id,
+        data={
+            "number": opened.number,
+            "state": "open",
+            "paid_by": kind_of(source),
+            "channel": channel,
+            "subject": opened.subject,
+            "decision": _decision(decision, allowance_id),
+        },
+    )
+    return opened
+
+
+def _check_serial_number(facts: Facts, serial_number: str | None, today: date) -> None:
+    """R27: a holder of an Editor names one of its licences, not withdrawn."""
+    held = {lic.serial_number.lower(): lic for lic in facts.licences if lic.held(today)}
+    if serial_number is not None:
+        if serial_number.lower() not in held:
+            raise SerialNumberNotOfCustomer
+    elif any(licence.kind == "editor" for licence in held.values()):
+        raise SerialNumberRequired
+
+
+async def _requester_columns(
+    work: UnitOfWork, customer: Known, requester: Requester
+) -> dict[str, Any]:
+    contact_id, phone = requester["contact_id"], requester["phone"]
+    if contact_id is not None:
+        contact = await find(work, contacts, contact_id)
+        if contact.customer_id != customer.id:
+            raise NotFound
+    number = phone and e164(phone, customer.country)
+    if phone and number is None:
+        raise invalid("/requester/phone", "not_a_phone_number")
+    return {
+        "requester_contact_id": contact_id,
+        "requester_name": requester["name"],
+        "requester_email": requester["email"],
+        "requester_phone": number,
+    }
+
+
+# Selected FROM nextval so that the sequence advances once. At least six digits, never cut.
+_RUNNING_NUMBER: ColumnElement[str] = literal_column(
+    "(SELECT lpad(n::text, greatest(6, length(n::text)), '0') FROM nextval('case_numbers') n)",
+    Text,
+)
+_INSERT = (
+    insert(cases)
+    .values(number=bindparam("opening_year", type_=Text).concat(_RUNNING_NUMBER))
+    .returning(*WHOLE)
+)
+
+
+async def _insert(work: UnitOfWork, values: dict[str, Any]) -> Row[Any]:
+    """The new case. Its number: year of opening, then one sequence that never restarts (R26)."""
+    values["opening_year"] = f"{work.today.year}-"
+    return (await work.connection.execute(_INSERT, values)).one()
+
+
+def _decision(decision: Decision, allowance_id: UUID | None) -> dict[str, Any]:
+    """What the record keeps of a decision (R33)."""
+    return {
+        "policy": decision.answer.policy,
+        "columns": decision.answer.columns,
+        "allowance_id": allowance_id and str(allowance_id),
+    }
+
+
+def _refused(
+    work: UnitOfWork,
+    customer_id: UUID,
+    facts: Facts,
+    decision: Decision,
+    channel: Channel,
+    pay_with: PayWith,
+    wanted: PaidBy | None,
+) -> RecordedRefusal:
+    """NotEntitled with every reason, and its record (R33)."""
+    answer = refusal(work.policies, facts, decision, channel, wanted)
+
+    async def record(connection: AsyncConnection) -> None:
+        await events.record(
+            connection,
+            "case.refused",
+            work.caller.actor,
+            work.now,
+            customer_id=customer_id,
+            data={
+                "channel": channel,
+                "pay_with": pay_with,
+                "decision": _decision(decision, None)
+                | {
+                    "reasons": [f"{r.column}:{r.code}" for r in answer.reasons],
+                    "unlocked_by": answer.unlocked_by,
+                },
+            },
+        )
+
+    return RecordedRefusal(NotEntitled(answer, decision.standing.policy), record)

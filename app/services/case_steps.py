@@ -1,0 +1,175 @@
+"""A case's steps from state to state, and what they do to its ticket (R19, R29)."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Row, bindparam, select, text, update
+
+from app.errors import CaseHasWork, WrongState
+from app.policy.allocate import Source
+from app.policy.cases import LEADS_TO, CaseStep, State, after
+from app.services.cases import WHOLE
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find_locked
+from app.store import events
+from app.store.ledger import Ledger, Work
+from app.store.tables import cases, time_entries
+
+# The fields that the timeline shows when they change; the others are our own ids and instants.
+_SHOWN = {
+    "technician",
+    "priority",
+    "category",
+    "product",
+    "product_version",
+    "subject",
+    "state",
+    "paid_by",
+}
+# It sets the columns that are named in the parameters of an execution.
+_UPDATE = update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE)
+_YEAR_STARTS = text("SELECT starts_on FROM service_years WHERE id = :id")
+_WORK = (
+    select(time_entries.c.id, time_entries.c.worked_on, time_entries.c.minutes)
+    .where(time_entries.c.case_id == bindparam("of_case"), time_entries.c.reversed_at.is_(None))
+    .order_by(time_entries.c.worked_at, time_entries.c.id)
+)
+
+
+class LockedCase:
+    """A case under its customer's lock, in the middle of a step."""
+
+    def __init__(self, work: UnitOfWork, row: Row[Any]) -> None:
+        self.work = work
+        self.row = row
+        self.id: UUID = row.id
+        self.state: State = row.state
+        self.ledger = Ledger(work.connection, work.policies, row.customer_id, work.now)
+
+    @classmethod
+    async def lock(cls, work: UnitOfWork, key: str) -> "LockedCase":
+        """Raises NotFound."""
+        return cls(work, await find_locked(work, cases, key))
+
+    def next(self, step: CaseStep) -> State:
+        """The state that a step leads to. Raises WrongState where it is not allowed (R29)."""
+        state = after(self.state, step)
+        if state is None:
+            raise WrongState(self.state, LEADS_TO[step])
+        return state
+
+    @property
+    def ticket(self) -> tuple[UUID, int] | None:
+        """The ticket that pays for it, by pack and position."""
+        if self.row.paid_by != "ticket":
+            return None
+        return self.row.allowance_id, self.row.ticket_position
+
+    async def source(self, *, first: bool = False) -> Source | None:
+        """The allowance it is bound to, or the first that it was bound to (R22)."""
+        allowance_id = self.row.first_allowance_id if first else self.row.allowance_id
+        if allowance_id is None:
+            return None
+        kind = self.row.first_paid_by if first else self.row.paid_by
+        if kind != "free_hours":
+            return Source(kind, str(allowance_id))
+        starts_on = await self.work.connection.scalar(_YEAR_STARTS, {"id": allowance_id})
+        return Source("free_hours", starts_on=starts_on)
+
+    async def worked(self) -> list[Work]:
+        """Its time entries that are not reversed, oldest work first."""
+        rows = await self.work.connection.execute(_WORK, {"of_case": self.id})
+        return [Work(row.id, row.worked_on, row.minutes) for row in rows]
+
+    async def change(
+        self, event_type: str, fields: Mapping[str, Any], data: Mapping[str, Any] | None = None
+    ) -> Row[Any]:
+        """Write fields and the event that says so; the case as `cases.read` gives it.
+
+        Everything else that a step writes comes before, because the case shows its sums. `data`
+        is what the event tells beyond the fields, which it shows with their former values.
+        """
+        values = {**fields, "changed_case": self.id, "updated_at": self.work.now}
+        changed = (await self.work.connection.execute(_UPDATE, values)).one()
+        before = {
+            name: self.row._mapping[name]
+            for name, value in fields.items()
+            if name in _SHOWN and self.row._mapping[name] != value
+        }
+        shown = {"before": before, "after": {name: fields[name] for name in before}}
+        # Answers about past days read the state and the payer from the events (R13).
+        now = {name: fields[name] for name in ("state", "paid_by") if name in fields}
+        await self.record(event_type, {**now, **(shown if before else {}), **(data or {})})
+        return changed
+
+    async def record(self, event_type: str, data: Mapping[str, Any]) -> None:
+        """Record an event of the case, with its state and payer as they are unless `data` tells."""
+        await events.record(
+            self.work.connection,
+            event_type,
+            self.work.caller.actor,
+            self.work.now,
+            customer_id=self.row.customer_id,
+            subject_id=self.id,
+            case_id=self.id,
+            data={
+                "number": self.row.number,
+                "state": self.state,
+                "paid_by": self.row.paid_by,
+                **data,
+            },
+        )
+
+
+async def move(
+    work: UnitOfWork, key: str, to: Literal["in_progress", "waiting_for_customer"]
+) -> Row[Any]:
+    """Take a case up, or wait for the customer. Raises NotFound, WrongState."""
+    locked = await LockedCase.lock(work, key)
+    state = locked.next("take" if to == "in_progress" else "wait")
+    return await locked.change("case.changed", {"state": state})
+
+
+async def close(work: UnitOfWork, key: str, resolution: str) -> Row[Any]:
+    """Close a case; it consumes the ticket that pays for it (R19). Raises NotFound, WrongState."""
+    locked = await LockedCase.lock(work, key)
+    state = locked.next("close")
+    if locked.ticket is not None:
+        await locked.ledger.consume(locked.id, *locked.ticket, work.today)
+    # The CRM tells the requester by this event (R32).
+    requester = {
+        name: locked.row._mapping[f"requester_{name}"] for name in ("name", "email", "phone")
+    }
+    return await locked.change(
+        "case.closed",
+        {"state": state, "resolution": resolution, "closed_at": work.now},
+        {"resolution": resolution, "requester": requester},
+    )
+
+
+async def reopen(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
+    """Open a closed case again. Raises NotFound, WrongState.
+
+    It takes back the ticket that it had consumed, even if that has expired since (R29).
+    """
+    locked = await LockedCase.lock(work, key)
+    state = locked.next("reopen")
+    if locked.ticket is not None:
+        await locked.ledger.take_back(locked.id, *locked.ticket, work.today)
+    fields = {"state": state, "resolution": None, "closed_at": None}
+    return await locked.change("case.reopened", fields, {"reason": reason})
+
+
+async def cancel(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
+    """Cancel a case and release its ticket (R19).
+
+    Raises NotFound, WrongState, and CaseHasWork while time stands on the case.
+    """
+    locked = await LockedCase.lock(work, key)
+    state = locked.next("cancel")
+    if await locked.worked():
+        raise CaseHasWork
+    if locked.ticket is not None:
+        await locked.ledger.release(locked.id, *locked.ticket, work.today)
+    return await locked.change("case.cancelled", {"state": state}, {"reason": reason})

@@ -1,0 +1,176 @@
+"""Cases as they are read and listed, the work queue (R31), the timeline and its comments."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from app.errors import InsufficientScope
+from app.policy.allocate import Source, kind_of
+from app.policy.cases import OPEN
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find, visible, within
+from app.store import events
+from app.store.keyset import Listing
+from app.store.tables import cases
+from app.store.tables import events as recorded
+
+Category = Literal["problem", "question", "bug"]
+Priority = Literal["high", "normal", "low"]
+PayWith = Literal["auto", "free_hours", "contract", "ticket"]
+
+
+class TimelineEntry(NamedTuple):
+    """An event of a case: who did what and when."""
+
+    case_id: UUID
+    occurred_at: datetime
+    type: str
+    actor: str
+    data: dict[str, Any]
+
+
+PAYER = """(SELECT json_build_object('kind', b.kind,
+        'id', coalesce(c.id, p.id), 'number', coalesce(c.number, p.number),
+        'service_year_start', y.starts_on)
+    FROM balances b
+    LEFT JOIN contracts c ON c.id = b.allowance_id
+    LEFT JOIN ticket_packs p ON p.id = b.allowance_id
+    LEFT JOIN service_years y ON y.id = b.allowance_id
+    WHERE b.allowance_id = {allowance})"""
+"""SQL for an allowance as JSON: its kind, and its id and number or its first day."""
+_SUMS: tuple[ColumnElement[Any], ...] = (
+    literal_column(PAYER.format(allowance="cases.allowance_id"), JSON).label("payer"),
+    literal_column(
+        """(SELECT coalesce(sum(minutes), 0) FROM time_entries
+            WHERE case_id = cases.id AND reversed_at IS NULL)"""
+    ).label("worked_minutes"),
+    literal_column(
+        "(SELECT coalesce(sum(used_minutes), 0) FROM ledger WHERE case_id = cases.id)"
+    ).label("charged_minutes"),
+    literal_column(
+        "(SELECT coalesce(sum(overrun_minutes), 0) FROM ledger WHERE case_id = cases.id)"
+    ).label("overrun_minutes"),
+)
+WHOLE: tuple[Any, ...] = (cases, *_SUMS)
+"""The columns of a case as it is read: its own, what pays for it (`payer`) and its sums."""
+
+_EXACT = ("customer_id", "state", "technician", "channel", "category")
+_PRIORITY_ORDER = case({"high": 0, "normal": 1, "low": 2}, value=cases.c.priority)
+_QUEUE_ORDER = (cases.c.priority_support.desc(), _PRIORITY_ORDER, cases.c.opened_at, cases.c.id)
+_TIMELINE = (
+    select(*(recorded.c[name] for name in TimelineEntry._fields))
+    .where(recorded.c.case_id == bindparam("of_case"))
+    .order_by(recorded.c.id)
+)
+_NOT_INTERNAL = func.coalesce(recorded.c.data["internal"].as_boolean(), False).is_(False)
+
+
+def _whole(work: UnitOfWork) -> Select[Any]:
+    """Every case in sight, as `WHOLE`."""
+    return visible(work.caller, cases).add_columns(*_SUMS)
+
+
+async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
+    """One case, by id or number, as `WHOLE`. Raises NotFound."""
+    return await find(work, cases, key, _whole(work))
+
+
+def _matching(
+    work: UnitOfWork,
+    *,
+    opened_after: datetime | None,
+    opened_before: datetime | None,
+    q: str | None,
+    **exact: Any,
+) -> Select[Any]:
+    rows = _whole(work)
+    for name in _EXACT:
+        if exact[name] is not None:
+            rows = rows.where(cases.c[name] == exact[name])
+    if opened_after is not None:
+        rows = rows.where(cases.c.opened_at > opened_after)
+    if opened_before is not None:
+        rows = rows.where(cases.c.opened_at < opened_before)
+    if q is not None:
+        in_subject = cases.c.subject.icontains(q, autoescape=True)
+        rows = rows.where(or_(in_subject, cases.c.number.istartswith(q, autoescape=True)))
+    return rows
+
+
+def search(work: UnitOfWork, **filters: Any) -> Listing:
+    """Cases as `read` gives them, newest first.
+
+    `filters`, each of them None for any: `customer_id`, `state`, `technician`, `channel`,
+    `category`, `opened_after`, `opened_before` (both exclusive), and `q`, which is part of a
+    subject or the beginning of a number.
+    """
+    order = (cases.c.opened_at, cases.c.id)
+    return Listing("cases", _matching(work, **filters), order, descending=True)
+
+
+async def queue(work: UnitOfWork, limit: int, **filters: Any) -> Sequence[Row[Any]]:
+    """The first open cases in the order in which to work on them (R31); `filters` as `search`."""
+    rows = _matching(work, **filters).where(cases.c.state.in_(OPEN))
+    query = rows.order_by(*_QUEUE_ORDER).limit(limit)
+    found: Sequence[Row[Any]] = (await work.connection.execute(query)).all()
+    return found
+
+
+async def timeline(work: UnitOfWork, key: str) -> list[TimelineEntry]:
+    """The events of a case, oldest first. Raises NotFound.
+
+    A bound token does not see what staff write for themselves.
+    """
+    row = await find(work, cases, key)
+    query = _TIMELINE.where(within(work.caller, recorded))
+    if work.caller.customer_id is not None:
+        query = query.where(_NOT_INTERNAL)
+    found = await work.connection.execute(query, {"of_case": row.id})
+    return [TimelineEntry(*event) for event in found]
+
+
+async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> TimelineEntry:
+    """Add a comment to a case's timeline. Raises InsufficientScope, NotFound.
+
+    An internal comment is for staff, and only staff write one.
+    """
+    if internal and not work.caller.may("cases:work"):
+        raise InsufficientScope("cases:work")
+    row = await find(work, cases, key)
+    data = {"number": row.number, "body": body, "internal": internal}
+    await events.record(
+        work.connection,
+        "case.commented",
+        work.caller.actor,
+        work.now,
+        customer_id=row.customer_id,
+        subject_id=row.id,
+        case_id=row.id,
+        data=data,
+    )
+    return TimelineEntry(row.id, work.now, "case.commented", work.caller.name, data)
+
+
+def bound_to(
+    source: Source | None, allowance_id: UUID | None, position: int | None
+) -> dict[str, Any]:
+    """The columns that say what pays for a case."""
+    return {
+        "paid_by": kind_of(source),
+        "allowance_id": allowance_id,
+        "ticket_position": position,
+    }

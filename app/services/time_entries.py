@@ -1,0 +1,124 @@
+"""Time entries: work recorded, charged, and reversed where it was wrong (R20, R21, R30)."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, ColumnElement, Row, bindparam, insert, literal_column, update
+
+from app.errors import AlreadyReversed, WorkedBeforeOpening, invalid
+from app.ids import new_id
+from app.policy.civil import civil_date
+from app.services.case_steps import LockedCase
+from app.services.cases import PAYER
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find, visible
+from app.store.facts import load
+from app.store.ledger import Work
+from app.store.tables import cases, time_entries
+
+# What remains of an entry after reversals: its charges, on whatever allowance, and its overrun.
+_STANDING: tuple[ColumnElement[Any], ...] = (
+    literal_column(
+        f"""coalesce((SELECT json_agg(json_build_object(
+                'allowance', {PAYER.format(allowance="s.allowance_id")}, 'minutes', s.minutes)
+                ORDER BY s.first)
+            FROM (SELECT allowance_id, sum(used_minutes) AS minutes, min(id) AS first FROM ledger
+                WHERE time_entry_id = time_entries.id GROUP BY allowance_id) s
+            WHERE s.minutes > 0), '[]')""",
+        JSON,
+    ).label("charges"),
+    literal_column(
+        """(SELECT coalesce(sum(overrun_minutes), 0) FROM ledger
+            WHERE time_entry_id = time_entries.id)"""
+    ).label("overrun_minutes"),
+)
+_INSERT = insert(time_entries)
+_REVERSE = update(time_entries).where(time_entries.c.id == bindparam("entry"))
+
+
+async def read(work: UnitOfWork, case_key: str, entry_id: UUID) -> Row[Any]:
+    """One time entry of a case, with its `charges` and `overrun_minutes`. Raises NotFound."""
+    case = await find(work, cases, case_key)
+    return await _read(work, case.id, entry_id)
+
+
+async def _read(work: UnitOfWork, case_id: UUID, entry_id: UUID) -> Row[Any]:
+    of_case = visible(work.caller, time_entries).where(time_entries.c.case_id == case_id)
+    return await find(work, time_entries, entry_id, of_case.add_columns(*_STANDING))
+
+
+async def record(
+    work: UnitOfWork,
+    case_key: str,
+    *,
+    technician: str,
+    minutes: int,
+    worked_at: datetime | None,
+    note: str | None,
+) -> Row[Any]:
+    """Record and charge work that began at `worked_at` (now if None); the entry as `read`.
+
+    Minutes that no allowance covers are overrun, never refused (R21). Raises NotFound, WrongState,
+    InvalidInput, WorkedBeforeOpening.
+    """
+    locked = await LockedCase.lock(work, case_key)
+    locked.next("work")
+    worked_at = worked_at or work.now
+    if worked_at > work.now:
+        raise invalid("/worked_at", "in_future")
+    worked_on = civil_date(worked_at, work.policies.zone)
+    if worked_on < locked.row.opened_on:
+        raise WorkedBeforeOpening
+    entry_id = new_id()
+    await work.connection.execute(
+        _INSERT,
+        {
+            "id": entry_id,
+            "customer_id": locked.row.customer_id,
+            "case_id": locked.id,
+            "technician": technician,
+            "minutes": minutes,
+            "worked_at": worked_at,
+            "worked_on": worked_on,
+            "note": note,
+            "recorded_at": work.now,
+        },
+    )
+    if locked.row.category != "bug":
+        facts = (await load(work.connection, locked.row.customer_id)).facts()
+        source = await locked.source()
+        done = [Work(entry_id, worked_on, minutes)]
+        await locked.ledger.charge(facts, locked.id, source, locked.row.channel, done)
+    entry = await _read(work, locked.id, entry_id)
+    data = {
+        "time_entry_id": str(entry_id),
+        "technician": technician,
+        "minutes": minutes,
+        "worked_at": worked_at.isoformat().replace("+00:00", "Z"),
+        "charges": entry.charges,
+        "overrun_minutes": entry.overrun_minutes,
+    }
+    await locked.record("time.recorded", data)
+    return entry
+
+
+async def reverse(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason: str) -> Row[Any]:
+    """Take a wrong entry back, once (R30); the entry as `read`.
+
+    The minutes given back cover standing overrun first (R22). Raises NotFound, WrongState,
+    AlreadyReversed.
+    """
+    locked = await LockedCase.lock(work, case_key)
+    of_case = visible(work.caller, time_entries).where(time_entries.c.case_id == locked.id)
+    entry = await find(work, time_entries, entry_id, of_case)
+    locked.next("reverse")
+    if entry.reversed_at is not None:
+        raise AlreadyReversed
+    await work.connection.execute(
+        _REVERSE, {"entry": entry_id, "reversed_at": work.now, "reversal_reason": reason}
+    )
+    covered = await locked.ledger.reverse(locked.id, [entry_id])
+    data = {"time_entry_id": str(entry_id), "minutes": entry.minutes, "reason": reason}
+    await locked.record("time.reversed", data | ({"covered": covered} if covered else {}))
+    return await _read(work, locked.id, entry_id)
