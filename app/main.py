@@ -13,28 +13,32 @@ from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, load
-from app.routers import (
-    entitlements,
-    operations,
-    problems,
-    published,
-    usage,
-)
+from app.routers import entitlements, usage
 from app.routers.cases import cases
 from app.routers.contracts import contracts
 from app.routers.customers import customers
 from app.routers.licences import licences
+from app.routers.operations import operations
+from app.routers.problems import problems
+from app.routers.published import published
 from app.routers.ticket_packs import ticket_packs
 from app.routers.tokens import tokens
 from app.settings import Settings
 from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
-_ROUTERS = (
-    published.router,
-    usage.router,
+_ROUTERS = (usage.router,)
+_RESOURCES = (
+    customers,
+    licences,
+    contracts,
+    ticket_packs,
+    cases,
+    tokens,
+    published,
+    operations,
+    problems,
 )
-_RESOURCES = (customers, licences, contracts, ticket_packs, cases, tokens)
 
 
 def create_app(
@@ -85,8 +89,6 @@ def create_app(
         app.include_router(router, prefix="/v1")
     for resource in _RESOURCES:
         resource.install(app)
-    app.include_router(operations.router)
-    app.include_router(problems.router)
     pages.install(app)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     return app

@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.errors import NotFound, ServiceError
+from app.errors import InvalidInput, NotFound, ServiceError
 from app.http.openapi import responses as documented
 from app.http.paging import Page
-from app.http.routes import ReadRoute, ScopedRoute, WriteRoute
+from app.http.routes import OpenRoute, ReadRoute, ScopedRoute, WriteRoute
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Decorator = Callable[[Endpoint], Endpoint]
@@ -42,7 +43,7 @@ class Resource:
     def reads(
         self,
         path: str,
-        model: type[BaseModel],
+        model: type[BaseModel] | None,
         scope: str | None,
         *errors: Errors,
         etag: bool = True,
@@ -53,6 +54,23 @@ class Resource:
         if etag:
             responses |= documented.CACHED
         return self._call("GET", path, ReadRoute, scope, responses, model, **options)
+
+    def opens(
+        self,
+        path: str,
+        model: type[BaseModel],
+        *errors: Errors,
+        etag: bool = True,
+        strict_query: bool = True,
+        **options: Any,
+    ) -> Decorator[Any]:
+        """GET that needs no token. `strict_query=False` ignores unknown query parameters."""
+        faults = [InvalidInput] if strict_query else []
+        responses = documented.problems(*_found_in(path), *errors, *faults)
+        if etag:
+            responses |= documented.CACHED
+        route = OpenRoute if strict_query else APIRoute
+        return self._call("GET", path, route, None, responses, model, **options)
 
     def lists(
         self, path: str, item: type[BaseModel], scope: str, *errors: Errors, **options: Any
@@ -103,14 +121,16 @@ class Resource:
         self,
         method: str,
         path: str,
-        route: type[ScopedRoute],
+        route: type[APIRoute],
         scope: str | None,
-        responses: documented.Responses,
+        derived: documented.Responses,
         model: Any,
         **options: Any,
     ) -> Decorator[Any]:
         own = {name: options.pop(name) for name in ("stores_answers",) if name in options}
-        responses = responses | options.pop("responses", {})
+        if issubclass(route, ScopedRoute):
+            own["scope"] = scope
+        responses = derived | options.pop("responses", {})
 
         def declare(endpoint: Endpoint) -> Endpoint:
             def add(app: FastAPI) -> None:
@@ -122,7 +142,7 @@ class Resource:
                     operation_id=endpoint.__name__,
                     response_model=model,
                     responses=responses,
-                    route_class_override=partial(route, scope=scope, **own),  # type: ignore[arg-type]
+                    route_class_override=partial(route, **own),  # type: ignore[arg-type]
                     **options,
                 )
 

@@ -28,6 +28,19 @@ from app.store.failures import FAILURES, error_of, is_disconnect
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+class OpenRoute(APIRoute):
+    """A route that needs no token; it refuses unknown query parameters like every other."""
+
+    def get_route_handler(self) -> Handler:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            refuse_unknown_parameters(self, request)
+            return await handler(request)
+
+        return handle
+
+
 class ScopedRoute(APIRoute):
     """A route for holders of a valid token with `scope`; None stands for any valid token."""
 

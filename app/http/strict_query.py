@@ -1,7 +1,7 @@
-"""No query parameter is ignored: a mistyped filter must not return everyone."""
+"""Unknown query parameters are refused: a mistyped filter must not return every customer."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -9,7 +9,6 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
 
 from app.errors import InputError, InvalidInput, invalid
 from app.http.errors.invalid_input import MOST_ERRORS, safe_name
@@ -38,7 +37,7 @@ def _repeats(annotation: Any) -> bool:
 
 
 def _declared_by(route: APIRoute) -> dict[str, bool]:
-    # Kept with the route: routes compare by value and have no hash to look them up by.
+    # Kept on the route itself: a route has no hash, so it cannot be the key of a dict.
     known: dict[str, bool] | None = vars(route).get("declared_query")
     if known is None:
         known = vars(route)["declared_query"] = dict(declared(route.dependant))
@@ -46,8 +45,9 @@ def _declared_by(route: APIRoute) -> dict[str, bool]:
 
 
 def refuse_unknown_parameters(route: APIRoute, request: Request) -> None:
-    """Raises InvalidInput for parameters that the route does not declare, for single ones given
-    twice, and for a query string that is no percent-encoded UTF-8."""
+    """Raises InvalidInput for a parameter that the route does not declare, for one that is given
+    twice though it may not be repeated, and for a query string that is not percent-encoded UTF-8.
+    """
     raw: bytes = request.scope["query_string"]
     if not raw:
         return
@@ -69,16 +69,3 @@ def refuse_unknown_parameters(route: APIRoute, request: Request) -> None:
             errors.append(InputError(f"query/{name}", "repeated_parameter"))
     if errors:
         raise InvalidInput(*errors[:MOST_ERRORS])
-
-
-class OpenRoute(APIRoute):
-    """A route that asks for no token and is as strict about its query string as all others."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            refuse_unknown_parameters(self, request)
-            return await handler(request)
-
-        return handle

@@ -1,40 +1,35 @@
-"""For whoever runs the service: alive, ready to serve, and in numbers."""
+"""For whoever runs the service: whether it is alive, whether it is ready, and its metrics."""
 
 import asyncio
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from app.errors import ServiceUnavailable
+from app.http.context import Ctx
 from app.http.fields import Output
-from app.http.legacy import Route, needs, reads
 from app.http.metrics import Metrics
-from app.http.openapi.responses import problems
+from app.http.resource import Resource
 from app.http.responses import json_response
 from app.store import migrations
 from app.store.database import Database
 from app.store.failures import FAILURES
 
-router = APIRouter(tags=["Operations"])
+operations = Resource("Operations", prefix="")
 
 
 class Health(Output):
     status: str
 
 
-@router.get("/livez", operation_id="livez", response_model=Health)
+# A probe may add parameters of its own, so both health checks ignore the query string.
+@operations.opens("/livez", Health, etag=False, strict_query=False)
 async def livez(request: Request) -> Response:
-    """The process answers. It asks nothing of the database."""
+    """The process answers. This does not use the database."""
     return json_response(request, {"status": "ok"}, etag=False)
 
 
-@router.get(
-    "/readyz",
-    operation_id="readyz",
-    response_model=Health,
-    responses=problems(ServiceUnavailable),
-)
+@operations.opens("/readyz", Health, ServiceUnavailable, etag=False, strict_query=False)
 async def readyz(request: Request) -> Response:
     """The database is reachable and this version of the service may serve its schema."""
     database: Database = request.app.state.database
@@ -48,20 +43,13 @@ async def readyz(request: Request) -> Response:
     return json_response(request, {"status": "ok"}, etag=False)
 
 
-async def metrics(request: Request) -> Response:
-    """Counters and durations, as Prometheus reads them. While the database is away no token can
-    be checked: set ASSISTENZA_METRICS_PORT to be told then too."""
-    numbers: Metrics = request.app.state.metrics
-    text, media_type = numbers.render(request.headers.get("accept", ""))
+@operations.reads("/metrics", None, "admin", etag=False, response_class=PlainTextResponse)
+async def metrics(context: Ctx) -> Response:
+    """Counters and durations in a text format that Prometheus reads.
+
+    While the database is unavailable no token can be checked, and this answers 503. Set
+    ASSISTENZA_METRICS_PORT to serve the same on a port that needs no token.
+    """
+    numbers: Metrics = context.request.app.state.metrics
+    text, media_type = numbers.render(context.request.headers.get("accept", ""))
     return Response(text, media_type=media_type, headers={"Cache-Control": "no-store"})
-
-
-router.add_api_route(
-    "/metrics",
-    metrics,
-    operation_id="metrics",
-    openapi_extra=needs("admin"),
-    route_class_override=Route,
-    response_class=PlainTextResponse,
-    responses=reads(),
-)

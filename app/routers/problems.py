@@ -1,25 +1,24 @@
-"""`/problems/<code>`: what a problem means and what to do about it, for people and programs.
+"""`/problems/<code>`: what an error means and what to do about it, as a page and as JSON.
 
-These are the addresses that the `type` of a problem names (RFC 9457, 3.1.1). They are open.
+The `type` of every problem is one of these addresses (RFC 9457, 3.1.1). They need no token.
 """
 
 from html import escape
-from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
-from app.errors import InvalidInput, NotAcceptable, NotFound, ServiceError, by_code
+from app.errors import NotAcceptable, NotFound, ServiceError, by_code
 from app.http.errors.catalogue import CATALOGUES
 from app.http.errors.statuses import status_of
 from app.http.fields import Output
 from app.http.languages import Language, language_of
-from app.http.legacy import CACHED
 from app.http.negotiation import media_type_of
-from app.http.openapi.responses import problems
+from app.http.openapi.responses import CACHED, Responses
+from app.http.resource import Resource
 from app.http.responses import json_response
-from app.http.strict_query import OpenRoute
 
-router = APIRouter(tags=["problems"], route_class=OpenRoute)
+problems = Resource("problems", prefix="")
 
 _PAGE = """<!doctype html>
 <html lang="{language}"><head><meta charset="utf-8">
@@ -31,6 +30,9 @@ code{{background:#8883;padding:.1em .3em;border-radius:.2em}}</style></head>
 </body></html>
 """
 _FORMATS = ("application/json", "text/html")
+_ALSO_HTML: Responses = {
+    200: CACHED[200] | {"content": {"text/html": {"schema": {"type": "string"}}}}
+}
 
 
 class ProblemExplained(Output):
@@ -44,7 +46,7 @@ class ProblemExplained(Output):
 
 
 class ProblemsExplained(Output):
-    """All of them."""
+    """Every kind of problem."""
 
     items: list[ProblemExplained]
 
@@ -73,19 +75,9 @@ def _answer(request: Request, content: Output, title: str, html: str) -> Respons
     return json_response(request, page.encode(), headers=headers, media_type="text/html")
 
 
-def _responses(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    page = {"content": {"text/html": {"schema": {"type": "string"}}}}
-    return {**CACHED, 200: CACHED[200] | page, **problems(*classes)}
-
-
-@router.get(
-    "/problems",
-    operation_id="list_problems",
-    response_model=ProblemsExplained,
-    responses=_responses(NotAcceptable, InvalidInput),
-)
+@problems.opens("/problems", ProblemsExplained, NotAcceptable, responses=_ALSO_HTML)
 async def list_problems(request: Request) -> Response:
-    """Every code of an error answer."""
+    """Every code that an error can have."""
     language = language_of(request)
     texts = CATALOGUES[language].texts
     items = [_explained(problem, language) for _, problem in sorted(by_code().items())]
@@ -98,12 +90,7 @@ async def list_problems(request: Request) -> Response:
     return _answer(request, ProblemsExplained(items=items), texts["page.heading"], html)
 
 
-@router.get(
-    "/problems/{code}",
-    operation_id="explain_problem",
-    response_model=ProblemExplained,
-    responses=_responses(NotFound, NotAcceptable, InvalidInput),
-)
+@problems.opens("/problems/{code}", ProblemExplained, NotAcceptable, responses=_ALSO_HTML)
 async def explain_problem(request: Request, code: str) -> Response:
     """What one code means and what to do about it."""
     problem = by_code().get(code)

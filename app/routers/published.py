@@ -3,24 +3,23 @@
 from datetime import date, datetime, time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
 from fastapi import Query as FromQuery
 from pydantic import Field, PlainSerializer
-from starlette.requests import Request
 from starlette.responses import Response
 
+from app.http.context import Ctx
 from app.http.fields import LanguageCode, Output, Query, QueryInstant
-from app.http.legacy import CACHED, Now, Route, Rules, needs, reads
-from app.http.responses import json_response
+from app.http.resource import Resource
+from app.http.responses import ok
 from app.policy import document
 from app.policy.civil import civil_date, state
 from app.policy.document import COLUMNS, Channel, Column, PaidBy, Policies, Service, Weekday
 
-router = APIRouter(route_class=Route, tags=["Published rules"])
+published = Resource("Published rules")
 
 
 class AtQuery(Query):
-    at: QueryInstant | None = Field(default=None, description="Now, unless given.")
+    at: QueryInstant | None = Field(default=None, description="By default now.")
 
 
 class Texts(Output):
@@ -31,10 +30,14 @@ class Texts(Output):
 
 class Cell(Output):
     granted: bool
-    pays: PaidBy | None = Field(description="What a case is counted against; null for nothing.")
-    requires: PaidBy | None = Field(description="What must have something left.")
+    pays: PaidBy | None = Field(
+        description="The kind of allowance that pays for a case; null if none does."
+    )
+    requires: PaidBy | None = Field(
+        description="The kind of allowance that must have something left."
+    )
     provenance: Literal["stated", "inferred"]
-    source: str | None = Field(description="The published words, where it is stated.")
+    source: str | None = Field(description="The published words; null if inferred.")
 
 
 class MatrixRow(Output):
@@ -51,7 +54,9 @@ class Development(Output):
 class FreeHours(Output):
     minutes: int
     months: int
-    restart: Literal["any", "editor"] = Field(description="Whose purchase starts them anew.")
+    restart: Literal["any", "editor"] = Field(
+        description="The licences whose purchase starts them again."
+    )
 
 
 class ContractTerms(Output):
@@ -89,6 +94,23 @@ class ServiceMatrix(Output):
     advice: list[Advice]
     sales_contact: SalesContact
 
+    @classmethod
+    def of(cls, policy: document.Policy) -> "ServiceMatrix":
+        services = [
+            {"service": row.id, **row.model_dump(exclude={"id"}, mode="json")}
+            for row in policy.services
+        ]
+        shared = {"development", "allowances", "advice", "sales_contact"}
+        return cls.model_validate(
+            {
+                "policy": policy.id,
+                "effective_from": policy.effective_from,
+                "columns": COLUMNS,
+                "services": services,
+                **policy.model_dump(include=shared, mode="json"),
+            }
+        )
+
 
 Clock = Annotated[time, PlainSerializer(lambda value: f"{value:%H:%M}", return_type=str)]
 
@@ -99,7 +121,7 @@ class OpeningHours(Output):
 
 
 class Calendar(Output):
-    """Whose public holidays the desk keeps (ISO 3166)."""
+    """The country and region whose public holidays the desk keeps (ISO 3166)."""
 
     country: str
     subdivision: str | None
@@ -125,63 +147,31 @@ class HelpDesk(Output):
     open: bool
     changes_at: datetime = Field(description="When it next opens or closes.")
 
+    @classmethod
+    def of(cls, desk: document.HelpDesk, at: datetime) -> "HelpDesk":
+        now = state(desk.schedule, at)
+        shown = desk.model_dump(mode="json", exclude={"countries"})
+        return cls.model_validate({**shown, "open": now.open, "changes_at": now.changes_at})
+
 
 class HelpDesks(Output):
     items: list[HelpDesk]
-
-
-def _matrix(policy: document.Policy) -> ServiceMatrix:
-    services = [
-        {"service": row.id, **row.model_dump(exclude={"id"}, mode="json")}
-        for row in policy.services
-    ]
-    shared = ("development", "allowances", "advice", "sales_contact")
-    return ServiceMatrix.model_validate(
-        {
-            "policy": policy.id,
-            "effective_from": policy.effective_from,
-            "columns": COLUMNS,
-            "services": services,
-            **{name: policy.model_dump(mode="json")[name] for name in shared},
-        }
-    )
-
-
-def _desk(desk: document.HelpDesk, at: datetime) -> HelpDesk:
-    now = state(desk.schedule, at)
-    published = desk.model_dump(mode="json", exclude={"countries"})
-    return HelpDesk.model_validate({**published, "open": now.open, "changes_at": now.changes_at})
 
 
 def _in_force(policies: Policies, at: datetime) -> document.Policy:
     return policies.in_force(civil_date(at, policies.zone))
 
 
-@router.get(
-    "/service-matrix",
-    operation_id="get_service_matrix",
-    openapi_extra=needs(None),
-    response_model=ServiceMatrix,
-    responses={**reads(), **CACHED},
-)
-async def get_service_matrix(
-    request: Request, now: Now, policies: Rules, query: Annotated[AtQuery, FromQuery()]
-) -> Response:
+@published.reads("/service-matrix", ServiceMatrix, None)
+async def get_service_matrix(context: Ctx, query: Annotated[AtQuery, FromQuery()]) -> Response:
     """The policy in force: who may use what, what pays for it, and where that is written."""
-    return json_response(request, _matrix(_in_force(policies, query.at or now)))
+    policy = _in_force(context.policies, query.at or context.now)
+    return ok(context, ServiceMatrix.of(policy))
 
 
-@router.get(
-    "/help-desks",
-    operation_id="list_help_desks",
-    openapi_extra=needs(None),
-    response_model=HelpDesks,
-    responses={**reads(), **CACHED},
-)
-async def list_help_desks(
-    request: Request, now: Now, policies: Rules, query: Annotated[AtQuery, FromQuery()]
-) -> Response:
+@published.reads("/help-desks", HelpDesks, None)
+async def list_help_desks(context: Ctx, query: Annotated[AtQuery, FromQuery()]) -> Response:
     """Every help desk, whether it is open, and when that changes."""
-    at = query.at or now
-    items = [_desk(desk, at) for desk in _in_force(policies, at).help_desks]
-    return json_response(request, HelpDesks(items=items))
+    at = query.at or context.now
+    desks = _in_force(context.policies, at).help_desks
+    return ok(context, HelpDesks(items=[HelpDesk.of(desk, at) for desk in desks]))

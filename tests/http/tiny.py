@@ -10,11 +10,11 @@ from app import errors
 from app.http import fields, paging
 from app.http.errors import handlers
 from app.http.middleware import RequestMiddleware
-from app.http.strict_query import OpenRoute
+from app.http.routes import OpenRoute
 from app.policy.decide import decide
 from app.policy.document import load
 from app.policy.facts import Facts
-from app.routers import problems
+from app.routers.problems import problems
 
 
 class Contact(fields.Input):
@@ -55,7 +55,7 @@ def _not_entitled() -> errors.NotEntitled:
 def make_app() -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, redirect_slashes=False)
     handlers.install(app)
-    app.include_router(problems.router)
+    problems.install(app)
     router = APIRouter(prefix="/v1", route_class=OpenRoute)
 
     @router.post("/things")
