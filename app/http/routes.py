@@ -20,6 +20,7 @@ from app.errors import RecordedRefusal, RequestTimeout
 from app.http import idempotency
 from app.http.auth.bearer import sent_token
 from app.http.context import Context, record_of
+from app.http.openapi.headers import parameters
 from app.http.strict_query import refuse_unknown_parameters
 from app.services.tokens import authenticate, is_bound
 from app.store.database import Connection, Database, statements
@@ -48,7 +49,7 @@ class ScopedRoute(APIRoute):
         self, path: str, endpoint: Callable[..., Any], *, scope: str | None, **options: Any
     ) -> None:
         self.scope = scope
-        security = {"security": [{"token": [scope] if scope else []}]}
+        security: dict[str, Any] = {"security": [{"token": []}], "x-scope": scope}
         options["openapi_extra"] = (options.get("openapi_extra") or {}) | security
         super().__init__(path, endpoint, **options)
 
@@ -125,6 +126,8 @@ class WriteRoute(ScopedRoute):
         **options: Any,
     ) -> None:
         self._stores_answers = stores_answers
+        if stores_answers and "POST" in options["methods"]:
+            options["openapi_extra"] = {"parameters": parameters("Idempotency-Key")}
         super().__init__(path, endpoint, **options)
 
     async def answer(self, request: Request, handler: Handler) -> Response:

@@ -5,7 +5,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from app.errors import ServiceUnavailable
+from app.errors import PayloadTooLarge, ServiceUnavailable
 from app.http.context import Ctx
 from app.http.fields import Output
 from app.http.metrics import Metrics
@@ -23,13 +23,15 @@ class Health(Output):
 
 
 # A probe may add parameters of its own, so both health checks ignore the query string.
-@operations.opens("/livez", Health, etag=False, strict_query=False)
+@operations.opens("/livez", Health, PayloadTooLarge, etag=False, strict_query=False)
 async def livez(request: Request) -> Response:
     """The process answers. This does not use the database."""
     return json_response(request, {"status": "ok"}, etag=False)
 
 
-@operations.opens("/readyz", Health, ServiceUnavailable, etag=False, strict_query=False)
+@operations.opens(
+    "/readyz", Health, PayloadTooLarge, ServiceUnavailable, etag=False, strict_query=False
+)
 async def readyz(request: Request) -> Response:
     """The database is reachable and this version of the service may serve its schema."""
     database: Database = request.app.state.database

@@ -18,7 +18,7 @@ from app.http.openapi.responses import CACHED, Responses
 from app.http.resource import Resource
 from app.http.responses import json_response
 
-problems = Resource("problems", prefix="")
+problems = Resource("Problems", prefix="")
 
 _PAGE = """<!doctype html>
 <html lang="{language}"><head><meta charset="utf-8">

@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
-from app.errors import InvalidInput, NotFound, WrongState, by_code
+from app.errors import InvalidInput, NotFound, ServiceError, WrongState, by_code
+from app.http.errors.bodies import CARRYING, ProblemBody
 from app.http.errors.catalogue import CATALOGUES
 from app.http.errors.invalid_input import explain
-from app.http.errors.rendering import ProblemBody
-from app.http.openapi.document import add_schemas
+from app.http.openapi.problems import CODES, example
 from app.http.openapi.responses import problems
 
 MEDIA_TYPE = "application/problem+json"
@@ -214,11 +214,17 @@ async def test_page_for_people(client: httpx.AsyncClient) -> None:
 
 
 def test_documented_by_status() -> None:
-    documented = problems(NotFound, WrongState, InvalidInput)
-    assert list(documented) == [404, 409, 422]
-    content = documented[409]["content"]
-    assert list(content) == [MEDIA_TYPE]
-    ProblemBody.model_validate(content[MEDIA_TYPE]["examples"]["wrong_state"]["value"])
-    document: dict[str, object] = {}
-    add_schemas(document)
-    assert set(document["components"]["schemas"]) == {"ProblemBody", "InputErrorBody"}  # type: ignore[index]
+    assert problems(NotFound, WrongState, InvalidInput) == {
+        404: {CODES: ["not_found"]},
+        409: {CODES: ["wrong_state"]},
+        422: {CODES: ["invalid_input"]},
+    }
+
+
+@pytest.mark.parametrize("error", by_code().values(), ids=by_code())
+def test_every_problem_has_an_example_that_is_one(error: type[ServiceError]) -> None:
+    shown = example(error)
+    ProblemBody.model_validate(shown)
+    assert shown["code"] == error.code
+    if error in CARRYING:
+        CARRYING[error].model_validate(shown)

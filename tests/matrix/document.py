@@ -66,14 +66,14 @@ class Operation:
     @property
     def scope(self) -> str | None:
         """The scope that the document says it needs; None for any valid token."""
-        (wanted,) = self.spec["security"]
-        return next(iter(wanted["token"]), None)
+        scope: str | None = self.spec.get("x-scope")
+        return scope
 
     def parameters(self, place: Place) -> dict[str, Mapping[str, Any]]:
         """The schemas of the parameters there; `x-required` says which may not be left out."""
         return {
             one["name"]: {**resolved(one["schema"]), "x-required": one.get("required", False)}
-            for one in self.spec.get("parameters", ())
+            for one in map(resolved, self.spec.get("parameters", ()))
             if one["in"] == place
         }
 

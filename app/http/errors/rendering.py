@@ -3,7 +3,6 @@
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
@@ -15,28 +14,6 @@ from app.http.errors.statuses import headers_of, status_of
 from app.http.languages import Language, language_of
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class InputErrorBody(BaseModel):
-    """One fault of the input."""
-
-    pointer: str = Field(examples=["/contacts/0/name", "query/limit"])
-    code: str = Field(examples=["too_long"])
-    message: str
-
-
-class ProblemBody(BaseModel):
-    """An RFC 9457 problem. Some carry more, such as `reasons` or `candidates`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(examples=["/problems/not_found"])
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str | None
-    errors: list[InputErrorBody] | None = None
 
 
 def body_of(error: ServiceError, language: Language, request_id: str | None) -> dict[str, Any]:

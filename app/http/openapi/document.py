@@ -1,18 +1,175 @@
-"""The OpenAPI document: FastAPI's, with the shapes of errors and the way to sign in."""
+"""The OpenAPI document: FastAPI's, made into an interface for people and client generators.
 
+| module      | what it puts into the document                                            |
+|-------------|---------------------------------------------------------------------------|
+| `responses` | what each kind of call answers, declared by the routes                    |
+| `problems`  | a schema for each error code, and each distinct error answer once         |
+| `headers`   | the request and response headers, each once                               |
+| `enums`     | names for enumerations, each once                                         |
+| `pages`     | no part of it, but Swagger UI and ReDoc, which show it                    |
+"""
+
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
 
-from app.http.errors.rendering import ProblemBody
+from app.http.openapi import enums, headers, problems
+
+_INFO = {
+    "contact": {"name": "Assistenza, interface", "email": "api@example.com"},
+    "license": {"name": "MIT", "identifier": "MIT"},
+}
+_SERVERS = [{"url": "/", "description": "The service that serves this document."}]
+_TAGS = {
+    "Entitlements": "What a customer may use now or at another instant, and why.",
+    "Customers": "Companies, their contacts, and tokens for their reserved area.",
+    "Licences": "Licences that customers have bought, their upgrades and withdrawal.",
+    "Contracts": "Service agreements: twelve months of hours.",
+    "Ticket packs": "Prepaid cases: a ticket pays for one.",
+    "Cases": "Support cases from opening to closure, and the time worked on them.",
+    "Usage": "What was granted, used and is left.",
+    "Published rules": "The service matrix and the help desks, for every valid token.",
+    "Operations": "For whoever runs the service.",
+    "Problems": "What the code of an error means, and what to do.",
+}
+_SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token made by `assistenza keys create`. The operation names the scope.",
+    }
+}
+# What stands there is data, not schemas.
+_DATA = ("example", "examples")
+_page = re.compile(r"Page_(\w+)_")
 
 
-def add_schemas(document: dict[str, Any]) -> None:
-    """Puts what `problems` refers to into the components of an OpenAPI document."""
-    schema = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(schema.pop("$defs"))
-    schemas["ProblemBody"] = schema
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for methods in document["paths"].values():
+        yield from methods.items()
+
+
+def _rewritten(node: Any, rewrite: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """The tree with every object in it, the innermost first, replaced by what `rewrite` returns."""
+    if isinstance(node, dict):
+        return rewrite(
+            {
+                key: value if key in _DATA else _rewritten(value, rewrite)
+                for key, value in node.items()
+            }
+        )
+    if isinstance(node, list):
+        return [_rewritten(value, rewrite) for value in node]
+    return node
+
+
+def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
+    # Pydantic makes titles out of names ("Customer Id"), which say nothing more than those.
+    if isinstance(schema.get("title"), str):
+        del schema["title"]
+    if isinstance(schema.get("$ref"), str):
+        schema["$ref"] = _page.sub(r"\1Page", schema["$ref"])
+    return enums.named(schema)
+
+
+def _explain(operation: dict[str, Any]) -> None:
+    """Take summary and description from the docstring: its first line, and what follows."""
+    first, _, rest = operation["description"].partition("\n\n")
+    operation["summary"] = " ".join(first.split()).removesuffix(".")
+    operation["description"] = rest or first
+    if operation["security"]:
+        scope = operation.get("x-scope")
+        needed = f"a token with the scope `{scope}`" if scope else "any valid token"
+        operation["description"] += f"\n\nNeeds {needed}."
+
+
+def _complete(method: str, operation: dict[str, Any]) -> None:
+    operation.setdefault("security", [])
+    _explain(operation)
+    own = operation.get("parameters", [])
+    for parameter in own:
+        # What is left out is absent: the text `null` in a query string is no null.
+        if "schema" in parameter and not parameter.get("required"):
+            parameter["schema"] = problems.without_null(parameter["schema"])
+            if "description" in parameter:
+                parameter["schema"].pop("description", None)
+    operation["parameters"] = own + headers.of_request(method, operation)
+    for status, response in operation["responses"].items():
+        if "$ref" in response or int(status) >= 400:
+            continue
+        sent = headers.references("X-Request-Id", "Cache-Control", "Vary")
+        if method == "post" and {"$ref": "#/components/parameters/Idempotency-Key"} in own:
+            sent |= headers.references("Idempotent-Replayed")
+        response["headers"] = response.get("headers", {}) | sent
+
+
+def finished(generated: dict[str, Any]) -> dict[str, Any]:
+    """The whole document, out of the one that FastAPI generates."""
+    info = generated["info"] | _INFO
+    components = generated.setdefault("components", {})
+    components.setdefault("schemas", {})
+    components["securitySchemes"] = _SECURITY
+    for method, operation in _operations(generated):
+        _complete(method, operation)
+    problems.install(generated, [operation for _, operation in _operations(generated)])
+    document: dict[str, Any] = _rewritten(
+        {"paths": generated["paths"], "components": components}, _tidy
+    )
+    parts = document["components"]
+    parts["schemas"] = {
+        _page.sub(r"\1Page", name): schema for name, schema in parts["schemas"].items()
+    } | enums.SCHEMAS
+    parts["parameters"] = headers.PARAMETERS
+    parts["headers"] = headers.HEADERS
+    used = {tag for _, operation in _operations(document) for tag in operation.get("tags", ())}
+    return {
+        "openapi": generated["openapi"],
+        "info": info,
+        "servers": _SERVERS,
+        "security": [{"token": []}],
+        "tags": [
+            {"name": name, "description": text} for name, text in _TAGS.items() if name in used
+        ],
+        "paths": document["paths"],
+        "components": _referenced(document),
+    }
+
+
+def _references(node: Any) -> Iterator[tuple[str, str]]:
+    """The kind and name of every component to which something in the tree refers."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                _, _, kind, name = value.split("/")
+                yield kind, name
+            else:
+                yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+def _referenced(document: dict[str, Any]) -> dict[str, Any]:
+    """The components that the paths refer to, directly or not, by kind and name."""
+    components = document["components"]
+    found: set[tuple[str, str]] = set()
+    pending = list(_references(document["paths"]))
+    while pending:
+        one = pending.pop()
+        if one not in found:
+            found.add(one)
+            kind, name = one
+            pending += _references(components[kind][name])
+    return {
+        kind: {
+            name: part
+            for name, part in sorted(parts.items())
+            if (kind, name) in found or kind == "securitySchemes"
+        }
+        for kind, parts in sorted(components.items())
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -21,19 +178,7 @@ def install(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = generate()
-            add_schemas(document)
-            document["components"]["securitySchemes"] = {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "A token made by `assistenza keys create`.",
-                }
-            }
-            for operation in document["paths"].values():
-                for method in operation.values():
-                    method.pop("x-assistenza", None)
-            app.openapi_schema = document
+            app.openapi_schema = finished(generate())
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,8 +1,6 @@
 """What the OpenAPI document says that a call can answer, derived from its kind and its errors."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from re import sub
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,9 +19,9 @@ from app.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from app.http.errors.catalogue import CATALOGUES
-from app.http.errors.rendering import MEDIA_TYPE
 from app.http.errors.statuses import status_of
+from app.http.openapi.headers import references
+from app.http.openapi.problems import CODES
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -32,16 +30,15 @@ _WITH_BODY = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
 _POST = (*_ALWAYS, *_WITH_BODY, IdempotencyKeyReused, RequestInProgress)
 
 
-def _header(text: str) -> dict[str, Any]:
-    return {"description": text, "schema": {"type": "string"}}
-
-
-_ETAG = {"ETag": _header("A strong tag of what was sent.")}
-_LOCATION = {"Location": _header("Where the new resource is.")}
+_ETAG = references("ETag")
+_LOCATION = references("Location")
 
 CACHED: Responses = {
     200: {"headers": _ETAG},
-    304: {"description": "`If-None-Match` names what is there: the caller has it already."},
+    304: {
+        "description": "`If-None-Match` names what is there: the caller has it already.",
+        "headers": _ETAG,
+    },
 }
 """For GETs that carry an ETag."""
 
@@ -79,39 +76,9 @@ def deletes(*own: type[ServiceError]) -> Responses:
     return problems(*_ALWAYS, PreconditionFailed, *own)
 
 
-def problems(*classes: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that may answer with these, for the OpenAPI document."""
-    by_status: dict[int, list[type[ServiceError]]] = defaultdict(list)
+def problems(*classes: type[ServiceError]) -> Responses:
+    """The errors that a route may answer with; `openapi.problems` writes them out."""
+    by_status: dict[int, list[str]] = defaultdict(list)
     for problem in classes:
-        by_status[status_of(problem)].append(problem)
-    return {status: _documented(same) for status, same in sorted(by_status.items())}
-
-
-def _documented(classes: Iterable[type[ServiceError]]) -> dict[str, Any]:
-    texts = CATALOGUES["en"].texts
-    message = texts["input.missing"]
-    error = {"errors": [{"pointer": "/name", "code": "missing", "message": message}]}
-    examples = {
-        problem.code: {
-            "summary": texts[f"problems.{problem.code}.title"],
-            "value": {
-                "type": f"/problems/{problem.code}",
-                "title": texts[f"problems.{problem.code}.title"],
-                "status": status_of(problem),
-                "detail": sub(r"{\w+}", "…", texts[f"problems.{problem.code}.detail"]),
-                "code": problem.code,
-                "request_id": "5f0c9a3b6d1e4c7f8a2b0d9e3c6f1a47",
-                **(error if problem is InvalidInput else {}),
-            },
-        }
-        for problem in classes
-    }
-    return {
-        "description": "; ".join(f"`{code}`: {one['summary']}" for code, one in examples.items()),
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {"$ref": "#/components/schemas/ProblemBody"},
-                "examples": examples,
-            }
-        },
-    }
+        by_status[status_of(problem)].append(problem.code)
+    return {status: {CODES: codes} for status, codes in sorted(by_status.items())}

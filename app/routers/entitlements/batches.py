@@ -12,8 +12,9 @@ from starlette.responses import Response
 from app.errors import InvalidInput, ServiceError
 from app.http.context import record_of
 from app.http.decisions import EntitlementsBody, entitlements_body
+from app.http.errors.bodies import ProblemBody
 from app.http.errors.invalid_input import explain
-from app.http.errors.rendering import ProblemBody, body_of
+from app.http.errors.rendering import body_of
 from app.http.fields import Input, Instant, Output
 from app.http.languages import language_of
 from app.http.legacy import Connection, CurrentCaller, Now, Route, Rules, acts, needs

@@ -1,0 +1,170 @@
+"""The bodies of problems (RFC 9457), for the OpenAPI document and for whoever embeds a problem.
+
+Every problem has the members of `ProblemBody`. A class of `CARRYING` names what an error's body
+carries beyond them, so that a generated client reads `reasons` or `candidates` as typed members.
+`ProblemMembers` leaves out `code` and `status`, which each kind of problem fixes: generators
+cannot narrow a member that a common part has declared.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import (
+    AlreadyExists,
+    AmbiguousLookup,
+    AnonymousCaller,
+    CustomerNotFound,
+    InvalidInput,
+    NotEntitled,
+    ServiceError,
+    WrongState,
+)
+from app.http.decisions import HelpDeskState, ReasonBody, SalesContactBody
+from app.policy.facts import Step
+
+
+class InputErrorBody(BaseModel):
+    """One fault of the input."""
+
+    pointer: str = Field(
+        description=(
+            "Where the fault is: a JSON Pointer (RFC 6901) into the body, or `query/`, `path/` or "
+            "`header/` and a parameter's name."
+        ),
+        examples=["/contacts/0/name", "query/limit"],
+    )
+    code: str = Field(
+        description="What is wrong there, for a program to branch on.", examples=["too_long"]
+    )
+    message: str = Field(description="The same for a person, in the language of the answer.")
+
+
+class ProblemMembers(BaseModel):
+    """What every problem has beside its `code` and `status` (RFC 9457)."""
+
+    type: str = Field(
+        description="The address of the problem's explanation, relative to this service.",
+        examples=["/problems/not_found"],
+    )
+    title: str = Field(description="What kind of problem it is, in the language of the answer.")
+    detail: str = Field(description="What happened and what to do, in the language of the answer.")
+    request_id: str | None = Field(
+        description="The id under which the service has logged the request, as in `X-Request-Id`."
+    )
+
+
+class ProblemBody(ProblemMembers):
+    """Any problem. Some carry more, such as `reasons` or `candidates`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: int = Field(description="The HTTP status of the answer.", examples=[404])
+    code: str = Field(
+        description="The kind of problem, for a program to branch on.", examples=["not_found"]
+    )
+    errors: list[InputErrorBody] | None = Field(
+        default=None, description="Every fault of an input that is refused."
+    )
+
+
+class Faults(BaseModel):
+    errors: list[InputErrorBody] = Field(
+        description="Every fault that was found, at most 100.",
+        examples=[[{"pointer": "/name", "code": "missing", "message": "This is required."}]],
+    )
+
+
+class TakenValue(BaseModel):
+    field: str = Field(
+        description="The field whose value is taken: `code`, `serial_number`, `number`, …",
+        examples=["number"],
+    )
+
+
+class States(BaseModel):
+    state: str = Field(description="The state in which the resource is.", examples=["closed"])
+    wanted_state: str = Field(
+        description="The state that the request would lead to.", examples=["in_progress"]
+    )
+
+
+class Refusal(BaseModel):
+    reasons: list[ReasonBody] = Field(
+        description="Why each column of the service matrix does not grant the service.",
+        examples=[
+            [
+                {
+                    "column": "SA",
+                    "code": "no_contract_in_force",
+                    "message": "No service agreement is in force.",
+                    "facts": {"last_ended_on": "2026-03-01"},
+                }
+            ]
+        ],
+    )
+    unlocked_by: list[Step] = Field(
+        description="The purchases of which each alone would grant the service.",
+        examples=[["renew_contract"]],
+    )
+    sales_contact: SalesContactBody | None = Field(
+        default=None,
+        description="Whom to ask. Absent where no purchase would help.",
+        examples=[{"email": "sales@example.com", "name": "Sales"}],
+    )
+
+
+class Spoken(BaseModel):
+    """What `GET /v1/entitlements/check` adds to a problem, for a phone system."""
+
+    say: str | None = Field(
+        default=None, description="A sentence to speak. Only from `/v1/entitlements/check`."
+    )
+    help_desk: HelpDeskState | None = Field(
+        default=None,
+        description="The caller's help desk where it is known. Only from `/v1/entitlements/check`.",
+    )
+
+
+class Candidate(BaseModel):
+    id: UUID
+    code: str
+    name: str
+
+
+class Candidates(Spoken):
+    candidates: list[Candidate] = Field(
+        description="The customers that were found.",
+        examples=[
+            [
+                {
+                    "id": "019aa6f0-5b1c-7c3e-9d2f-0a1b2c3d4e5f",
+                    "code": "C-0001",
+                    "name": "Acme Automazione S.r.l.",
+                },
+                {
+                    "id": "019aa6f0-5b1c-7c3e-9d2f-0a1b2c3d4e60",
+                    "code": "C-0002",
+                    "name": "Acme Service S.r.l.",
+                },
+            ]
+        ],
+    )
+
+
+CARRYING: dict[type[ServiceError], type[BaseModel]] = {
+    InvalidInput: Faults,
+    AlreadyExists: TakenValue,
+    WrongState: States,
+    NotEntitled: Refusal,
+    CustomerNotFound: Spoken,
+    AnonymousCaller: Spoken,
+    AmbiguousLookup: Candidates,
+}
+"""What the body of an error carries beyond `ProblemBody`."""
+
+
+def example_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The members of a body by their first examples, those without one left out."""
+    return {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}
