@@ -265,6 +265,10 @@ HttpUrl = Annotated[
 ]
 Minutes = Annotated[int, Field(ge=1, le=1_440)]
 """Minutes worked: at least one, at most a day."""
+IncludedMinutes = Annotated[int, Field(ge=1, le=1_000_000)]
+"""The minutes of a contract."""
+TicketQuantity = Annotated[int, Field(ge=1, le=1000)]
+"""The tickets of a pack."""
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 """`true` or `false` in a query string, and no other spelling."""

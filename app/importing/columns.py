@@ -90,8 +90,10 @@ class Columns:
     """The file's own header of each column that is read."""
     width: int
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.headers
+    @property
+    def staged(self) -> set[str]:
+        """The columns by the names under which `services.imports` stages them."""
+        return {"contact_phones" if name == "contact_phone" else name for name in self.headers}
 
     @property
     def systems(self) -> list[str]:

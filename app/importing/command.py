@@ -9,12 +9,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from app import clock
 from app.errors import ServiceUnavailable
+from app.importing.cells import Moment
 from app.importing.columns import FileRefused, mapping_of
-from app.importing.files import BadRows, Imported, ImportRefused, import_files
-from app.importing.kinds import Moment
+from app.importing.files import BadRows, Imported, import_files
 from app.importing.reading import Source, look_at
 from app.policy.civil import civil_date
 from app.policy.document import load
+from app.services.imports import ImportRefused
 from app.settings import Settings
 from app.store.database import Database
 from app.store.failures import FAILURES, error_of

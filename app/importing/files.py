@@ -1,37 +1,41 @@
-"""One file, one transaction; and all files in the order in which they rest on one another."""
+"""One file, one transaction; and all files in the order in which they depend on each other."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from app.errors import InvalidInput
+from app.importing import contracts, customers, licences, ticket_packs
+from app.importing.cells import Moment
 from app.importing.columns import LAYOUTS
-from app.importing.contracts import Contracts
-from app.importing.customers import Customers
-from app.importing.kinds import Counts, Kind, Moment, bad_rows
-from app.importing.licences import Licences
+from app.importing.faults import bad_row
 from app.importing.reading import BadRow, Source, rows
-from app.importing.staging import ROWS, Stage
-from app.importing.ticket_packs import TicketPacks
-from app.store import lock
-from app.store.database import Database
+from app.services.imports import (
+    ContractImport,
+    Counts,
+    CustomerImport,
+    Import,
+    LicenceImport,
+    TicketPackImport,
+    faults_of,
+)
+from app.store.database import Connection, Database
 
-_KINDS: dict[str, type[Kind]] = {
-    "customers": Customers,
-    "licences": Licences,
-    "contracts": Contracts,
-    "ticket packs": TicketPacks,
-}
 _BATCH = 5_000
-_ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('assistenza import'))"
-_MAY_STAGE = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
 
 
-class ImportRefused(Exception):
-    """The database does not let us import, for the reason given."""
+class Kind(NamedTuple):
+    record: Callable[[dict[str, str], Moment], dict[str, Any]]
+    """Turns a row's cells into the row to stage. Raises InvalidInput."""
+    service: type[Import]
+
+
+_KINDS: dict[str, Kind] = {
+    "customers": Kind(customers.record, CustomerImport),
+    "licences": Kind(licences.record, LicenceImport),
+    "contracts": Kind(contracts.record, ContractImport),
+    "ticket packs": Kind(ticket_packs.record, TicketPackImport),
+}
 
 
 class BadRows(Exception):
@@ -51,7 +55,7 @@ class Imported(NamedTuple):
 
 class Watch(Protocol):
     def __call__(self, source: Source, doing: str, read: int) -> None:
-        """Told now and then what is done with a file, and how many of its bytes were read."""
+        """Called now and then: what is being done with a file, and how many bytes are read."""
 
 
 async def import_files(
@@ -63,10 +67,10 @@ async def import_files(
     watch: Watch,
     done: Callable[[Imported], None],
 ) -> None:
-    """Import files, each whole and committed before `done` is told; those read first that others
-    rest on. A dry run does the same in one transaction and rolls it back.
+    """Import files in the order of `LAYOUTS`, each whole and committed before `done` is called.
 
-    Raises BadRows at the first file that has any; what was imported before stays.
+    A dry run does the same in one transaction and rolls it back. Raises BadRows at the first file
+    that has any, and ImportRefused; what was imported before stays.
     """
     order = [layout.kind for layout in LAYOUTS]
     ordered = sorted(sources, key=lambda source: order.index(source.columns.layout.kind))
@@ -84,7 +88,7 @@ async def import_files(
 
 
 @asynccontextmanager
-async def _rolled_back(connection: AsyncConnection) -> AsyncIterator[None]:
+async def _rolled_back(connection: Connection) -> AsyncIterator[None]:
     transaction = await connection.begin()
     try:
         yield
@@ -92,39 +96,28 @@ async def _rolled_back(connection: AsyncConnection) -> AsyncIterator[None]:
         await transaction.rollback()
 
 
-async def _import(
-    connection: AsyncConnection, moment: Moment, source: Source, watch: Watch
-) -> Imported:
-    # A set of a hundred thousand rows takes longer than any request may.
-    await connection.execute(text("SELECT set_config('statement_timeout', '0', true)"))
-    if not await connection.scalar(text(_MAY_STAGE)):
-        raise ImportRefused(
-            "the service's role may not make temporary tables in this database."
-            " As its owner: GRANT TEMPORARY ON DATABASE … TO assistenza_app"
-        )
-    # Two that insert the same numbers in another order would wait for one another.
-    if not await connection.scalar(text(_ONE_AT_A_TIME)):
-        raise ImportRefused("another import is under way")
-    kind = _KINDS[source.columns.layout.kind](source.columns, moment)
-    stage = Stage(connection, now=moment.now, today=moment.today, systems=source.columns.systems)
-    count, bad = await _read(stage, kind, source, watch)
+async def _import(connection: Connection, moment: Moment, source: Source, watch: Watch) -> Imported:
+    kind = _KINDS[source.columns.layout.kind]
+    fields, systems = source.columns.staged, source.columns.systems
+    work = kind.service(connection, moment.now, moment.today, fields, systems)
+    await work.begin()
+    count, bad = await _stage(work, kind, moment, source, watch)
     watch(source, "checking", source.size)
-    # All that a row says by itself is checked by now: the locks are held for the rest alone.
-    await lock.customers_called(connection, f"SELECT {kind.customers} FROM {ROWS}")
-    bad += [row async for row in kind.check(stage)]
+    bad += [bad_row(fault, source.columns.layout.kind) for fault in await work.check()]
     if bad:
         raise BadRows(source, bad)
     watch(source, "writing", source.size)
-    counts = await kind.write(stage)
-    await stage.drop()
+    counts = await work.write()
+    await work.end()
     return Imported(source, count, counts)
 
 
-async def _read(stage: Stage, kind: Kind, source: Source, watch: Watch) -> tuple[int, list[BadRow]]:
-    """Stage the rows that are right by themselves; how many were read, and what is wrong."""
-    await stage.table(ROWS, kind.staged)
+async def _stage(
+    work: Import, kind: Kind, moment: Moment, source: Source, watch: Watch
+) -> tuple[int, list[BadRow]]:
+    """Stage the rows that are valid by themselves: how many were read, and what is wrong."""
     bad: list[BadRow] = []
-    batch: list[tuple[Any, ...]] = []
+    batch: list[Mapping[str, Any]] = []
     count, read = 0, [0]
     for row in rows(source, read):
         count += 1
@@ -132,13 +125,13 @@ async def _read(stage: Stage, kind: Kind, source: Source, watch: Watch) -> tuple
             bad.append(row)
             continue
         try:
-            batch.append(kind.record(row))
+            batch.append({"line": row.line, **kind.record(row.cells, moment)})
         except InvalidInput as error:
-            bad += bad_rows(row.line, error)
+            faults = faults_of(row.line, error)
+            bad += [bad_row(fault, source.columns.layout.kind) for fault in faults]
         if len(batch) == _BATCH:
-            await stage.copy(ROWS, list(kind.staged), batch)
+            await work.add(batch)
             batch.clear()
             watch(source, "reading", read[0])
-    await stage.copy(ROWS, list(kind.staged), batch)
-    await stage.settle(ROWS, "key")
+    await work.add(batch)
     return count, bad

@@ -88,9 +88,9 @@ async def test_references_may_change_places_and_not_be_taken(
     twice = (unique("C"), "Fourth", "IT", first["code"])
     outcome = await importer(customers=table(header, taken, twice))
     assert outcome.bad == [
-        f"customers.csv:2: external_ref:crm: is that of the customer {second['code']}",
-        "customers.csv:3: external_ref:crm: is that of another customer on line 2",
-        f"customers.csv:3: external_ref:crm: is that of the customer {second['code']}",
+        f"customers.csv:2: external_ref:crm: is the reference of the customer {second['code']}",
+        "customers.csv:3: external_ref:crm: is the reference of another customer on line 2",
+        f"customers.csv:3: external_ref:crm: is the reference of the customer {second['code']}",
     ]
 
 

@@ -107,7 +107,7 @@ async def test_a_bad_file_leaves_those_before_it(importer: Importer) -> None:
     texts["licences"] += f"{c}-9,{c}-S9,editor,Movicon,11.6,2024-02-29\n"
     outcome = await importer(**texts)
     assert not outcome.well
-    assert outcome.bad == ["licences.csv:4: customer_code: is the code of no customer"]
+    assert outcome.bad == ["licences.csv:4: customer_code: unknown customer code"]
     assert outcome.said.splitlines()[-1] == "Not imported: packs.csv, contracts.csv, licences.csv"
     assert await importer.get(f"customers/{c}-1")
     assert await importer.get(f"licences/{c}-S1") is None
@@ -192,7 +192,7 @@ async def test_another_import_under_way_is_said(importer: Importer) -> None:
     finally:
         await other.close()
     assert not outcome.well
-    assert outcome.said.startswith("another import is under way")
+    assert outcome.said.startswith("Another import is running.")
 
 
 async def test_a_database_without_temporary_tables_is_said(

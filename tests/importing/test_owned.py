@@ -87,7 +87,7 @@ async def test_licences_that_the_api_would_refuse(
     ]
     outcome = await importer(licences=table(WITHDRAWN, *rows))
     assert outcome.bad == [
-        "licences.csv:2: customer_code: is the code of no customer",
+        "licences.csv:2: customer_code: unknown customer code",
         "licences.csv:3: serial_number: is taken by another customer",
         "licences.csv:5: serial_number: is on line 4 already",
         "licences.csv:6: kind: Allowed are: editor, runtime, other.",

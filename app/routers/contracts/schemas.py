@@ -1,12 +1,12 @@
 """Contracts on the wire."""
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from app.http.fields import CivilDate, Code, Id, Input, Output, ShortText
+from app.http.fields import CivilDate, Code, Id, IncludedMinutes, Input, Output, ShortText
 from app.http.paging import PageQuery
 from app.store.states import ContractState
 
@@ -15,7 +15,7 @@ class NewContract(Input):
     customer_id: Id
     number: Code | None = Field(default=None, description="Made by the service if left out.")
     starts_on: CivilDate
-    included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    included_minutes: IncludedMinutes | None = Field(
         default=None, description="By default what the policy grants."
     )
 

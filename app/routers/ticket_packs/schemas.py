@@ -1,19 +1,19 @@
 """Ticket packs on the wire."""
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from app.http.fields import CivilDate, Code, Id, Input, Output, QueryFlag
+from app.http.fields import CivilDate, Code, Id, Input, Output, QueryFlag, TicketQuantity
 from app.http.paging import PageQuery
 
 
 class NewTicketPack(Input):
     customer_id: Id
     number: Code | None = Field(default=None, description="Made by the service if left out.")
-    quantity: Annotated[int, Field(ge=1, le=1000)]
+    quantity: TicketQuantity
     purchased_on: CivilDate
 
 

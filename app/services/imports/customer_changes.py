@@ -1,43 +1,41 @@
-"""What is to become of known customers from which a file differs."""
+"""What changes of stored customers from which a file differs.
+
+Decided customer by customer, by the functions that decide it for the API: as a rule few differ.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import Row as Found
+from sqlalchemy import Row
 
 from app.errors import InvalidInput
-from app.importing.columns import Columns
-from app.importing.kinds import bad_rows
-from app.importing.reading import BadRow
-from app.importing.staging import ROWS, Stage
 from app.services.contacts import GivenContact, replaced
 from app.services.customers import Customer, difference, load
+from app.services.imports.staging import ROWS, Fault, Stage, faults_of
 
 _BATCH = 500
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Stages, as `import_changes` and `import_contacts`, what a PUT would write of each.
-
-    Decided customer by customer, by the very functions of the API; few differ as a rule.
-    """
-
-    columns: Columns
+    stage: Stage
     own: Sequence[str]
     """The customer's own fields that the file has."""
     contact: Sequence[str]
     """The staged columns of a contact that the file has."""
+    systems: Sequence[str]
+    """The systems whose references the file has."""
 
-    async def stage(self, stage: Stage) -> AsyncIterator[BadRow]:
-        """Raises nothing: what is wrong with a row comes out."""
-        await stage.table(
+    async def faults(self) -> AsyncIterator[Fault]:
+        """Stage, as `import_changes` and `import_contacts`, what a PUT would write of each
+        customer; yield what is wrong."""
+        await self.stage.table(
             "import_changes",
             {"line": "integer", "customer_id": "uuid", "contacts": "boolean", "data": "jsonb"},
         )
-        await stage.table(
+        await self.stage.table(
             "import_contacts",
             {
                 "id": "uuid",
@@ -48,32 +46,29 @@ class Changes:
                 "phones": "text[]",
             },
         )
-        await stage.run("CREATE INDEX ON import_customers (line) WHERE state = 'differs'")
+        await self.stage.run("CREATE INDEX ON import_customers (line) WHERE state = 'differs'")
         last = 0
-        while True:
-            given = await stage.fetch(
-                """SELECT * FROM import_customers WHERE state = 'differs' AND line > :last
-                ORDER BY line LIMIT :most""",
-                last=last,
-                most=_BATCH,
-            )
-            if not given:
-                break
+        while given := await self.stage.fetch(
+            """SELECT * FROM import_customers WHERE state = 'differs' AND line > :last
+            ORDER BY line LIMIT :most""",
+            last=last,
+            most=_BATCH,
+        ):
             last = given[-1].line
-            async for bad in self._compare(stage, given):
-                yield bad
-        await stage.settle("import_changes", "customer_id")
-        await stage.settle("import_contacts", "id")
+            async for fault in self._compare(given):
+                yield fault
+        await self.stage.settle("import_changes", "customer_id")
+        await self.stage.settle("import_contacts", "id")
 
-    async def _compare(self, stage: Stage, given: Sequence[Found[Any]]) -> AsyncIterator[BadRow]:
-        before = await load(stage.connection, [one.known for one in given])
-        rows = await stage.fetch(
+    async def _compare(self, given: Sequence[Row[Any]]) -> AsyncIterator[Fault]:
+        before = await load(self.stage.connection, [one.known for one in given])
+        rows = await self.stage.fetch(
             f"""SELECT key, contact_name AS name, contact_email AS email, contact_phones AS phones
             FROM {ROWS} WHERE key = ANY(CAST(:keys AS text[])) AND contact_id IS NOT NULL
             ORDER BY line""",
             keys=[one.key for one in given],
         )
-        people: dict[str, list[Found[Any]]] = {}
+        people: dict[str, list[Row[Any]]] = {}
         for row in rows:
             people.setdefault(row.key, []).append(row)
         changes: list[tuple[Any, ...]] = []
@@ -84,8 +79,8 @@ class Changes:
                 after = self._after(known, one, people.get(one.key, []))
                 data = difference(known, after)
             except InvalidInput as error:
-                for bad in bad_rows(one.line, error):
-                    yield bad
+                for fault in faults_of(one.line, error):
+                    yield fault
                 continue
             if data is None:
                 continue
@@ -96,14 +91,15 @@ class Changes:
                     (who.id, known.id, position, who.name, who.email, who.phones)
                     for position, who in enumerate(after.contacts)
                 ]
-        await stage.copy("import_changes", ("line", "customer_id", "contacts", "data"), changes)
-        columns = ("id", "customer_id", "position", "name", "email", "phones")
-        await stage.copy("import_contacts", columns, contacts)
+        await self.stage.copy(
+            "import_changes", ("line", "customer_id", "contacts", "data"), changes
+        )
+        of_contact = ("id", "customer_id", "position", "name", "email", "phones")
+        await self.stage.copy("import_contacts", of_contact, contacts)
 
-    def _after(self, known: Customer, given: Found[Any], people: list[Found[Any]]) -> Customer:
+    def _after(self, known: Customer, given: Row[Any], people: list[Row[Any]]) -> Customer:
         changes: dict[str, Any] = {name: getattr(given, name) for name in self.own}
-        systems = self.columns.systems
-        kept = {name: ref for name, ref in known.external_refs.items() if name not in systems}
+        kept = {name: ref for name, ref in known.external_refs.items() if name not in self.systems}
         changes["external_refs"] = kept | given.refs
         if self.contact:
             named = [GivenContact(one.name, one.email, one.phones) for one in people]

@@ -1,0 +1,31 @@
+"""Imports of many rows at once, one file in one transaction.
+
+Each import decides by sets of rows what the calls of the API decide one by one, by the same rules;
+a property test compares the results. The rows are staged in temporary tables, so that memory stays
+bounded. Reading a file and its cells is up to the caller.
+
+| module        | what it does                                                             |
+|---------------|--------------------------------------------------------------------------|
+| `staging`     | the temporary tables, and the steps of every import                      |
+| `owned`       | what licences, contracts and ticket packs have in common                 |
+| `customers`, `licences`, `contracts`, `ticket_packs` | one kind each                     |
+| `customer_changes` | what changes of stored customers                                    |
+"""
+
+from app.services.imports.contracts import ContractImport
+from app.services.imports.customers import CustomerImport
+from app.services.imports.licences import LicenceImport
+from app.services.imports.staging import Counts, Fault, Import, ImportRefused, faults_of
+from app.services.imports.ticket_packs import TicketPackImport
+
+__all__ = [
+    "ContractImport",
+    "Counts",
+    "CustomerImport",
+    "Fault",
+    "Import",
+    "ImportRefused",
+    "LicenceImport",
+    "TicketPackImport",
+    "faults_of",
+]

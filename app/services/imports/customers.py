@@ -1,0 +1,194 @@
+"""Imports of customers: one row for each contact, the customer's own columns repeated in each.
+
+A row sets what the file has columns for: an empty cell clears a field, and contacts that the file
+does not name are removed, as by `PUT /v1/customers/by-code/…`. What it has no column for stays.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from app.services.contacts import MOST_CONTACTS
+from app.services.imports.customer_changes import Changes
+from app.services.imports.staging import ROWS, Counts, Fault, Import, repeated
+from app.store.event_types import EventType
+
+OWN = ("name", "country", "language", "vat_number", "help_desk")
+_SAME = "same"
+
+
+class CustomerImport(Import):
+    customers = "key"
+    staged: ClassVar = {
+        "line": "integer",
+        "key": "text",
+        "id": "uuid",
+        "code": "text",
+        **dict.fromkeys(OWN, "text"),
+        "refs": "jsonb",
+        "contact_id": "uuid",
+        "contact_name": "text",
+        "contact_email": "text",
+        "contact_phones": "text[]",
+        "contact_key": "text",
+    }
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # A file always has the name and the country.
+        self._own = [name for name in OWN if name in self.fields]
+        contact = ("contact_name", "contact_email", "contact_phones")
+        self._contact = [name for name in contact if name in self.fields]
+
+    async def _faults(self) -> AsyncIterator[Fault]:
+        await self._resolve()
+        for found in (self._disagreeing, self._contacts, self._references):
+            async for fault in found():
+                yield fault
+        changes = Changes(self.stage, self._own, self._contact, self.systems)
+        async for fault in changes.faults():
+            yield fault
+
+    async def _resolve(self) -> None:
+        """One row for each customer: whether it is stored, and whether anything differs."""
+        own = ", ".join(f"i.{name} IS DISTINCT FROM c.{name}" for name in self._own)
+        differs = own.replace(", ", " OR ")
+        if self.systems:
+            differs += """ OR i.refs <> (SELECT coalesce(jsonb_object_agg(e.system, e.ref), '{}')
+                FROM external_refs e WHERE e.customer_id = c.id
+                    AND e.system = ANY(CAST(:systems AS text[])))"""
+        if self._contact:
+            kept = ", ".join(f"t.{name.removeprefix('contact_')}" for name in self._contact)
+            given = ", ".join(f"r.{name}" for name in self._contact)
+            differs += f""" OR
+                (SELECT coalesce(jsonb_agg(jsonb_build_array({kept}) ORDER BY t.position, t.id),
+                    '[]') FROM contacts t WHERE t.customer_id = c.id) <>
+                (SELECT coalesce(jsonb_agg(jsonb_build_array({given}) ORDER BY r.line), '[]')
+                    FROM {ROWS} r WHERE r.key = i.key AND r.contact_id IS NOT NULL)"""
+        await self.stage.table_as(
+            "import_customers",
+            f"""SELECT i.*, c.id AS known, coalesce(c.id, i.id) AS customer_id,
+                CASE WHEN c.id IS NULL THEN 'new' WHEN {differs} THEN 'differs' ELSE '{_SAME}' END
+                    AS state
+                FROM (SELECT DISTINCT ON (key) * FROM {ROWS} ORDER BY key, line) AS i
+                LEFT JOIN customers c ON lower(c.code COLLATE "C") = i.key""",
+            "key",
+        )
+
+    async def _disagreeing(self) -> AsyncIterator[Fault]:
+        compared = {f"/{name}": name for name in self._own}
+        for place, system in enumerate(self.systems, 1):
+            ref = f"refs->>(CAST(:systems AS text[]))[{place}]"
+            compared[f"/external_refs/{system}"] = ref
+        differs = [f"r.{what} IS DISTINCT FROM i.{what}" for what in compared.values()]
+        query = f"""SELECT r.line, i.line AS earlier, ARRAY[{", ".join(differs)}] AS differs
+            FROM {ROWS} r JOIN import_customers i ON i.key = r.key AND i.line < r.line
+            WHERE {" OR ".join(differs)}"""
+        for row in await self.stage.fetch(query):
+            for pointer, differs_here in zip(compared, row.differs, strict=True):
+                if differs_here:
+                    yield Fault(row.line, pointer, "customer_differs", {"earlier": row.earlier})
+
+    async def _contacts(self) -> AsyncIterator[Fault]:
+        if not self._contact:
+            return
+        named = f"(SELECT * FROM {ROWS} WHERE contact_id IS NOT NULL) AS named"
+        for row in await self.stage.fetch(repeated(named, "key, contact_key")):
+            yield Fault(row.line, "/contact_name", "contact_on_line", {"earlier": row.earlier})
+        crowded = await self.stage.fetch(
+            f"""SELECT i.line FROM {named} JOIN import_customers i USING (key)
+            WHERE i.state = 'new' GROUP BY i.line HAVING count(*) > :most""",
+            most=MOST_CONTACTS,
+        )
+        for row in crowded:
+            yield Fault(row.line, "/contact_name", "too_many", {"limit": MOST_CONTACTS})
+
+    async def _references(self) -> AsyncIterator[Fault]:
+        if not self.systems:
+            return
+        given = """(SELECT i.line, i.key, i.known, p.key AS system, p.value AS ref
+            FROM import_customers i, jsonb_each_text(i.refs) p) AS given"""
+        twice = f"""SELECT * FROM (SELECT line, system,
+                min(line) OVER (PARTITION BY system, ref) AS earlier FROM {given}
+            ) AS numbered WHERE line > earlier"""
+        for row in await self.stage.fetch(twice):
+            pointer = f"/external_refs/{row.system}"
+            yield Fault(row.line, pointer, "reference_on_line", {"earlier": row.earlier})
+        # If its owner is in the file too, the owner gives it up, or the file repeats it.
+        taken = f"""SELECT given.line, given.system, c.code FROM {given}
+            JOIN external_refs e ON e.system = given.system AND e.ref = given.ref
+                AND e.customer_id IS DISTINCT FROM given.known
+            JOIN customers c ON c.id = e.customer_id
+            WHERE NOT EXISTS (SELECT FROM import_customers o WHERE o.known = c.id)"""
+        for row in await self.stage.fetch(taken):
+            pointer = f"/external_refs/{row.system}"
+            yield Fault(row.line, pointer, "reference_taken", {"code": row.code})
+
+    async def write(self) -> Counts:
+        created = await self.stage.run(
+            """INSERT INTO customers (id, code, name, country, language, vat_number, help_desk,
+                created_at, updated_at)
+            SELECT id, code, name, country, language, vat_number, help_desk,
+                CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+            FROM import_customers WHERE state = 'new' ORDER BY line"""
+        )
+        fields = ", ".join(f"{name} = i.{name}" for name in self._own)
+        changed = await self.stage.run(
+            f"""UPDATE customers c SET {fields}, updated_at = :now
+            FROM import_customers i, import_changes h
+            WHERE c.id = h.customer_id AND i.known = h.customer_id"""
+        )
+        await self._write_references()
+        await self._write_contacts()
+        await self.stage.record_each(
+            f"""SELECT '{EventType.CUSTOMER_UPDATED}' AS type,
+                    customer_id, customer_id AS subject_id, data
+                FROM (
+                    SELECT line, id AS customer_id,
+                        jsonb_build_object('code', code, 'created', true) AS data
+                    FROM import_customers WHERE state = 'new'
+                    UNION ALL SELECT line, customer_id, data FROM import_changes
+                ) AS written ORDER BY line"""
+        )
+        total = await self.stage.count("import_customers")
+        return Counts(created, changed, total - created - changed)
+
+    async def _write_references(self) -> None:
+        if not self.systems:
+            return
+        # First delete, then insert: two customers may have exchanged their references.
+        await self.stage.run(
+            """DELETE FROM external_refs e USING import_customers i
+            WHERE e.customer_id = i.known AND i.state = 'differs'
+                AND e.system = ANY(CAST(:systems AS text[]))
+                AND e.ref IS DISTINCT FROM i.refs->>e.system"""
+        )
+        await self.stage.run(
+            f"""INSERT INTO external_refs (customer_id, system, ref)
+            SELECT i.customer_id, p.key, p.value
+            FROM import_customers i, jsonb_each_text(i.refs) p
+            WHERE i.state <> '{_SAME}' AND NOT EXISTS (SELECT FROM external_refs e
+                WHERE e.customer_id = i.known AND e.system = p.key)"""
+        )
+
+    async def _write_contacts(self) -> None:
+        if not self._contact:
+            return
+        await self.stage.run(
+            f"""INSERT INTO contacts (id, customer_id, position, name, email, phones)
+            SELECT r.contact_id, i.customer_id,
+                row_number() OVER (PARTITION BY r.key ORDER BY r.line) - 1,
+                r.contact_name, r.contact_email, r.contact_phones
+            FROM {ROWS} r JOIN import_customers i ON i.key = r.key
+            WHERE i.state = 'new' AND r.contact_id IS NOT NULL"""
+        )
+        await self.stage.run(
+            """DELETE FROM contacts t USING import_changes h
+            WHERE t.customer_id = h.customer_id AND h.contacts
+                AND NOT EXISTS (SELECT FROM import_contacts n WHERE n.id = t.id)"""
+        )
+        await self.stage.run(
+            """INSERT INTO contacts (id, customer_id, position, name, email, phones)
+            SELECT id, customer_id, position, name, email, phones FROM import_contacts
+            ON CONFLICT (id) DO UPDATE SET position = excluded.position, name = excluded.name,
+                email = excluded.email, phones = excluded.phones"""
+        )

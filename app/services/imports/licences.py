@@ -1,0 +1,113 @@
+"""Imports of licences, identified by their serial numbers, as by `PUT /v1/licences/by-serial/…`.
+
+A file with columns for a withdrawal can withdraw a licence. A withdrawal is never undone, and a
+withdrawn licence is not changed.
+"""
+
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+from app.services.imports.owned import OWNED, Owned
+from app.services.imports.staging import Counts, Fault
+from app.store.event_types import EventType
+
+_FACTS = ("kind", "product", "version", "purchased_on")
+_WITHDRAWAL = ("withdrawn_on", "withdrawal_reason")
+
+
+class LicenceImport(Owned):
+    table = "licences"
+    known_by = "serial_number"
+    staged: ClassVar = {
+        "line": "integer",
+        "key": "text",
+        "customer_key": "text",
+        "id": "uuid",
+        "serial_number": "text",
+        "kind": "text",
+        "product": "text",
+        "version": "text",
+        "purchased_on": "date",
+        "withdrawn_on": "date",
+        "withdrawal_reason": "text",
+    }
+
+    async def _compare(self) -> AsyncIterator[Fault]:
+        facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
+        withdrawal = "false"
+        if "withdrawn_on" in self.fields:
+            withdrawal = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _WITHDRAWAL)
+        await self.stage.table_as(
+            "import_known",
+            f"""SELECT o.line, k.id, {facts} AS changed, {withdrawal} AS withdrawn,
+                k.withdrawn_on,
+                (SELECT min(u.upgraded_on) FROM licence_upgrades u WHERE u.licence_id = k.id)
+                    AS upgraded_on
+                FROM {OWNED} o JOIN licences k ON k.id = o.known
+                WHERE o.owner = o.customer_id""",
+            "line",
+        )
+        refused = """SELECT line, withdrawn_on, withdrawn FROM import_known
+            WHERE (changed AND withdrawn_on <= :today)
+                OR (withdrawn AND withdrawn_on IS NOT NULL)"""
+        for row in await self.stage.fetch(refused):
+            pointer = "/withdrawn_on" if row.withdrawn else "/serial_number"
+            yield Fault(row.line, pointer, "withdrawn", {"on": row.withdrawn_on})
+        early = f"""SELECT line FROM import_known JOIN {OWNED} o USING (line)
+            WHERE changed AND upgraded_on < o.purchased_on"""
+        for row in await self.stage.fetch(early):
+            yield Fault(row.line, "/purchased_on", "wrong_order")
+
+    async def write(self) -> Counts:
+        # The events are recorded first, because they say what the rows were before.
+        was, is_ = (
+            f"""jsonb_strip_nulls(jsonb_build_object({
+                ", ".join(
+                    f"'{name}', CASE WHEN o.{name} <> k.{name} THEN {side}.{name} END"
+                    for name in _FACTS
+                )
+            }))"""
+            for side in ("k", "o")
+        )
+        new = ", ".join(f"'{name}', o.{name}" for name in _FACTS)
+        await self.stage.record_each(
+            f"""SELECT type, customer_id, subject_id,
+                    jsonb_build_object('serial_number', serial_number) || data AS data
+                FROM (
+                    SELECT o.line, 1 AS step, '{EventType.LICENCE_REGISTERED}' AS type,
+                        o.customer_id, o.id AS subject_id, o.serial_number,
+                        jsonb_build_object('after', jsonb_build_object({new})) AS data
+                    FROM {OWNED} o WHERE known IS NULL
+                    UNION ALL
+                    SELECT o.line, 1, '{EventType.LICENCE_REGISTERED}',
+                        o.customer_id, k.id, k.serial_number,
+                        jsonb_build_object('before', {was}, 'after', {is_})
+                    FROM {OWNED} o JOIN import_known USING (line) JOIN licences k ON k.id = o.known
+                    WHERE changed
+                    UNION ALL
+                    SELECT o.line, 2, '{EventType.LICENCE_WITHDRAWN}',
+                        o.customer_id, coalesce(k.id, o.id),
+                        coalesce(k.serial_number, o.serial_number),
+                        jsonb_build_object('withdrawn_on', o.withdrawn_on,
+                            'reason', o.withdrawal_reason)
+                    FROM {OWNED} o LEFT JOIN import_known m USING (line)
+                    LEFT JOIN licences k ON k.id = o.known
+                    WHERE o.withdrawn_on IS NOT NULL AND (o.known IS NULL OR m.withdrawn)
+                ) AS happened ORDER BY line, step"""
+        )
+        columns = ", ".join((*_FACTS, *_WITHDRAWAL))
+        created = await self.stage.run(
+            f"""INSERT INTO licences (id, customer_id, serial_number, {columns}, created_at)
+            SELECT id, customer_id, serial_number, {columns}, CAST(:now AS timestamptz)
+            FROM {OWNED} WHERE known IS NULL ORDER BY line"""
+        )
+        columns = ", ".join(
+            f"{name} = o.{name}"
+            for name in (*_FACTS, *(_WITHDRAWAL if "withdrawn_on" in self.fields else ()))
+        )
+        changed = await self.stage.run(
+            f"""UPDATE licences k SET {columns} FROM {OWNED} o JOIN import_known m USING (line)
+            WHERE k.id = o.known AND (m.changed OR m.withdrawn)"""
+        )
+        total = await self.stage.count(OWNED)
+        return Counts(created, changed, total - created - changed)

@@ -1,0 +1,67 @@
+"""What imports of licences, contracts and ticket packs have in common: each belongs to a customer.
+
+Licences may be corrected. Contracts and ticket packs are `Agreed`: an import does not edit them.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
+
+from app.services.imports.staging import ROWS, Fault, Import, repeated
+
+OWNED = "import_owned"
+"""The staged rows, each with its `customer_id`, and with the id (`known`) and customer (`owner`)
+of what is stored under the same serial number or number, if anything is."""
+
+
+class Owned(Import):
+    table: ClassVar[str]
+    known_by: ClassVar[str]
+    """The column that identifies a row, in upper or lower case."""
+
+    async def _faults(self) -> AsyncIterator[Fault]:
+        await self.stage.table_as(
+            OWNED,
+            f"""SELECT r.*, c.id AS customer_id, k.id AS known, k.customer_id AS owner
+                FROM {ROWS} r LEFT JOIN customers c ON lower(c.code COLLATE "C") = r.customer_key
+                LEFT JOIN {self.table} k ON lower(k.{self.known_by} COLLATE "C") = r.key""",
+            "line",
+        )
+        for row in await self.stage.fetch(f"SELECT line FROM {OWNED} WHERE customer_id IS NULL"):
+            yield Fault(row.line, "/customer_code", "unknown_customer")
+        for row in await self.stage.fetch(repeated(OWNED, "key")):
+            yield Fault(row.line, f"/{self.known_by}", "already_on_line", {"earlier": row.earlier})
+        others = f"SELECT line FROM {OWNED} WHERE owner <> customer_id"
+        for row in await self.stage.fetch(others):
+            yield Fault(row.line, f"/{self.known_by}", "of_another_customer")
+        async for fault in self._compare():
+            yield fault
+
+    def _compare(self) -> AsyncIterator[Fault]:
+        """What is wrong between a row and what is stored of the same customer."""
+        raise NotImplementedError
+
+
+class Agreed(Owned):
+    known_by = "number"
+
+    def _facts(self) -> Mapping[str, str]:
+        """The columns that must equal what is stored, each with an SQL condition on the row `o`
+        under which it is compared."""
+        raise NotImplementedError
+
+    async def _compare(self) -> AsyncIterator[Fault]:
+        facts = self._facts()
+        differs = ", ".join(
+            f"o.{name} IS DISTINCT FROM k.{name} AND {when} AS {name}"
+            for name, when in facts.items()
+        )
+        stored = ", ".join(f"k.{name} AS stored_{name}" for name in facts)
+        query = f"""SELECT * FROM (SELECT o.line, {differs}, {stored}
+                FROM {OWNED} o JOIN {self.table} k ON k.id = o.known
+                WHERE o.owner = o.customer_id
+            ) AS compared WHERE {" OR ".join(facts)} ORDER BY line"""
+        for row in await self.stage.fetch(query):
+            for name in facts:
+                if getattr(row, name):
+                    params = {"stored": getattr(row, f"stored_{name}")}
+                    yield Fault(row.line, f"/{name}", "not_edited", params)

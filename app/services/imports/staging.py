@@ -1,0 +1,200 @@
+"""The steps of every import, and the temporary tables that hold its rows until they are written."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from operator import itemgetter
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.errors import InputCode, InvalidInput
+from app.store import lock
+from app.store.events import Actor, record_each
+
+ROWS = "import_rows"
+"""The temporary table of the rows that are valid by themselves."""
+
+_ACTOR = Actor("import")
+_NO_TIMEOUT = "SELECT set_config('statement_timeout', '0', true)"
+_MAY_STAGE = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
+_ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('assistenza import'))"
+
+ImportCode = Literal[
+    "already_on_line",
+    "contact_on_line",
+    "customer_differs",
+    "editor_licence_required",
+    "not_edited",
+    "of_another_customer",
+    "reference_on_line",
+    "reference_taken",
+    "unknown_customer",
+    "withdrawn",
+]
+
+
+class ImportRefused(Exception):
+    """The database does not permit an import now; the message is for the operator."""
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be imported."""
+
+    line: int
+    """The row's line in its file."""
+    pointer: str
+    """As in `app.errors.InputError`; "" is the whole row."""
+    code: InputCode | ImportCode
+    params: Mapping[str, object] = {}
+
+
+class Counts(NamedTuple):
+    """How many customers, licences, contracts or packs; a customer may have several rows."""
+
+    created: int
+    changed: int
+    unchanged: int
+
+
+def faults_of(line: int, error: InvalidInput) -> Iterator[Fault]:
+    """The faults of a row that a rule of the API refuses."""
+    for one in error.errors:
+        yield Fault(line, one.pointer, one.code, one.params)
+
+
+class Stage:
+    """Temporary tables on a connection, and SQL on them with parameters that all statements share.
+
+    `now`, `today` and `systems` are such parameters.
+    """
+
+    def __init__(self, connection: AsyncConnection, **parameters: Any) -> None:
+        self.connection = connection
+        self._parameters = parameters
+        self._tables: list[str] = []
+
+    async def table(self, name: str, columns: Mapping[str, str]) -> None:
+        """Create an empty table; `columns` gives the type of each."""
+        listed = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+        await self._create(f"CREATE TEMPORARY TABLE {name} ({listed}) ON COMMIT DROP", name)
+
+    async def table_as(self, name: str, query: str, key: str) -> None:
+        """Create a table of what a query finds, indexed by a column."""
+        await self._create(f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS {query}", name)
+        await self.settle(name, key)
+
+    async def _create(self, statement: str, name: str) -> None:
+        await self.run(statement)
+        self._tables.append(name)
+
+    async def settle(self, name: str, key: str) -> None:
+        """Index a filled table, and give the planner its statistics."""
+        await self.run(f"CREATE INDEX ON {name} ({key})")
+        await self.run(f"ANALYZE {name}")
+
+    async def copy(self, name: str, columns: Iterable[str], records: Iterable[Any]) -> None:
+        raw = await self.connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        await driver.copy_records_to_table(name, records=records, columns=list(columns))
+
+    async def run(self, statement: str, **parameters: Any) -> int:
+        """Run a statement: the number of rows that it touched."""
+        done = await self.connection.execute(text(statement), self._named(statement, parameters))
+        return done.rowcount
+
+    async def fetch(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
+        done = await self.connection.execute(text(query), self._named(query, parameters))
+        return done.all()
+
+    async def count(self, table: str) -> int:
+        (row,) = await self.fetch(f"SELECT count(*) AS rows FROM {table}")
+        return int(row.rows)
+
+    async def record_each(self, events: str) -> None:
+        """Append one event for each row of a query (`store.events.record_each`)."""
+        await record_each(self.connection, _ACTOR, self._parameters["now"], events)
+
+    def _named(self, statement: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that a statement names, from its own and the shared ones."""
+        everything = {**self._parameters, **parameters}
+        return {name: everything[name] for name in text(statement).compile().params}
+
+    async def drop(self) -> None:
+        while self._tables:
+            await self.run(f"DROP TABLE {self._tables.pop()}")
+
+
+class Import(ABC):
+    """The import of one file's rows, in one transaction of the caller's.
+
+    The steps: `begin`; `add` for each batch of rows; `check`; `write` if there are no faults; `end`
+    if the transaction goes on to another file.
+    """
+
+    staged: ClassVar[Mapping[str, str]]
+    """The columns of a row with their SQL types. `line` and `key`, the code, serial number or
+    number in lower case, are always among them."""
+    customers: ClassVar[str] = "customer_key"
+    """The column with the customer's code in lower case."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        now: datetime,
+        today: date,
+        fields: Collection[str],
+        systems: Sequence[str],
+    ) -> None:
+        """`fields` are the staged columns that the file has, `systems` those whose references it
+        has. What it has no column for stays as it is stored.
+        """
+        self.fields = fields
+        self.systems = systems
+        self.stage = Stage(connection, now=now, today=today, systems=systems)
+
+    async def begin(self) -> None:
+        """Prepare the staging. Raises ImportRefused."""
+        # One statement on a hundred thousand rows takes longer than a request may.
+        await self.stage.run(_NO_TIMEOUT)
+        connection = self.stage.connection
+        if not await connection.scalar(text(_MAY_STAGE)):
+            raise ImportRefused(
+                "The service's role may not create temporary tables in this database."
+                " Run as the database's owner: GRANT TEMPORARY ON DATABASE … TO assistenza_app"
+            )
+        # Two imports that insert the same numbers in different orders would wait for each other.
+        if not await connection.scalar(text(_ONE_AT_A_TIME)):
+            raise ImportRefused("Another import is running.")
+        await self.stage.table(ROWS, self.staged)
+
+    async def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Stage rows; each has every column of `staged`."""
+        await self.stage.copy(ROWS, self.staged, map(itemgetter(*self.staged), rows))
+
+    async def check(self) -> list[Fault]:
+        """Lock the customers; then what is wrong between the rows, and with what is stored."""
+        await self.stage.settle(ROWS, "key")
+        # Checking each row by itself took the most time, and needed no lock.
+        codes = f"SELECT {self.customers} FROM {ROWS}"
+        await lock.customers_called(self.stage.connection, codes)
+        return [fault async for fault in self._faults()]
+
+    @abstractmethod
+    def _faults(self) -> AsyncIterator[Fault]:
+        """What `check` finds, under the locks."""
+
+    @abstractmethod
+    async def write(self) -> Counts:
+        """Write what is new or differs, with its events."""
+
+    async def end(self) -> None:
+        await self.stage.drop()
+
+
+def repeated(table: str, columns: str) -> str:
+    """SQL for the rows that repeat an earlier row's `columns`: `line`, and that row's `earlier`."""
+    return f"""SELECT line, earlier FROM (
+            SELECT line, min(line) OVER (PARTITION BY {columns}) AS earlier FROM {table}
+        ) AS numbered WHERE line > earlier"""
