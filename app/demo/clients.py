@@ -1,4 +1,4 @@
-"""The systems that would use the service, each with a token and a call to begin with."""
+"""The clients of the demo, each with a token and a first call to try."""
 
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -8,9 +8,9 @@ from typing import NamedTuple
 from app.services.tokens import Scope
 
 Greeting = Callable[[str, int], str]
-"""From the host and port on which the service listens to what is to be said at its start."""
+"""Takes the host and port on which the service listens; returns the text to print at its start."""
 
-HOLD_FOR = timedelta(days=30)
+VALID_FOR = timedelta(days=30)
 
 
 class Client(NamedTuple):
@@ -18,9 +18,9 @@ class Client(NamedTuple):
     title: str
     scopes: tuple[Scope, ...]
     call: str
-    """What its line asks for; `{code}` and `{phone}` are of the customer that shows most."""
+    """The path that its example calls; `{code}` and `{phone}` are the first customer's."""
     bound: bool = False
-    """To that customer, as in its reserved area."""
+    """Its token is bound to that customer, as in the reserved area."""
 
 
 CLIENTS = (
@@ -81,11 +81,15 @@ CLIENTS = (
 def greeting(
     tokens: Mapping[str, str], code: str, phone: str, customers: int, loaded_on: date
 ) -> Greeting:
-    """What to say of a demo: each client's token, by its name, in a line to be run as it is."""
+    """What to print about a demo: for each client a command with its token, ready to run.
+
+    `tokens` are by client's name; `code` and `phone` are the first customer's; `customers` is
+    their number.
+    """
 
     def say(host: str, port: int) -> str:
         address = f"http://{_reached_at(host)}:{port}"
-        # Double quotes are understood by every shell, and nothing inside is special to any.
+        # Every shell understands double quotes, and nothing inside them is special in any.
         calls = "".join(
             f"  {client.title.format(code=code)}:\n"
             f'    curl -s -H "Authorization: Bearer {tokens[client.name]}"'
@@ -96,8 +100,8 @@ def greeting(
             f"\n{customers} made-up customers, as of {loaded_on}."
             f" What each one shows is in its external_refs, under demo.\n\n{calls}\n"
             f"All calls: {address}/docs\n"
-            f"These tokens hold for {HOLD_FOR.days} days;"
-            " another start with --demo makes new ones and ends these.\n"
+            f"These tokens are valid for {VALID_FOR.days} days;"
+            " starting with --demo again makes new ones and revokes these.\n"
         )
 
     return say

@@ -1,4 +1,4 @@
-"""Days of the examples, said as seen from the day on which they are loaded."""
+"""Dates of the examples, relative to the day on which they are loaded."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from app.policy.civil import add_months
 
 Day = Callable[[date], date]
-"""From the day of loading to the day meant."""
+"""Takes the day of loading; returns the date."""
 
 _YEAR = 12
 _ONE = timedelta(days=1)
@@ -25,9 +25,10 @@ def tomorrow(day: date) -> date:
 
 
 def last_day(day: date) -> date:
-    """Where twelve months begin of which this is the last day.
+    """The first day of twelve months that end with `day`.
 
-    Not simply a year ago tomorrow: on 28 February the twelve months since either end may be over.
+    Around 28 February the date a year before the next day may begin twelve months that are already
+    over on `day`, so step forward from there.
     """
     begins = add_months(day, -_YEAR)
     while add_months(begins, _YEAR) <= day:
@@ -36,5 +37,5 @@ def last_day(day: date) -> date:
 
 
 def day_after(day: date) -> date:
-    """Where the latest twelve months begin that are over on this day."""
+    """The first day of twelve months that ended on the day before `day`."""
     return last_day(day) - _ONE

@@ -1,4 +1,4 @@
-"""The examples' steps sent, one after the other, as any client would send them."""
+"""Sends the steps of the examples one after the other, as any client would."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -22,18 +22,18 @@ SCOPES = (
     "cases:write",
     "cases:work",
 )
-"""What it takes to load."""
+"""The scopes that loading needs."""
 
 
 class StepRefused(Exception):
-    """A step that the service did not take."""
+    """The service refused a step."""
 
 
 async def load_records(client: httpx.AsyncClient, today: date) -> None:
-    """Every customer with its licences, contracts and ticket packs.
+    """Load every customer with its licences, contracts and ticket packs.
 
-    `today` is the civil date from which the examples' days are counted: on a second run that of
-    the first, for the steps done then are recognised by saying the same. Raises StepRefused.
+    `today` is the date to which the examples' dates are relative. A second run takes the first
+    run's date, because steps already done are recognised by an equal body. Raises StepRefused.
     """
     for customer in CUSTOMERS:
         made = Step("/v1/customers", customer.body, keeps="customer")
@@ -41,7 +41,7 @@ async def load_records(client: httpx.AsyncClient, today: date) -> None:
 
 
 async def load_cases(client: httpx.AsyncClient, today: date) -> None:
-    """Every customer's cases, as `load_records`, and after it. Raises StepRefused."""
+    """Load every customer's cases, after `load_records`. Raises StepRefused."""
     for customer in CUSTOMERS:
         if customer.cases:
             known = {

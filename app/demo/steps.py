@@ -1,8 +1,7 @@
-"""What the examples are made of: a customer, and the calls that make its story.
+"""What an example consists of: a customer, and the API calls that make its history.
 
-Every step is a call of the service's own API. Those that make something are POSTs, so that an
-Idempotency-Key tells on a second run which of them were done; a PATCH says a state and may be said
-twice.
+A step that creates something is a POST, so that its Idempotency-Key tells a second run that it was
+done. A PATCH sets a state and may be repeated.
 """
 
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ _ROLES = {
     "de": (("Technische Abteilung", "technik"), ("Einkauf", "einkauf")),
     "en": (("Engineering", "engineering"), ("Purchasing", "purchasing")),
 }
-# Numbers that nobody has: set aside for fiction where a country does so (DE, FR, GB, SE, US),
-# elsewhere well formed and never handed out.
+# Numbers that nobody has: reserved for fiction where the country does that (DE, FR, GB, SE, US),
+# elsewhere well formed but never assigned.
 _PHONES = {
     "AT": "+43155501{:02}",
     "CH": "+419100000{:02}",
@@ -33,18 +32,18 @@ _PHONES = {
 
 
 class Known(NamedTuple):
-    """In a body: what an earlier answer is remembered for."""
+    """In a body: stands for a value from an earlier answer."""
 
     name: Literal["customer", "requester"]
 
 
 class Step(NamedTuple):
     path: str
-    """May name what is known: `/v1/cases/{case}/closure`."""
+    """May contain the name of a kept id: `/v1/cases/{case}/closure`."""
     body: Mapping[str, Any]
-    """A `Day` in it becomes its date, a `Known` what is known."""
+    """A `Day` in it is replaced by its date, a `Known` by the value kept."""
     keeps: str | None = None
-    """The name under which the answer's id is known from then on."""
+    """The name under which later steps find the answer's id."""
     method: Literal["POST", "PATCH"] = "POST"
 
 
@@ -54,14 +53,14 @@ class Customer(NamedTuple):
     country: str
     language: Literal["it", "en", "de"]
     shows: str
-    """The columns it stands in once everything is loaded, and what else there is to see."""
+    """The customer's columns once everything is loaded, and what else the example shows."""
     records: tuple[Step, ...] = ()
     """Licences, contracts and ticket packs."""
     cases: tuple[Step, ...] = ()
-    """Cases, and what happens to the records after them."""
+    """Cases, and later changes of the records."""
     help_desk: str | None = None
     switchboard: str | None = None
-    """A number shared with others, in place of one of its own."""
+    """A phone number shared with other customers, in place of its own."""
 
     @property
     def columns(self) -> list[str]:

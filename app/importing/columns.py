@@ -13,7 +13,7 @@ _system: TypeAdapter[str] = TypeAdapter(System)
 
 
 class FileRefused(Exception):
-    """A file, or an option, with which nothing can be begun; the message says why."""
+    """A file or an option cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Layout:
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     references: bool = False
-    """Has columns `external_ref:<system>` too."""
+    """Whether it may have columns `external_ref:<system>` too."""
     needs: tuple[tuple[str, str], ...] = ()
-    """Where the first is, the second has to be."""
+    """Pairs of columns: a file with the first must have the second."""
 
     def has(self, name: str) -> bool:
         return name in self.required or name in self.optional or self._is_reference(name)
@@ -41,7 +41,7 @@ class Layout:
         return True
 
     def meant(self, header: str, mapping: Mapping[str, Sequence[str]]) -> str | None:
-        """The column that a header names, itself or by the mapping; None for an unknown one."""
+        """The column for a header, by its own name or by the mapping; None if there is none."""
         names = [name for name in mapping.get(header, ()) if self.has(name)]
         return names[0] if names else header if self.has(header) else None
 
@@ -76,16 +76,16 @@ LAYOUTS = (
     ),
     Layout("ticket packs", ("customer_code", "number", "quantity", "purchased_on")),
 )
-"""In the order in which they are imported: each rests on what comes before it (R15)."""
+"""In the order of import: each depends on those before it (R15)."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What stands where in a file."""
+    """Which column is where in a file."""
 
     layout: Layout
     places: tuple[tuple[int, str], ...]
-    """Of each column that is read, its place in a row and its name."""
+    """The place in a row, and the name, of each column that is read."""
     headers: Mapping[str, str]
     """The file's own header of each column that is read."""
     width: int
@@ -101,9 +101,9 @@ class Columns:
 
 
 def mapping_of(options: Sequence[str]) -> dict[str, list[str]]:
-    """`HEADER=COLUMN` options by header. Raises FileRefused for one that is none.
+    """`HEADER=COLUMN` options by header. Raises FileRefused for any other text.
 
-    A header may be given several columns: each kind of file takes the one that it has.
+    A header may stand for several columns; each kind of file takes the one that it has.
     """
     mapping: dict[str, list[str]] = {}
     for option in options:
@@ -118,14 +118,14 @@ def mapping_of(options: Sequence[str]) -> dict[str, list[str]]:
 
 
 def known_headers(header: Sequence[str], mapping: Mapping[str, Sequence[str]]) -> int:
-    """How many headers mean something to the kind of file that knows most of them."""
+    """How many headers the kind of file that recognises most of them recognises."""
     return max(sum(layout.meant(one, mapping) is not None for one in header) for layout in LAYOUTS)
 
 
 def recognise(
     header: Sequence[str], mapping: Mapping[str, Sequence[str]], ignore_unknown: bool
 ) -> Columns:
-    """What kind of file has this header, and what its columns mean. Raises FileRefused."""
+    """The kind of file that has this header, and its columns. Raises FileRefused."""
     repeated = [one for one, times in Counter(header).items() if one and times > 1]
     if repeated:
         raise FileRefused(f"the header has more than once: {_listed(repeated)}")

@@ -1,4 +1,4 @@
-"""What the operator sees of an import: its course, what became of each file, what is wrong."""
+"""What the operator sees of an import: progress, the result of each file, what is wrong."""
 
 import sys
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from app.store.failures import FAILURES, error_of
 
 
 def prepare(paths: Sequence[Path], mapping: Sequence[str], ignore_unknown: bool) -> list[Source]:
-    """What kind of file each is, before anything is done. Raises FileRefused, for all at once."""
+    """Recognise every file before importing any. Raises FileRefused, which names all faults."""
     meant = mapping_of(mapping)
     sources: list[Source] = []
     refused: list[str] = []
@@ -40,30 +40,30 @@ def prepare(paths: Sequence[Path], mapping: Sequence[str], ignore_unknown: bool)
 
 
 async def run(settings: Settings, sources: Sequence[Source], *, dry_run: bool) -> bool:
-    """Import the files, tell what became of each; whether all went well."""
+    """Import the files and print the result of each; True if all were imported."""
     policies = load(settings.policy_dir)
     now = clock.now()
     moment = Moment(now, civil_date(now, policies.zone), policies)
-    told: list[Source] = []
+    finished: list[Source] = []
     database = Database(settings)
-    course = _course()
+    progress = _progress_bar()
 
     def done(imported: Imported) -> None:
-        told.append(imported.source)
-        course.print(_outcome(imported, dry_run), markup=False)
+        finished.append(imported.source)
+        progress.print(_outcome(imported, dry_run), markup=False)
 
     try:
-        with course:
-            task = course.add_task("", total=1)
+        with progress:
+            task = progress.add_task("", total=1)
 
             def watch(source: Source, doing: str, read: int) -> None:
                 name = f"{source.path.name}: {doing}"
-                course.update(task, description=name, completed=read, total=source.size)
+                progress.update(task, description=name, completed=read, total=source.size)
 
             await import_files(database, moment, sources, dry_run=dry_run, watch=watch, done=done)
     except (BadRows, ImportRefused, *FAILURES) as error:
-        _tell(error)
-        rest = ", ".join(str(source.path) for source in sources if source not in told)
+        _print_failure(error)
+        rest = ", ".join(str(source.path) for source in sources if source not in finished)
         _say(f"Not imported: {rest}")
         return False
     finally:
@@ -73,7 +73,7 @@ async def run(settings: Settings, sources: Sequence[Source], *, dry_run: bool) -
     return True
 
 
-def _course() -> Progress:
+def _progress_bar() -> Progress:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -96,8 +96,8 @@ def _outcome(imported: Imported, dry_run: bool) -> str:
     )
 
 
-def _tell(error: BaseException) -> None:
-    """Say why an import ended. Raises what is a mistake of ours."""
+def _print_failure(error: BaseException) -> None:
+    """Print why an import failed. Raises an error that is a defect of the program."""
     if isinstance(error, BadRows):
         headers = error.source.columns.headers
         for line, column, reason in error.rows:
@@ -113,11 +113,11 @@ def _tell(error: BaseException) -> None:
     if problem is None:
         raise error
     what = (
-        "the database did not answer in time, or broke off"
+        "the database did not answer in time, or the connection broke"
         if isinstance(problem, ServiceUnavailable)
-        else "somebody else wrote the same at the same moment"
+        else "another client wrote the same thing at the same time"
     )
-    _say(f"{what}. Run it again: what is there already is left as it is.")
+    _say(f"{what}. Run it again: what is already imported stays unchanged.")
 
 
 def _say(line: str) -> None:

@@ -20,19 +20,19 @@ class BadRow(NamedTuple):
     line: int
     """The physical line on which the row begins; the header's is usually 1."""
     column: str | None
-    """By the name of the API's field; None for the row as a whole."""
+    """The name of the API's field; None for the row as a whole."""
     reason: str
 
 
 class Row(NamedTuple):
     line: int
     cells: dict[str, str]
-    """What is not empty, by column."""
+    """The cells that are not empty, by column."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of which the header has been understood."""
+    """A file whose header is recognised."""
 
     path: Path
     separator: str
@@ -42,7 +42,7 @@ class Source:
 
 
 def look_at(path: Path, mapping: Mapping[str, Sequence[str]], ignore_unknown: bool) -> Source:
-    """A file's separator and columns. Raises FileRefused for what is no CSV file of ours."""
+    """A file's separator and columns. Raises FileRefused unless it is a CSV file to import."""
     try:
         _refuse_other_formats(path)
         headers: dict[str, list[str]] = {}
@@ -63,7 +63,7 @@ def look_at(path: Path, mapping: Mapping[str, Sequence[str]], ignore_unknown: bo
 
 
 def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
-    """Every row below the header, blank ones left out; `read[0]` is how many bytes were read."""
+    """Every row below the header except blank ones; keeps `read[0]`, the bytes read so far."""
     with _opened(source.path) as file:
         lines = _Lines(file)
         reader = csv.reader(lines, delimiter=source.separator, strict=True)
@@ -77,7 +77,7 @@ def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
                 continue
             except csv.Error as error:
                 if lines.number > line:
-                    # From inside a quotation nobody can tell what are rows and what is text.
+                    # Inside an open quotation, rows cannot be told from text.
                     yield BadRow(
                         line, None, "a quotation is not closed; the rest of the file was not read"
                     )
@@ -102,7 +102,7 @@ def _row(columns: Columns, line: int, row: list[str]) -> Row | BadRow:
 
 
 def _is_utf8(text: str) -> bool:
-    # Bytes that are not UTF-8 were read as halves of surrogate pairs.
+    # `surrogateescape` turned bytes that are not UTF-8 into lone surrogates.
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -118,7 +118,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
 
 def _refuse_other_formats(path: Path) -> None:
     if not path.is_file():
-        # Says what is wrong with what is not there or may not be seen.
+        # Raises OSError for a path that does not exist or may not be read.
         path.stat()
         what = "is a directory" if path.is_dir() else "is no regular file"
         raise FileRefused(what)
@@ -143,11 +143,11 @@ def _header(lines: Iterator[str], separator: str) -> list[str]:
 
 
 class _TooLong(Exception):
-    """A line that no row of ours has."""
+    """A line longer than any row to import."""
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file, counted; one too long is passed over after it has been reported."""
+    """The lines of a file, counted. A line that is too long raises _TooLong, and is skipped."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

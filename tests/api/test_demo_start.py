@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from app.demo import DemoRefused, loading
-from app.demo.clients import CLIENTS, HOLD_FOR
+from app.demo.clients import CLIENTS, VALID_FOR
 from app.demo.loading import CUSTOMERS
 from app.demo.steps import Step
 from app.store import tables
@@ -66,7 +66,7 @@ async def test_a_second_start_keeps_the_data_and_makes_new_tokens(
     assert set(valid) == {"somebody", *(client.name for client in CLIENTS)}
     for one in CLIENTS:
         row = valid[one.name]
-        assert row.expires_at - row.created_at == HOLD_FOR
+        assert row.expires_at - row.created_at == VALID_FOR
 
 
 @pytest.mark.parametrize("steps", [0, 40, 180])
