@@ -1,4 +1,4 @@
-"""The four walls of the code, and what else everybody is to keep to, held by tests."""
+"""The walls of the code, and other rules for all of it, held by tests."""
 
 import ast
 import re
@@ -38,6 +38,17 @@ def _calls(*names: str) -> Iterator[tuple[str, ast.Call]]:
                     yield file, node
 
 
+def _imports() -> Iterator[tuple[str, str]]:
+    """Every import: its place as `file:line`, and the package without its submodules."""
+    for file, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield f"{file}:{node.lineno}", alias.name.partition(".")[0]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield f"{file}:{node.lineno}", node.module.partition(".")[0]
+
+
 def _first_argument(call: ast.Call) -> str:
     return ast.unparse(call.args[0]).split(".")[-1] if call.args else ""
 
@@ -69,6 +80,13 @@ def test_one_module_writes_the_ledger_and_none_what_its_triggers_write() -> None
                 assert not in_text.search(node.value), f"{file}:{node.lineno}"
 
 
+def test_only_the_store_and_the_services_speak_sql() -> None:
+    speaking = ("app/store/", "app/services/", "app/http/legacy.py")
+    for place, package in _imports():
+        if package in {"sqlalchemy", "asyncpg", "alembic"}:
+            assert place.startswith(speaking), place
+
+
 def test_only_the_request_s_own_transaction_commits() -> None:
     assert {file for file, _ in _calls("commit")} <= {"app/store/migrations.py"}
     beginning = {file for file, _ in _calls("begin", "begin_nested")}
@@ -93,17 +111,10 @@ def test_everything_imported_is_a_declared_dependency() -> None:
     names = ["starlette", "pydantic-core", *(requirement.name for requirement in DEPENDENCIES)]
     declared = {canonicalize_name(name) for name in names}
     owners = packages_distributions()
-    for file, tree in MODULES.items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                modules = {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                modules = {node.module.partition(".")[0]}
-            else:
-                continue
-            for module in modules - sys.stdlib_module_names - {"app"}:
-                found = {canonicalize_name(owner) for owner in owners.get(module, [module])}
-                assert found & declared, f"{file}:{node.lineno}: {module}"
+    for place, package in _imports():
+        if package not in sys.stdlib_module_names | {"app"}:
+            found = {canonicalize_name(owner) for owner in owners.get(package, [package])}
+            assert found & declared, f"{place}: {package}"
 
 
 @pytest.mark.parametrize("file", ["runtime.txt", "test.txt"])

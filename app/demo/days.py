@@ -27,8 +27,7 @@ def tomorrow(day: date) -> date:
 def last_day(day: date) -> date:
     """The first day of twelve months that end with `day`.
 
-    Around 28 February the date a year before the next day may begin twelve months that are already
-    over on `day`, so step forward from there.
+    Not simply a year before the next day: on 28 February of a leap year those are over already.
     """
     begins = add_months(day, -_YEAR)
     while add_months(begins, _YEAR) <= day:
