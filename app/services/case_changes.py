@@ -9,8 +9,9 @@ from app.errors import WrongState
 from app.policy.allocate import bind
 from app.policy.decide import decide
 from app.services.case_steps import LockedCase
-from app.services.cases import bound_to, read
+from app.services.cases import bound_to, whole
 from app.services.unit_of_work import UnitOfWork
+from app.store.event_types import Covered, EventType
 from app.store.facts import load
 
 
@@ -25,27 +26,26 @@ async def change(
     Nothing is written where nothing differs. `precondition` sees the case before the change.
     Raises NotFound, WrongState, and what `precondition` raises.
     """
-    locked = await LockedCase.lock(work, key)
-    current = await read(work, locked.id)
-    precondition(current)
+    locked = await LockedCase.lock(work, key, whole(work))
+    precondition(locked.row)
     if locked.state == "cancelled":
         raise WrongState("cancelled", "in_progress")
     changed = {name: value for name, value in fields.items() if value != locked.row._mapping[name]}
-    event_type = "case.changed"
-    data: dict[str, Any] = {}
+    event_type = EventType.CASE_CHANGED
+    details: Covered = {}
     if "technician" in changed:
-        event_type = "case.assigned"
+        event_type = EventType.CASE_ASSIGNED
     if "category" in changed:
-        event_type = "case.reclassified"
+        event_type = EventType.CASE_RECLASSIFIED
         if changed["category"] == "bug":
-            data = await _give_back(locked)
+            details = await _give_back(locked)
             changed |= bound_to(None, None, None)
         elif locked.row.category == "bug":
             changed |= await _bind_again(locked)
-    return await locked.change(event_type, changed, data) if changed else current
+    return await locked.change(event_type, changed, details) if changed else locked.row
 
 
-async def _give_back(locked: LockedCase) -> dict[str, Any]:
+async def _give_back(locked: LockedCase) -> Covered:
     """A case found to be a bug gives back minutes and ticket; the work stays on record (R22).
 
     Returns what the event tells of it.

@@ -25,7 +25,8 @@ from app.services.cases import WHOLE, Category, PayWith, Priority, bound_to
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customer
-from app.store import events
+from app.store import event_types, events
+from app.store.event_types import CaseOpened, CaseRefused, EventType
 from app.store.facts import Known, load
 from app.store.ledger import Ledger
 from app.store.tables import cases, contacts
@@ -113,22 +114,20 @@ async def open_case(
     )
     if position is not None and allowance_id is not None:
         await ledger.hold(case_id, allowance_id, position, work.today)
-    await events.record(
-        work.connection,
-        "case.opened",
-        work.caller.actor,
-        work.now,
+    event: CaseOpened = {
+        "number": opened.number,
+        "state": "open",
+        "paid_by": kind_of(source),
+        "channel": channel,
+        "subject": opened.subject,
+        "decision": _kept(decision, allowance_id),
+    }
+    await work.record(
+        EventType.CASE_OPENED,
+        event,
         customer_id=customer_id,
         subject_id=case_id,
         case_id=case_id,
-        data={
-            "number": opened.number,
-            "state": "open",
-            "paid_by": kind_of(source),
-            "channel": channel,
-            "subject": opened.subject,
-            "decision": _decision(decision, allowance_id),
-        },
     )
     return opened
 
@@ -180,12 +179,12 @@ async def _insert(work: UnitOfWork, values: dict[str, Any]) -> Row[Any]:
     return (await work.connection.execute(_INSERT, values)).one()
 
 
-def _decision(decision: Decision, allowance_id: UUID | None) -> dict[str, Any]:
-    """What the record keeps of a decision (R33)."""
+def _kept(decision: Decision, allowance_id: UUID | None) -> event_types.Decision:
+    """What an event keeps of a decision (R33)."""
     return {
         "policy": decision.answer.policy,
-        "columns": decision.answer.columns,
-        "allowance_id": allowance_id and str(allowance_id),
+        "columns": list(decision.answer.columns),
+        "allowance_id": None if allowance_id is None else str(allowance_id),
     }
 
 
@@ -200,23 +199,24 @@ def _refused(
 ) -> RecordedRefusal:
     """NotEntitled with every reason, and its record (R33)."""
     answer = refusal(work.policies, facts, decision, channel, wanted)
+    event: CaseRefused = {
+        "channel": channel,
+        "pay_with": pay_with,
+        "decision": {
+            **_kept(decision, None),
+            "reasons": [f"{reason.column}:{reason.code}" for reason in answer.reasons],
+            "unlocked_by": list(answer.unlocked_by),
+        },
+    }
 
     async def record(connection: AsyncConnection) -> None:
         await events.record(
             connection,
-            "case.refused",
+            EventType.CASE_REFUSED,
             work.caller.actor,
             work.now,
             customer_id=customer_id,
-            data={
-                "channel": channel,
-                "pay_with": pay_with,
-                "decision": _decision(decision, None)
-                | {
-                    "reasons": [f"{r.column}:{r.code}" for r in answer.reasons],
-                    "unlocked_by": answer.unlocked_by,
-                },
-            },
+            data=event,
         )
 
     return RecordedRefusal(NotEntitled(answer, decision.standing.policy), record)

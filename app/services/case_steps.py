@@ -1,10 +1,11 @@
 """A case's steps from state to state, and what they do to its ticket (R19, R29)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, cast
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, select, text, update
+from sqlalchemy import Row, Select, bindparam, select, text, update
 
 from app.errors import CaseHasWork, WrongState
 from app.policy.allocate import Source
@@ -12,7 +13,7 @@ from app.policy.cases import LEADS_TO, CaseStep, State, after
 from app.services.cases import WHOLE
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find_locked
-from app.store import events
+from app.store.event_types import CaseChanged, CaseDetails, EventType
 from app.store.ledger import Ledger, Work
 from app.store.tables import cases, time_entries
 
@@ -48,9 +49,11 @@ class LockedCase:
         self.ledger = Ledger(work.connection, work.policies, row.customer_id, work.now)
 
     @classmethod
-    async def lock(cls, work: UnitOfWork, key: str) -> "LockedCase":
-        """Raises NotFound."""
-        return cls(work, await find_locked(work, cases, key))
+    async def lock(
+        cls, work: UnitOfWork, key: str, rows: Select[Any] | None = None
+    ) -> "LockedCase":
+        """`rows` as for `find_locked`. Raises NotFound."""
+        return cls(work, await find_locked(work, cases, key, rows))
 
     def next(self, step: CaseStep) -> State:
         """The state that a step leads to. Raises WrongState where it is not allowed (R29)."""
@@ -83,42 +86,47 @@ class LockedCase:
         return [Work(row.id, row.worked_on, row.minutes) for row in rows]
 
     async def change(
-        self, event_type: str, fields: Mapping[str, Any], data: Mapping[str, Any] | None = None
+        self,
+        event_type: EventType,
+        fields: Mapping[str, Any],
+        details: CaseDetails | None = None,
     ) -> Row[Any]:
-        """Write fields and the event that says so; the case as `cases.read` gives it.
+        """Write fields and the event of the step; the case as `cases.read` gives it.
 
-        Everything else that a step writes comes before, because the case shows its sums. `data`
-        is what the event tells beyond the fields, which it shows with their former values.
+        Everything else that a step writes comes before, because the case shows its sums.
         """
         values = {**fields, "changed_case": self.id, "updated_at": self.work.now}
         changed = (await self.work.connection.execute(_UPDATE, values)).one()
-        before = {
-            name: self.row._mapping[name]
-            for name, value in fields.items()
-            if name in _SHOWN and self.row._mapping[name] != value
-        }
-        shown = {"before": before, "after": {name: fields[name] for name in before}}
-        # Answers about past days read the state and the payer from the events (R13).
-        now = {name: fields[name] for name in ("state", "paid_by") if name in fields}
-        await self.record(event_type, {**now, **(shown if before else {}), **(data or {})})
+        await self.record(event_type, details, fields)
         return changed
 
-    async def record(self, event_type: str, data: Mapping[str, Any]) -> None:
-        """Record an event of the case, with its state and payer as they are unless `data` tells."""
-        await events.record(
-            self.work.connection,
+    async def record(
+        self,
+        event_type: EventType,
+        details: CaseDetails | None,
+        fields: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Record the event of a step that changes `fields`, with what they were before."""
+        row = self.row._mapping
+        before = {
+            name: row[name]
+            for name, value in fields.items()
+            if name in _SHOWN and row[name] != value
+        }
+        event: CaseChanged = {
+            "number": self.row.number,
+            "state": fields.get("state", self.state),
+            "paid_by": fields.get("paid_by", self.row.paid_by),
+        }
+        if before:
+            event["before"] = before
+            event["after"] = {name: fields[name] for name in before}
+        await self.work.record(
             event_type,
-            self.work.caller.actor,
-            self.work.now,
+            cast("CaseChanged", {**event, **(details or {})}),
             customer_id=self.row.customer_id,
             subject_id=self.id,
             case_id=self.id,
-            data={
-                "number": self.row.number,
-                "state": self.state,
-                "paid_by": self.row.paid_by,
-                **data,
-            },
         )
 
 
@@ -128,7 +136,7 @@ async def move(
     """Take a case up, or wait for the customer. Raises NotFound, WrongState."""
     locked = await LockedCase.lock(work, key)
     state = locked.next("take" if to == "in_progress" else "wait")
-    return await locked.change("case.changed", {"state": state})
+    return await locked.change(EventType.CASE_CHANGED, {"state": state})
 
 
 async def close(work: UnitOfWork, key: str, resolution: str) -> Row[Any]:
@@ -142,7 +150,7 @@ async def close(work: UnitOfWork, key: str, resolution: str) -> Row[Any]:
         name: locked.row._mapping[f"requester_{name}"] for name in ("name", "email", "phone")
     }
     return await locked.change(
-        "case.closed",
+        EventType.CASE_CLOSED,
         {"state": state, "resolution": resolution, "closed_at": work.now},
         {"resolution": resolution, "requester": requester},
     )
@@ -158,7 +166,7 @@ async def reopen(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
     if locked.ticket is not None:
         await locked.ledger.take_back(locked.id, *locked.ticket, work.today)
     fields = {"state": state, "resolution": None, "closed_at": None}
-    return await locked.change("case.reopened", fields, {"reason": reason})
+    return await locked.change(EventType.CASE_REOPENED, fields, {"reason": reason})
 
 
 async def cancel(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
@@ -172,4 +180,4 @@ async def cancel(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
         raise CaseHasWork
     if locked.ticket is not None:
         await locked.ledger.release(locked.id, *locked.ticket, work.today)
-    return await locked.change("case.cancelled", {"state": state}, {"reason": reason})
+    return await locked.change(EventType.CASE_CANCELLED, {"state": state}, {"reason": reason})

@@ -1,6 +1,6 @@
 """Cases as they are read and listed, the work queue (R31), the timeline and its comments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -23,10 +23,9 @@ from app.policy.allocate import Source, kind_of
 from app.policy.cases import OPEN
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible, within
-from app.store import events
+from app.store.event_types import CaseCommented, EventType
 from app.store.keyset import Listing
-from app.store.tables import cases
-from app.store.tables import events as recorded
+from app.store.tables import cases, events
 
 Category = Literal["problem", "question", "bug"]
 Priority = Literal["high", "normal", "low"]
@@ -40,7 +39,7 @@ class TimelineEntry(NamedTuple):
     occurred_at: datetime
     type: str
     actor: str
-    data: dict[str, Any]
+    data: Mapping[str, Any]
 
 
 PAYER = """(SELECT json_build_object('kind', b.kind,
@@ -72,21 +71,21 @@ _EXACT = ("customer_id", "state", "technician", "channel", "category")
 _PRIORITY_ORDER = case({"high": 0, "normal": 1, "low": 2}, value=cases.c.priority)
 _QUEUE_ORDER = (cases.c.priority_support.desc(), _PRIORITY_ORDER, cases.c.opened_at, cases.c.id)
 _TIMELINE = (
-    select(*(recorded.c[name] for name in TimelineEntry._fields))
-    .where(recorded.c.case_id == bindparam("of_case"))
-    .order_by(recorded.c.id)
+    select(*(events.c[name] for name in TimelineEntry._fields))
+    .where(events.c.case_id == bindparam("of_case"))
+    .order_by(events.c.id)
 )
-_NOT_INTERNAL = func.coalesce(recorded.c.data["internal"].as_boolean(), False).is_(False)
+_NOT_INTERNAL = func.coalesce(events.c.data["internal"].as_boolean(), False).is_(False)
 
 
-def _whole(work: UnitOfWork) -> Select[Any]:
+def whole(work: UnitOfWork) -> Select[Any]:
     """Every case in sight, as `WHOLE`."""
     return visible(work.caller, cases).add_columns(*_SUMS)
 
 
 async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
     """One case, by id or number, as `WHOLE`. Raises NotFound."""
-    return await find(work, cases, key, _whole(work))
+    return await find(work, cases, key, whole(work))
 
 
 def _matching(
@@ -97,7 +96,7 @@ def _matching(
     q: str | None,
     **exact: Any,
 ) -> Select[Any]:
-    rows = _whole(work)
+    rows = whole(work)
     for name in _EXACT:
         if exact[name] is not None:
             rows = rows.where(cases.c[name] == exact[name])
@@ -136,7 +135,7 @@ async def timeline(work: UnitOfWork, key: str) -> list[TimelineEntry]:
     A bound token does not see what staff write for themselves.
     """
     row = await find(work, cases, key)
-    query = _TIMELINE.where(within(work.caller, recorded))
+    query = _TIMELINE.where(within(work.caller, events))
     if work.caller.customer_id is not None:
         query = query.where(_NOT_INTERNAL)
     found = await work.connection.execute(query, {"of_case": row.id})
@@ -151,18 +150,10 @@ async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> T
     if internal and not work.caller.may("cases:work"):
         raise InsufficientScope("cases:work")
     row = await find(work, cases, key)
-    data = {"number": row.number, "body": body, "internal": internal}
-    await events.record(
-        work.connection,
-        "case.commented",
-        work.caller.actor,
-        work.now,
-        customer_id=row.customer_id,
-        subject_id=row.id,
-        case_id=row.id,
-        data=data,
-    )
-    return TimelineEntry(row.id, work.now, "case.commented", work.caller.name, data)
+    type_ = EventType.CASE_COMMENTED
+    data: CaseCommented = {"number": row.number, "body": body, "internal": internal}
+    await work.record(type_, data, customer_id=row.customer_id, subject_id=row.id, case_id=row.id)
+    return TimelineEntry(row.id, work.now, type_, work.caller.name, data)
 
 
 def bound_to(

@@ -13,6 +13,8 @@ from app.services.case_steps import LockedCase
 from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible
+from app.store import event_types
+from app.store.event_types import EventType, Reversal
 from app.store.facts import load
 from app.store.ledger import Work
 from app.store.tables import cases, time_entries
@@ -91,7 +93,7 @@ async def record(
         done = [Work(entry_id, worked_on, minutes)]
         await locked.ledger.charge(facts, locked.id, source, locked.row.channel, done)
     entry = await _read(work, locked.id, entry_id)
-    data = {
+    details: event_types.Work = {
         "time_entry_id": str(entry_id),
         "technician": technician,
         "minutes": minutes,
@@ -99,7 +101,7 @@ async def record(
         "charges": entry.charges,
         "overrun_minutes": entry.overrun_minutes,
     }
-    await locked.record("time.recorded", data)
+    await locked.record(EventType.TIME_RECORDED, details)
     return entry
 
 
@@ -119,6 +121,12 @@ async def reverse(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason: st
         _REVERSE, {"entry": entry_id, "reversed_at": work.now, "reversal_reason": reason}
     )
     covered = await locked.ledger.reverse(locked.id, [entry_id])
-    data = {"time_entry_id": str(entry_id), "minutes": entry.minutes, "reason": reason}
-    await locked.record("time.reversed", data | ({"covered": covered} if covered else {}))
+    details: Reversal = {
+        "time_entry_id": str(entry_id),
+        "minutes": entry.minutes,
+        "reason": reason,
+    }
+    if covered:
+        details["covered"] = covered
+    await locked.record(EventType.TIME_REVERSED, details)
     return await _read(work, locked.id, entry_id)
