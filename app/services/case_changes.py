@@ -9,7 +9,7 @@ from app.errors import WrongState
 from app.policy.allocate import bind
 from app.policy.decide import decide
 from app.services.case_steps import LockedCase
-from app.services.cases import bound_to, whole
+from app.services.cases import Binding, binding, whole
 from app.services.unit_of_work import UnitOfWork
 from app.store.event_types import Covered, EventType
 from app.store.facts import load
@@ -39,7 +39,7 @@ async def change(
         event_type = EventType.CASE_RECLASSIFIED
         if changed["category"] == "bug":
             details = await _give_back(locked)
-            changed |= bound_to(None, None, None)
+            changed |= Binding()._asdict()
         elif locked.row.category == "bug":
             changed |= await _bind_again(locked)
     return await locked.change(event_type, changed, details) if changed else locked.row
@@ -53,8 +53,8 @@ async def _give_back(locked: LockedCase) -> Covered:
     locked.next("to_bug")
     entries = [entry.id for entry in await locked.worked()]
     covered = await locked.ledger.reverse(locked.id, entries)
-    if locked.ticket is not None:
-        await locked.ledger.release(locked.id, *locked.ticket, locked.work.today)
+    if locked.bound.ticket is not None:
+        await locked.ledger.release(locked.id, *locked.bound.ticket, locked.work.today)
     return {"covered": covered} if covered else {}
 
 
@@ -67,21 +67,17 @@ async def _bind_again(locked: LockedCase) -> dict[str, Any]:
     locked.next("from_bug")
     work, ledger, row = locked.work, locked.ledger, locked.row
     facts = (await load(work.connection, row.customer_id)).facts()
-    source = await locked.source(first=True)
-    allowance_id, position = row.first_allowance_id, row.first_ticket_position
+    bound = Binding(row.first_paid_by, row.first_allowance_id, row.first_ticket_position)
+    source = await locked.source(bound)
     first: dict[str, Any] = {}
-    gone = position is not None and not await ledger.ticket_is_free(allowance_id, position)
+    gone = bound.ticket is not None and not await ledger.ticket_is_free(*bound.ticket)
     if source is None or gone:
         source = bind(decide(work.policies, facts, work.today), row.channel)
-        allowance_id = await ledger.allowance_id(facts, source)
-        position = None
-        if source is not None and source.kind == "ticket" and allowance_id is not None:
-            position = await ledger.free_position(allowance_id)
-        bound = bound_to(source, allowance_id, position)
-        first = {f"first_{name}": value for name, value in bound.items()}
-    if position is not None:
-        await ledger.hold(locked.id, allowance_id, position, work.today)
+        bound = await binding(ledger, facts, source)
+        first = {f"first_{name}": value for name, value in bound._asdict().items()}
+    if bound.ticket is not None:
+        await ledger.hold(locked.id, *bound.ticket, work.today)
         if locked.state == "closed":
-            await ledger.consume(locked.id, allowance_id, position, work.today)
+            await ledger.consume(locked.id, *bound.ticket, work.today)
     await ledger.charge(facts, locked.id, source, row.channel, await locked.worked())
-    return {**bound_to(source, allowance_id, position), **first}
+    return {**bound._asdict(), **first}

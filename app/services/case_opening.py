@@ -17,11 +17,11 @@ from app.errors import (
     invalid,
 )
 from app.ids import new_id
-from app.policy.allocate import bind, grants_bug, kind_of, refusal
+from app.policy.allocate import bind, grants_bug, refusal
 from app.policy.decide import Decision, decide
 from app.policy.document import Channel, PaidBy
 from app.policy.facts import Facts
-from app.services.cases import WHOLE, Category, PayWith, Priority, bound_to
+from app.services.cases import WHOLE, Category, PayWith, Priority, binding
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customer
@@ -82,19 +82,15 @@ async def open_case(
         raise _refused(work, customer_id, facts, decision, channel, pay_with, wanted)
 
     ledger = Ledger(work.connection, work.policies, customer_id, work.now)
-    allowance_id = await ledger.allowance_id(facts, source)
-    position = None
-    if source is not None and source.kind == "ticket" and allowance_id is not None:
-        position = await ledger.free_position(allowance_id)
-    bound = bound_to(source, allowance_id, position)
+    bound = await binding(ledger, facts, source)
     case_id = new_id()
     opened = await _insert(
         work,
         {
             **described,
             **requested_by,
-            **bound,
-            **{f"first_{name}": value for name, value in bound.items()},
+            **bound._asdict(),
+            **{f"first_{name}": value for name, value in bound._asdict().items()},
             "id": case_id,
             "customer_id": customer_id,
             "serial_number": serial_number,
@@ -112,15 +108,15 @@ async def open_case(
             "updated_at": work.now,
         },
     )
-    if position is not None and allowance_id is not None:
-        await ledger.hold(case_id, allowance_id, position, work.today)
+    if bound.ticket is not None:
+        await ledger.hold(case_id, *bound.ticket, work.today)
     event: CaseOpened = {
         "number": opened.number,
         "state": "open",
-        "paid_by": kind_of(source),
+        "paid_by": bound.paid_by,
         "channel": channel,
         "subject": opened.subject,
-        "decision": _kept(decision, allowance_id),
+        "decision": _kept(decision, bound.allowance_id),
     }
     await work.record(
         EventType.CASE_OPENED,

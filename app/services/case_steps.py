@@ -10,7 +10,7 @@ from sqlalchemy import Row, Select, bindparam, select, text, update
 from app.errors import CaseHasWork, WrongState
 from app.policy.allocate import Source
 from app.policy.cases import LEADS_TO, CaseStep, State, after
-from app.services.cases import WHOLE
+from app.services.cases import WHOLE, Binding
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find_locked
 from app.store.event_types import CaseChanged, CaseDetails, EventType
@@ -46,6 +46,7 @@ class LockedCase:
         self.row = row
         self.id: UUID = row.id
         self.state: State = row.state
+        self.bound = Binding(row.paid_by, row.allowance_id, row.ticket_position)
         self.ledger = Ledger(work.connection, work.policies, row.customer_id, work.now)
 
     @classmethod
@@ -62,22 +63,13 @@ class LockedCase:
             raise WrongState(self.state, LEADS_TO[step])
         return state
 
-    @property
-    def ticket(self) -> tuple[UUID, int] | None:
-        """The ticket that pays for it, by pack and position."""
-        if self.row.paid_by != "ticket":
+    async def source(self, bound: Binding) -> Source | None:
+        """The allowance of a binding, as the policy names it."""
+        if bound.allowance_id is None or bound.paid_by == "none":
             return None
-        return self.row.allowance_id, self.row.ticket_position
-
-    async def source(self, *, first: bool = False) -> Source | None:
-        """The allowance it is bound to, or the first that it was bound to (R22)."""
-        allowance_id = self.row.first_allowance_id if first else self.row.allowance_id
-        if allowance_id is None:
-            return None
-        kind = self.row.first_paid_by if first else self.row.paid_by
-        if kind != "free_hours":
-            return Source(kind, str(allowance_id))
-        starts_on = await self.work.connection.scalar(_YEAR_STARTS, {"id": allowance_id})
+        if bound.paid_by != "free_hours":
+            return Source(bound.paid_by, str(bound.allowance_id))
+        starts_on = await self.work.connection.scalar(_YEAR_STARTS, {"id": bound.allowance_id})
         return Source("free_hours", starts_on=starts_on)
 
     async def worked(self) -> list[Work]:
@@ -143,8 +135,8 @@ async def close(work: UnitOfWork, key: str, resolution: str) -> Row[Any]:
     """Close a case; it consumes the ticket that pays for it (R19). Raises NotFound, WrongState."""
     locked = await LockedCase.lock(work, key)
     state = locked.next("close")
-    if locked.ticket is not None:
-        await locked.ledger.consume(locked.id, *locked.ticket, work.today)
+    if locked.bound.ticket is not None:
+        await locked.ledger.consume(locked.id, *locked.bound.ticket, work.today)
     # The CRM tells the requester by this event (R32).
     requester = {
         name: locked.row._mapping[f"requester_{name}"] for name in ("name", "email", "phone")
@@ -163,8 +155,8 @@ async def reopen(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
     """
     locked = await LockedCase.lock(work, key)
     state = locked.next("reopen")
-    if locked.ticket is not None:
-        await locked.ledger.take_back(locked.id, *locked.ticket, work.today)
+    if locked.bound.ticket is not None:
+        await locked.ledger.take_back(locked.id, *locked.bound.ticket, work.today)
     fields = {"state": state, "resolution": None, "closed_at": None}
     return await locked.change(EventType.CASE_REOPENED, fields, {"reason": reason})
 
@@ -178,6 +170,6 @@ async def cancel(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
     state = locked.next("cancel")
     if await locked.worked():
         raise CaseHasWork
-    if locked.ticket is not None:
-        await locked.ledger.release(locked.id, *locked.ticket, work.today)
+    if locked.bound.ticket is not None:
+        await locked.ledger.release(locked.id, *locked.bound.ticket, work.today)
     return await locked.change(EventType.CASE_CANCELLED, {"state": state}, {"reason": reason})

@@ -21,10 +21,12 @@ from sqlalchemy import (
 from app.errors import InsufficientScope
 from app.policy.allocate import Source, kind_of
 from app.policy.cases import OPEN
+from app.policy.facts import CasePaidBy, Facts
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible, within
 from app.store.event_types import CaseCommented, EventType
 from app.store.keyset import Listing
+from app.store.ledger import Ledger
 from app.store.tables import cases, events
 
 Category = Literal["problem", "question", "bug"]
@@ -156,12 +158,25 @@ async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> T
     return TimelineEntry(row.id, work.now, type_, work.caller.name, data)
 
 
-def bound_to(
-    source: Source | None, allowance_id: UUID | None, position: int | None
-) -> dict[str, Any]:
-    """The columns that say what pays for a case."""
-    return {
-        "paid_by": kind_of(source),
-        "allowance_id": allowance_id,
-        "ticket_position": position,
-    }
+class Binding(NamedTuple):
+    """What pays for a case, by the names of the columns."""
+
+    paid_by: CasePaidBy = "none"
+    allowance_id: UUID | None = None
+    ticket_position: int | None = None
+
+    @property
+    def ticket(self) -> tuple[UUID, int] | None:
+        """The pack and position of the ticket that pays."""
+        if self.allowance_id is None or self.ticket_position is None:
+            return None
+        return self.allowance_id, self.ticket_position
+
+
+async def binding(ledger: Ledger, facts: Facts, source: Source | None) -> Binding:
+    """Bind a case to an allowance; to the first free ticket of a pack (R18)."""
+    allowance_id = await ledger.allowance_id(facts, source)
+    position = None
+    if source is not None and source.kind == "ticket" and allowance_id is not None:
+        position = await ledger.free_position(allowance_id)
+    return Binding(kind_of(source), allowance_id, position)

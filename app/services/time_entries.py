@@ -89,7 +89,7 @@ async def record(
     )
     if locked.row.category != "bug":
         facts = (await load(work.connection, locked.row.customer_id)).facts()
-        source = await locked.source()
+        source = await locked.source(locked.bound)
         done = [Work(entry_id, worked_on, minutes)]
         await locked.ledger.charge(facts, locked.id, source, locked.row.channel, done)
     entry = await _read(work, locked.id, entry_id)
