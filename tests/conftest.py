@@ -31,6 +31,9 @@ from app.settings import Settings
 from app.store import migrations, tables
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
+from tests.skips import pytest_configure
+
+__all__ = ["pytest_configure"]
 
 _FOR_TESTS = {
     f"ASSISTENZA_{name}"
