@@ -21,13 +21,12 @@ def test_skips(number):
 """
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize(
-    ("line", "code"),
+    ("workers", "line", "code"),
     [
-        ("test_one.py::test_skips: there is no printer*", 0),
-        ("test_one.py::test_skips: the paper is out", 1),
-        ("test_one.py::test_passes: there is no printer here", 1),
+        ("0", "test_one.py::test_skips: the paper is out", 1),
+        ("2", "test_one.py::test_passes: there is no printer here", 1),
+        ("2", "test_one.py::test_skips: there is no printer*", 0),
     ],
 )
 def test_only_what_is_listed_may_be_skipped(
