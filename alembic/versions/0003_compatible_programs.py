@@ -1,4 +1,7 @@
-"""The lowest program version that may serve this schema: see DECISION-compatible-migrations.md."""
+"""Store the lowest program version that may serve the schema.
+
+The rule is in DECISION-compatible-migrations.md.
+"""
 
 import sqlalchemy as sa
 from alembic import op

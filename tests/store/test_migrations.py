@@ -157,6 +157,6 @@ async def test_commands_say_in_one_line_that_the_schema_is_newer(
             env={**os.environ, "ASSISTENZA_DATABASE_URL": server.url(name)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert (done.returncode, done.stderr, done.stdout) == (1, said, "")

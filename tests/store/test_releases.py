@@ -37,7 +37,7 @@ def first_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["git", "-C", _HISTORY, "archive", "--format=zip", found[1], "app", "alembic"],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     if done.returncode != 0:
         pytest.skip(f"the history with commit {found[1]} is not here")
@@ -63,7 +63,7 @@ async def _assistenza(program: Path, url: str, *arguments: str) -> subprocess.Co
         env={**os.environ, "ASSISTENZA_DATABASE_URL": url},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
