@@ -13,28 +13,31 @@ from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, load
-from app.routers import entitlements, usage
 from app.routers.cases import cases
 from app.routers.contracts import contracts
 from app.routers.customers import customers
+from app.routers.entitlements import entitlements
 from app.routers.licences import licences
 from app.routers.operations import operations
 from app.routers.problems import problems
 from app.routers.published import published
 from app.routers.ticket_packs import ticket_packs
 from app.routers.tokens import tokens
+from app.routers.usage import usage
 from app.settings import Settings
 from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
-_ROUTERS = (usage.router,)
+# Routes are matched in this order: the one that is called most comes first.
 _RESOURCES = (
+    entitlements,
     customers,
     licences,
     contracts,
     ticket_packs,
     cases,
     tokens,
+    usage,
     published,
     operations,
     problems,
@@ -84,9 +87,6 @@ def create_app(
         app.state.database = database
     handlers.install(app)
     document.install(app)
-    app.router.routes.extend(entitlements.router.routes)
-    for router in _ROUTERS:
-        app.include_router(router, prefix="/v1")
     for resource in _RESOURCES:
         resource.install(app)
     pages.install(app)

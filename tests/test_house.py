@@ -81,7 +81,7 @@ def test_one_module_writes_the_ledger_and_none_what_its_triggers_write() -> None
 
 
 def test_only_the_store_and_the_services_speak_sql() -> None:
-    speaking = ("app/store/", "app/services/", "app/http/legacy.py")
+    speaking = ("app/store/", "app/services/")
     for place, package in _imports():
         if package in {"sqlalchemy", "asyncpg", "alembic"}:
             assert place.startswith(speaking), place

@@ -1,6 +1,7 @@
 """What a handler works with: one typed context, and the record that the middleware keeps."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends
@@ -32,6 +33,12 @@ def record_of(scope: Scope) -> RequestRecord:
     return record
 
 
+def note_caller(request: Request, caller: Caller, now: datetime) -> None:
+    """Note an admitted caller in the request's record, and that its token was used."""
+    record_of(request.scope).caller_name = caller.name
+    request.app.state.housekeeping.used(caller.id, now)
+
+
 @dataclass(slots=True)
 class Context(UnitOfWork):
     """The unit of work of a request."""
@@ -46,11 +53,10 @@ class Context(UnitOfWork):
     @classmethod
     def enter(cls, request: Request, connection: Any, caller: Caller, now: Any) -> "Context":
         """Make the context of an admitted request, which its handler receives."""
-        record_of(request.scope).caller_name = caller.name
-        app = request.app.state
-        app.housekeeping.used(caller.id, now)
-        today = civil_date(now, app.policies.zone)
-        context = cls(connection, caller, now, today, app.policies, request)
+        note_caller(request, caller, now)
+        policies = request.app.state.policies
+        today = civil_date(now, policies.zone)
+        context = cls(connection, caller, now, today, policies, request)
         request.state.context = context
         return context
 

@@ -17,7 +17,16 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from app.errors import InvalidInput, NotFound, ServiceError
+from app.errors import (
+    AmbiguousLookup,
+    AnonymousCaller,
+    CustomerNotFound,
+    InvalidInput,
+    NotFound,
+    ServiceError,
+)
+from app.http.fields import Input
+from app.http.lookups import LookupHandler, LookupRoute, Question, check_handler
 from app.http.openapi import responses as documented
 from app.http.paging import Page
 from app.http.routes import OpenRoute, ReadRoute, ScopedRoute, WriteRoute
@@ -25,6 +34,8 @@ from app.http.routes import OpenRoute, ReadRoute, ScopedRoute, WriteRoute
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Decorator = Callable[[Endpoint], Endpoint]
 Errors = type[ServiceError]
+# Options that go to the class of a route and not to FastAPI.
+_OF_ROUTES = ("stores_answers", "question")
 
 
 class Resource:
@@ -72,6 +83,43 @@ class Resource:
         route = OpenRoute if strict_query else APIRoute
         return self._call("GET", path, route, None, responses, model, **options)
 
+    def looks_up(
+        self,
+        path: str,
+        model: type[BaseModel],
+        scope: str,
+        question: type[Question],
+        *errors: Errors,
+        etag: bool = False,
+        **options: Any,
+    ) -> Callable[[LookupHandler[Question]], LookupHandler[Question]]:
+        """A question about one customer that a lookup names: GET with `question` as its query
+        string, or POST with it as its body (an `Input`).
+
+        Raises TypeError for a handler that does not take the `AdmittedLookup[question]`.
+        """
+        errors = (CustomerNotFound, AmbiguousLookup, AnonymousCaller, *errors)
+        in_body = issubclass(question, Input)
+        responses = documented.acts(*errors) if in_body else documented.reads(*errors)
+        responses |= documented.CACHED if etag else {200: {}}
+        declare = self._call(
+            "POST" if in_body else "GET",
+            path,
+            LookupRoute,
+            scope,
+            responses,
+            model,
+            question=question,
+            **options,
+        )
+
+        def check_and_declare(handler: LookupHandler[Question]) -> LookupHandler[Question]:
+            check_handler(handler, question)
+            declare(handler)
+            return handler
+
+        return check_and_declare
+
     def lists(
         self, path: str, item: type[BaseModel], scope: str, *errors: Errors, **options: Any
     ) -> Decorator[Any]:
@@ -90,10 +138,18 @@ class Resource:
         )
 
     def acts(
-        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+        self,
+        path: str,
+        model: type[BaseModel],
+        scope: str,
+        *errors: Errors,
+        etag: bool = True,
+        **options: Any,
     ) -> Decorator[Any]:
-        """POST that changes what exists and answers with it."""
+        """POST that changes what exists and answers with it; its tag too unless `etag` is False."""
         responses = documented.acts(*_found_in(path), *errors)
+        if not etag:
+            responses[200] = {}
         return self._call("POST", path, WriteRoute, scope, responses, model, **options)
 
     def patches(
@@ -127,7 +183,7 @@ class Resource:
         model: Any,
         **options: Any,
     ) -> Decorator[Any]:
-        own = {name: options.pop(name) for name in ("stores_answers",) if name in options}
+        own = {name: options.pop(name) for name in _OF_ROUTES if name in options}
         if issubclass(route, ScopedRoute):
             own["scope"] = scope
         responses = derived | options.pop("responses", {})

@@ -10,7 +10,7 @@ from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.settings import Settings
-from app.store.raw_reads import Asking
+from app.store.raw_reads import RawReadPool
 
 _CLOSING_SECONDS = 2.0
 
@@ -32,8 +32,8 @@ class Database:
 
     `writing`: transactions. `reading`: single statements in autocommit mode, each with its own
     snapshot; leaving out BEGIN and the reset on return gave a fifth more requests per second.
-    `asking`: single statements on the driver itself, without SQLAlchemy. `bound` (transactions)
-    and `bound_asking` (single statements): for tokens bound to one customer, with the role
+    `raw`: single statements on the driver itself, without SQLAlchemy. `bound` (transactions)
+    and `bound_raw` (single statements): for tokens bound to one customer, with the role
     assistenza_bound (R38).
     """
 
@@ -69,13 +69,13 @@ class Database:
         )
         self.writing: AsyncEngine = create_async_engine(address, **common)
 
-        def asking(address: str) -> Asking:
+        def raw_pool(address: str) -> RawReadPool:
             engine = create_async_engine(
                 address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
             )
-            return Asking(engine, settings.pool_size, settings.pool_timeout)
+            return RawReadPool(engine, settings.pool_size, settings.pool_timeout)
 
-        self.asking = asking(address)
+        self.raw = raw_pool(address)
         # Bound tokens have their own pools: every connection in them has the restricted role from
         # the start, so that no session setting can leak to another caller.
         if settings.bound_database_url is None:
@@ -85,7 +85,7 @@ class Database:
         bound_address = settings.bound_database_url or address
         common["connect_args"] = arguments
         self.bound: AsyncEngine = create_async_engine(bound_address, **common)
-        self.bound_asking = asking(bound_address)
+        self.bound_raw = raw_pool(bound_address)
         self._engines = (self.reading, self.writing, self.bound)
         for engine in self._engines:
             event.listen(engine.sync_engine, "after_cursor_execute", count_statement)
@@ -96,11 +96,11 @@ class Database:
         for name in ("reading", "writing", "bound"):
             pool = cast("AsyncAdaptedQueuePool", getattr(self, name).pool)
             counts[name] = (pool.checkedout(), pool.size())
-        return counts | {"asking": self.asking.counts, "bound_asking": self.bound_asking.counts}
+        return counts | {"asking": self.raw.counts, "bound_asking": self.bound_raw.counts}
 
     async def close(self) -> None:
         """Close all pools; give up on a pool after 2 s if the database does not answer."""
-        for engine in (*self._engines, self.asking, self.bound_asking):
+        for engine in (*self._engines, self.raw, self.bound_raw):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSING_SECONDS):
                     await engine.dispose()

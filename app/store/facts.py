@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.policy.document import Language
@@ -135,83 +135,6 @@ async def load(
         at, on = past
         result = await connection.execute(_LOAD_PAST, {"id": customer_id, "at": at, "on": on})
     return known(result.one())
-
-
-def facts_statement(when: Literal["now", "past"], token: str, lookup: str) -> TextClause:
-    """The token and the facts of every customer that `lookup` finds, as one statement.
-
-    `token` and `lookup` are SQL conditions, on `tokens` and on the customer `c`. No valid token,
-    no row; a valid one and nobody found, one row whose `customer` is null. A token bound to one
-    customer finds itself alone.
-    """
-    return _statement(
-        when, f"SELECT id, name, scopes, customer_id FROM tokens WHERE {token}", lookup
-    )
-
-
-def bound_facts_statement(when: Literal["now", "past"], lookup: str) -> TextClause:
-    """The same for a token bound to one customer, on a connection of the bound role.
-
-    The function lets the statement see that customer's rows. What follows depends on its answer
-    row by row, and so is looked at after it.
-    """
-    admitted = "SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)"
-    return _statement(when, admitted, lookup)
-
-
-def _statement(when: Literal["now", "past"], token: str, lookup: str) -> TextClause:
-    facts = FACTS_NOW if when == "now" else FACTS_PAST
-    return text(f"""
-        WITH token AS MATERIALIZED ({token})
-        SELECT token.*, found.*
-        FROM token LEFT JOIN LATERAL (
-            SELECT {CUSTOMER}, {facts} FROM customers c
-            WHERE ({lookup}) AND (token.customer_id IS NULL OR c.id = token.customer_id)
-            ORDER BY c.code) found ON true""")
-
-
-# Which customers each of many lookups finds: one set for each kind, each answered by its index.
-_FOUND = {
-    "customer_id": """JOIN customers c ON c.id = CASE WHEN a.kind = 'customer_id'
-        THEN a.key::uuid END""",
-    "customer_code": 'JOIN customers c ON lower(c.code COLLATE "C") = lower(a.key)',
-    "serial_number": """JOIN licences l ON lower(l.serial_number COLLATE "C") = lower(a.key)
-        JOIN customers c ON c.id = l.customer_id""",
-    "phone": """JOIN contacts t ON t.phones @> ARRAY[a.key]
-        JOIN customers c ON c.id = t.customer_id""",
-    "email": """JOIN contacts t ON lower(t.email) = lower(a.key)
-        JOIN customers c ON c.id = t.customer_id""",
-    "external_ref": """JOIN external_refs r ON r.system = split_part(a.key, ':', 1)
-        AND r.ref = substr(a.key, strpos(a.key, ':') + 1)
-        JOIN customers c ON c.id = r.customer_id""",
-}
-
-
-def _batch(facts: str) -> TextClause:
-    found = " UNION ".join(
-        f"SELECT a.position, c.id FROM asked a {join} WHERE a.kind = '{kind}'"
-        for kind, join in _FOUND.items()
-    )
-    return text(f"""
-        WITH asked AS MATERIALIZED (
-            SELECT * FROM unnest(CAST(:positions AS int[]), CAST(:kinds AS text[]),
-                CAST(:keys AS text[])) a (position, kind, key)),
-        found AS MATERIALIZED ({found})
-        SELECT found.position, {CUSTOMER}, {facts}
-        FROM found JOIN customers c ON c.id = found.id
-        WHERE CAST(:mine AS uuid) IS NULL OR c.id = :mine
-        ORDER BY found.position, c.code""")
-
-
-BATCH = {"now": _batch(FACTS_NOW), "past": _batch(FACTS_PAST)}
-"""Many lookups in one statement: `positions`, `kinds` and `keys` in parallel, `mine` for a bound
-token's customer."""
-EVERYBODY = {
-    when: text(f"""SELECT {CUSTOMER}, {facts} FROM customers c
-        WHERE CAST(:mine AS uuid) IS NULL OR c.id = :mine ORDER BY c.id""")
-    for when, facts in (("now", FACTS_NOW), ("past", FACTS_PAST))
-}
-"""Every customer's facts, to be read by a cursor."""
 
 
 def _date(value: str | None) -> date | None:

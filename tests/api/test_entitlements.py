@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from app.services.tokens import SCOPES
-from app.store.raw_reads import Asking, Row
+from app.store.raw_reads import RawReadPool, Row
 from tests.api.build import Customer, made, unique
 from tests.conftest import Service
 
@@ -57,13 +57,13 @@ async def test_one_statement_answers_token_and_facts(
 ) -> None:
     """Counted where every statement of the service passes, the token's check included."""
     seen: list[str] = []
-    answer = Asking._on
+    answer = RawReadPool._fetch_on
 
-    async def ask(self: Asking, connection: Any, statement: str, values: Any) -> list[Row]:
+    async def ask(self: RawReadPool, connection: Any, statement: str, values: Any) -> list[Row]:
         seen.append(statement)
         return await answer(self, connection, statement, values)
 
-    monkeypatch.setattr(Asking, "_on", ask)
+    monkeypatch.setattr(RawReadPool, "_fetch_on", ask)
 
     def count(_c: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)

@@ -76,6 +76,17 @@ async def test_a_withheld_number_is_told_so(client: httpx.AsyncClient, withheld:
         assert ("say" in problem) == path.endswith("check")
 
 
+@pytest.mark.parametrize(
+    "path", ["", "/check?service=phone_support", "/forecast?until=2027-01-01T00:00:00Z"]
+)
+async def test_a_withheld_number_is_told_to_the_admitted_alone(service: Service, path: str) -> None:
+    url = f"{URL}{path}{'&' if '?' in path else '?'}phone=anonymous"
+    async with service.client("assistenza_" + "x" * 43) as stranger:
+        assert (await stranger.get(url)).status_code == 401
+    async with await service.client_with("cases:read") as other:
+        assert (await other.get(url)).status_code == 403
+
+
 async def test_several_behind_one_number(
     client: httpx.AsyncClient, callers: dict[str, Customer]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from app.routers.usage.statement import Statement
+from app.routers.usage.schemas import Statement
 from tests import histories
 from tests.api.build import Customer, made
 from tests.conftest import Service

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from app.routers.usage.allowances import UsageBody
+from app.routers.usage.schemas import UsageBody
 from tests.api.build import Customer, made
 from tests.conftest import Service
 

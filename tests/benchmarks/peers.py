@@ -16,11 +16,10 @@ import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from app.services.tokens import IS_VALID
-from app.store.facts import facts_statement
+from app.services.lookups import single_statement
 from tests.benchmarks.load import HOST
 
-_STATEMENT = facts_statement("now", IS_VALID, "c.id = :key")
+_STATEMENT = single_statement("now", "c.id = :key")
 _PARAMETERS = {"token_hash": "$1::bytea", "now": "$2::timestamptz", "key": "$3::uuid"}
 
 

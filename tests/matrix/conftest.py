@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.store.raw_reads import Asking, Row
+from app.store.raw_reads import RawReadPool, Row
 from tests.conftest import Service
 from tests.matrix.requests import Request
 from tests.matrix.world import Holdings, somebody
@@ -79,9 +79,9 @@ def statements(service: Service) -> Iterator[list[str]]:
 
     engines = [one for one in vars(service.database).values() if isinstance(one, AsyncEngine)]
     assert len(engines) == 3
-    answer = Asking._on
+    answer = RawReadPool._fetch_on
 
-    async def ask(self: Asking, connection: Any, statement: str, values: Any) -> list[Row]:
+    async def ask(self: RawReadPool, connection: Any, statement: str, values: Any) -> list[Row]:
         seen.append(statement)
         return await answer(self, connection, statement, values)
 
@@ -89,7 +89,7 @@ def statements(service: Service) -> Iterator[list[str]]:
         event.listen(engine.sync_engine, "before_cursor_execute", see)
     # The question asked most goes past the engines.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Asking, "_on", ask)
+        patch.setattr(RawReadPool, "_fetch_on", ask)
         yield seen
     for engine in engines:
         event.remove(engine.sync_engine, "before_cursor_execute", see)

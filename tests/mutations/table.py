@@ -17,6 +17,7 @@ _LICENCES = ("tests/api/test_licences.py", "tests/api/cases")
 _PACKS = ("tests/api/test_ticket_packs.py", "tests/api/cases")
 _RACES = ("tests/races",)
 _FORMS = ("tests/api/test_answers_agree.py",)
+_TOKENS = ("tests/matrix/test_tokens.py",)
 _STATES = ("tests/store/test_states.py", "tests/api/test_contracts.py")
 
 
@@ -38,6 +39,7 @@ _CHANGES = "services/case_changes"
 _TIME = "services/time_entries"
 _CONTRACT = "services/contracts"
 _LEDGER = "store/ledger"
+_LOOKUPS = "services/lookups"
 
 _SERVICES = (
     _m("R15", "an Editor is not asked for", _CONTRACT, drop("sign", "_require_editor"), _CONTRACTS),
@@ -208,6 +210,53 @@ _SERVICES = (
         "http/routes",
         drop("WriteRoute._once", "record"),
         _CASES,
+    ),
+    _m(
+        "R13",
+        "a batch reads today's facts for a past instant",
+        _LOOKUPS,
+        expression("find_many", "_BATCH[_when(at, work.now)]", '_BATCH["now"]'),
+        _FORMS,
+    ),
+    _m(
+        "R13",
+        "an export reads today's facts for a past instant",
+        _LOOKUPS,
+        expression("every_customer", "_EXPORT[_when(at, now)]", '_EXPORT["now"]'),
+        _FORMS,
+    ),
+    _m(
+        "R13",
+        "a forecast misses a change of services alone",
+        "services/forecasts",
+        expression(
+            "forecast",
+            "(answer.policy, answer.columns, answer.services)",
+            "(answer.policy, answer.columns)",
+        ),
+        _FORMS,
+    ),
+    _m(
+        "scope",
+        "a lookup is answered for a token without the scope",
+        _LOOKUPS,
+        expression(
+            "find",
+            "admitted(rows[0] if rows else None, scope)",
+            "admitted(rows[0] if rows else None, None)",
+        ),
+        _TOKENS,
+    ),
+    _m(
+        "scope",
+        "a wrong lookup is told without a check of the token",
+        "http/lookups",
+        expression(
+            "LookupRoute.answer",
+            "(RequestValidationError, InvalidInput, HTTPException)",
+            "HTTPException",
+        ),
+        _TOKENS,
     ),
     _m(
         "Idempotency-Key",

@@ -1,0 +1,70 @@
+"""What a phone system can speak: sentences without ids, with minutes and moments in words."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from starlette.requests import Request
+
+from app.errors import ServiceError
+from app.http.decisions import help_desk_body
+from app.http.languages import Language, asked_language, language_of
+from app.policy import civil
+from app.policy.document import HelpDesk, Policy
+from app.policy.facts import ServiceAnswer
+from app.policy.messages import say, say_desk
+from app.store.facts import Known
+
+
+def sentences(
+    policy: Policy,
+    answer: ServiceAnswer,
+    open_cases: int,
+    desk: HelpDesk,
+    at: datetime,
+    language: Language,
+) -> str:
+    """Whether a service is allowed and what is left, and when the help desk is open."""
+    row = next(row for row in policy.services if row.id == answer.service)
+    facts: dict[str, object] = {"service": getattr(row.names, language)}
+    hours = [g.remaining or 0 for g in answer.granted_by if g.paid_by in ("free_hours", "contract")]
+    tickets = [g.remaining or 0 for g in answer.granted_by if g.paid_by == "ticket"]
+    if hours:
+        situation = "allowed_minutes"
+        facts["remaining_minutes"] = sum(hours)
+    elif tickets:
+        situation = "allowed_tickets"
+        facts["tickets"] = sum(tickets)
+    elif answer.allowed:
+        situation = "allowed"
+    elif open_cases:
+        situation = "denied_continues"
+        facts["open_cases"] = open_cases
+    else:
+        situation = "denied"
+    return f"{say(situation, facts, language)} {_desk_sentence(desk, at, language)}"
+
+
+def make_spoken(
+    error: ServiceError, request: Request, policy: Policy, at: datetime, found: Sequence[Known]
+) -> ServiceError:
+    """Add to an error what can be spoken, and the help desk if all customers found have the same.
+
+    The language is the one asked for, else that of the customers found.
+    """
+    language = asked_language(request)
+    if language is None:
+        spoken: set[Language] = {customer.language for customer in found}
+        language = spoken.pop() if len(spoken) == 1 else language_of(request)
+    said = [say(error.code, {}, language)]
+    desks = {policy.desk_for(one.country, one.help_desk).id for one in found}
+    if len(desks) == 1:
+        desk = policy.desk_for(found[0].country, found[0].help_desk)
+        error.details["help_desk"] = help_desk_body(desk, at)
+        said.append(_desk_sentence(desk, at, language))
+    error.details["say"] = " ".join(said)
+    return error
+
+
+def _desk_sentence(desk: HelpDesk, at: datetime, language: Language) -> str:
+    state = civil.state(desk.schedule, at)
+    return say_desk(state, at, desk.schedule.zone, language)

@@ -1,0 +1,304 @@
+"""Calls about entitlements."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import date, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Query
+from pydantic import TypeAdapter, ValidationError
+from starlette.responses import Response, StreamingResponse
+
+from app.errors import (
+    AmbiguousLookup,
+    AnonymousCaller,
+    CustomerNotFound,
+    EditorLicenceRequired,
+    InvalidInput,
+    NotEntitled,
+    ServiceError,
+    invalid,
+)
+from app.http.answer_memory import AnswerKey, AnswerMemory
+from app.http.auth.bearer import sent_token
+from app.http.context import Ctx, record_of
+from app.http.decisions import (
+    EntitlementsBody,
+    entitlements_body,
+    help_desk_body,
+    refusal_body,
+    services_body,
+)
+from app.http.errors.invalid_input import explain
+from app.http.errors.rendering import body_of
+from app.http.languages import Language, asked_language
+from app.http.lookups import AdmittedLookup
+from app.http.resource import Resource
+from app.http.responses import json_bytes, json_response, ok
+from app.http.speech import make_spoken, sentences
+from app.policy import civil
+from app.policy.decide import continuing, decide, service_valid_until
+from app.policy.document import Policies
+from app.routers.entitlements.schemas import (
+    Batch,
+    BatchBody,
+    BatchLookup,
+    CheckBody,
+    CheckQuery,
+    EntitlementsQuery,
+    ExportQuery,
+    ForecastBody,
+    ForecastQuery,
+    Simulation,
+    SimulationBody,
+)
+from app.services import lookups
+from app.services.forecasts import forecast
+from app.services.lookups import Lookup
+from app.services.simulations import simulate
+from app.store.facts import Known
+
+entitlements = Resource("Entitlements")
+
+_SCOPE = "entitlements:read"
+_NDJSON = "application/x-ndjson"
+_LONGEST_FORECAST_MONTHS = 120
+# Let other requests run after so many answers of a batch: they take some milliseconds.
+_BATCHED_TOGETHER = 25
+
+_memory = AnswerMemory(2048)
+_batch_lookup = TypeAdapter(BatchLookup)
+
+
+@entitlements.looks_up("/entitlements", EntitlementsBody, _SCOPE, EntitlementsQuery, etag=True)
+async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Response:
+    """What a customer may use: the whole service matrix, allowances, reasons, how long it holds."""
+    customer = lookup.customer()
+    language = lookup.language
+    policies, at, query = lookup.policies, lookup.at, lookup.query
+    desk = policies.in_force(lookup.on).desk_for(customer.country, customer.help_desk)
+    desk_changes_at = civil.state(desk.schedule, at).changes_at
+    key = AnswerKey(policies, customer, lookup.on, desk_changes_at, language, query.explain)
+    answer = _memory.answer(key)
+    body = answer.before + json_bytes(at) + answer.after
+    # Asked about now, only the instant differs from one answer to the next.
+    etag = answer.etag if query.at is None else False
+    headers = {"Content-Language": language}
+    return json_response(lookup.request, body, etag=etag, headers=headers)
+
+
+@entitlements.looks_up("/entitlements/check", CheckBody, _SCOPE, CheckQuery)
+async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
+    """Whether a caller may use one service now, in words that can be spoken too."""
+    policies, at, service = lookup.policies, lookup.at, lookup.query.service
+    policy = policies.in_force(lookup.on)
+    try:
+        customer = lookup.customer()
+    except (AnonymousCaller, CustomerNotFound, AmbiguousLookup) as error:
+        raise make_spoken(error, lookup.request, policy, at, lookup.found) from None
+    facts = customer.facts()
+    decision = decide(policies, facts, lookup.on)
+    answer = next(one for one in decision.answer.services if one.service == service)
+    continues = continuing(policy, facts).get(service, [])
+    until = service_valid_until(policies, facts, decision, answer)
+    desk = policy.desk_for(customer.country, customer.help_desk)
+    language: Language = asked_language(lookup.request) or customer.language
+    body = {
+        "allowed": answer.allowed,
+        "continues": continues,
+        **refusal_body(answer, policy, language),
+        "valid_until": until and civil.start_of_day(until, policies.zone),
+        "help_desk": help_desk_body(desk, at),
+        "say": sentences(policy, answer, len(continues), desk, at, language),
+    }
+    headers = {"Content-Language": language}
+    return json_response(lookup.request, body, etag=False, headers=headers)
+
+
+@entitlements.acts("/entitlements/batch", BatchBody, _SCOPE, etag=False, stores_answers=False)
+async def batch_entitlements(context: Ctx, body: Batch) -> Response:
+    """Many customers' answers at one instant.
+
+    They come in the order of the lookups; a wrong lookup has its problem in its place.
+    """
+    at = body.at or context.now
+    on = civil.civil_date(at, context.policies.zone)
+    language = context.language
+    asked = [_read(lookup) for lookup in body.lookups]
+    wanted = [(index, one) for index, one in enumerate(asked) if isinstance(one, Lookup)]
+    found = await lookups.find_many(context, wanted, at, on)
+    request_id = record_of(context.request.scope).request_id
+    results = []
+    for index, (sent, one) in enumerate(zip(body.lookups, asked, strict=True)):
+        if index % _BATCHED_TOGETHER == 0:
+            await asyncio.sleep(0)
+        try:
+            if isinstance(one, ServiceError):
+                raise one
+            customer = lookups.only(found.get(index, []))
+        except ServiceError as error:
+            problem = body_of(error, language, request_id)
+            results.append({"lookup": _repeated(sent), "problem": problem})
+            continue
+        answer = json_bytes(_answer(customer, context.policies, on, at, language))
+        # Render each answer at once: a thousand answers are a hundred thousand objects.
+        results.append({"lookup": sent, "entitlements": orjson.Fragment(answer)})
+    return ok(context, {"results": results}, etag=False, headers={"Content-Language": language})
+
+
+def _read(lookup: dict[str, Any]) -> Lookup | ServiceError:
+    try:
+        return _batch_lookup.validate_python(lookup).lookup("")
+    except ValidationError as error:
+        return InvalidInput(*explain(error.errors(), lookup))
+    except ServiceError as error:
+        return error
+
+
+def _repeated(lookup: dict[str, Any]) -> object:
+    """A wrong lookup as it was sent. Empty if it holds what JSON in UTF-8 cannot (half a surrogate
+    pair) or orjson does not (an integer of more than 64 bits)."""
+    try:
+        return orjson.Fragment(orjson.dumps(lookup))
+    except orjson.JSONEncodeError:
+        return {}
+
+
+def _answer(
+    customer: Known, policies: Policies, on: date, at: datetime, language: Language
+) -> dict[str, Any]:
+    facts = customer.facts()
+    decision = decide(policies, facts, on)
+    return entitlements_body(customer, facts, decision, policies, at, language)
+
+
+@entitlements.reads(
+    "/entitlements/export",
+    None,
+    _SCOPE,
+    etag=False,
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "One answer a line; the last line is `{end, count}`.",
+            "content": {_NDJSON: {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query()]) -> Response:
+    """Every customer's answer, each as a line of JSON.
+
+    A stream without its last line was cut off.
+    """
+    policies, language = context.policies, context.language
+    at = query.at or context.now
+    on = civil.civil_date(at, policies.zone)
+    customers = lookups.every_customer(
+        context.request.app.state.database,
+        sent_token(context.request),
+        context.caller,
+        now=context.now,
+        at=at,
+        on=on,
+    )
+
+    async def lines() -> AsyncIterator[bytes]:
+        count = 0
+        async with aclosing(customers):
+            async for some in customers:
+                chunk = bytearray()
+                for customer in some:
+                    chunk += json_bytes(_answer(customer, policies, on, at, language))
+                    chunk += b"\n"
+                count += len(some)
+                yield bytes(chunk)
+        yield json_bytes({"end": True, "count": count}) + b"\n"
+
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Vary": "Authorization, Accept-Language",
+        "Content-Language": language,
+    }
+    return StreamingResponse(lines(), headers=headers, media_type=_NDJSON)
+
+
+@entitlements.looks_up(
+    "/entitlements/simulation",
+    SimulationBody,
+    _SCOPE,
+    Simulation,
+    EditorLicenceRequired,
+    NotEntitled,
+)
+async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
+    """What a licence, a contract, tickets or work would change.
+
+    Gives the answers before and after. Nothing is written.
+    """
+    policies, on, at, language = lookup.policies, lookup.on, lookup.at, lookup.language
+    customer = lookup.customer()
+    assumptions = lookup.query.assumptions(on)
+    facts = customer.facts()
+    before, after, facts_after = simulate(policies, facts, on, assumptions)
+    was, will = before.answer, after.answer
+    body_after = entitlements_body(customer, facts_after, after, policies, at, language)
+    body = {
+        "before": entitlements_body(customer, facts, before, policies, at, language),
+        "after": _without_assumed_ids(body_after),
+        "changes": {
+            "columns_gained": [column for column in will.columns if column not in was.columns],
+            "columns_lost": [column for column in was.columns if column not in will.columns],
+            "services": [
+                {
+                    "service": old.service,
+                    "allowed_before": old.allowed,
+                    "allowed_after": new.allowed,
+                }
+                for old, new in zip(was.services, will.services, strict=True)
+                if old != new
+            ],
+        },
+    }
+    headers = {"Content-Language": language}
+    return json_response(lookup.request, body, etag=False, headers=headers)
+
+
+def _without_assumed_ids(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer without the ids and numbers that the simulation made up."""
+    for allowance in body["allowances"]:
+        if str(allowance.get("id", "")).startswith("~"):
+            allowance["id"] = allowance["number"] = None
+    return body
+
+
+@entitlements.looks_up("/entitlements/forecast", ForecastBody, _SCOPE, ForecastQuery)
+async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Response:
+    """What time alone will change: columns and services from now on, if nobody does anything.
+
+    Each step begins where the answer differs from that before.
+    """
+    policies, until, language = lookup.policies, lookup.query.until, lookup.language
+    last_day = civil.civil_date(until, policies.zone)
+    longest = civil.add_months(lookup.on, _LONGEST_FORECAST_MONTHS)
+    if until < lookup.now or last_day > longest:
+        raise invalid("query/until", "out_of_range")
+    customer = lookup.customer()
+    facts = customer.facts()
+    body = {
+        "customer": {"id": customer.id, "code": customer.code, "name": customer.name},
+        "until": until,
+        "steps": [
+            {
+                "at": at,
+                "on": day,
+                "policy": answer.policy,
+                "columns": answer.columns,
+                "services": services_body(policies.in_force(day), answer, facts, language),
+            }
+            for at, day, answer in forecast(policies, facts, lookup.now, until)
+        ],
+    }
+    headers = {"Content-Language": language}
+    return json_response(lookup.request, body, etag=False, headers=headers)

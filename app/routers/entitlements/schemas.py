@@ -1,0 +1,177 @@
+"""Questions about entitlements, and their answers, on the wire."""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.errors import invalid
+from app.http.decisions import (
+    CustomerName,
+    EntitlementsBody,
+    HelpDeskState,
+    ReasonBody,
+    SalesContactBody,
+    ServiceBody,
+)
+from app.http.errors.bodies import ProblemBody
+from app.http.fields import CivilDate, Input, Instant, Output, Query, QueryFlag, QueryInstant
+from app.http.lookups import LookupFields, LookupQuery
+from app.policy.document import Channel, Column, PaidBy, Service
+from app.policy.facts import LicenceKind, Step
+from app.policy.simulate import (
+    AssumedContract,
+    AssumedLicence,
+    AssumedPack,
+    AssumedTime,
+    Assumption,
+)
+
+
+class EntitlementsQuery(LookupQuery):
+    at: QueryInstant | None = None
+    explain: QueryFlag = False
+
+    def instant(self, now: datetime) -> datetime:
+        return self.at or now
+
+
+class CheckQuery(LookupQuery):
+    service: Service
+    at: QueryInstant | None = None
+
+    def instant(self, now: datetime) -> datetime:
+        return self.at or now
+
+
+class CheckBody(Output):
+    allowed: bool
+    continues: list[str] = Field(description="Open cases that go on being served here.")
+    reasons: list[ReasonBody]
+    unlocked_by: list[Step]
+    sales_contact: SalesContactBody | None = None
+    valid_until: datetime | None
+    help_desk: HelpDeskState
+    say: str = Field(description="What a phone system can speak: no ids, minutes in words.")
+
+
+class BatchLookup(LookupFields, Input):
+    """A lookup in a body."""
+
+
+class Batch(Input):
+    lookups: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000)]
+    at: Instant | None = None
+
+
+class BatchResult(Output):
+    lookup: dict[str, Any]
+    entitlements: EntitlementsBody | None = None
+    problem: ProblemBody | None = None
+
+
+class BatchBody(Output):
+    results: list[BatchResult]
+
+
+class ExportQuery(Query):
+    at: QueryInstant | None = None
+
+
+class ForecastQuery(LookupQuery):
+    until: QueryInstant = Field(description="At most ten years from now.")
+
+
+class ForecastStep(Output):
+    at: datetime = Field(description="From this instant on, until the next step's.")
+    on: date
+    policy: str
+    columns: list[Column]
+    services: list[ServiceBody]
+
+
+class ForecastBody(Output):
+    customer: CustomerName
+    until: datetime
+    steps: list[ForecastStep]
+
+
+class LicenceAssumed(Input):
+    kind: Literal["licence"]
+    licence_kind: LicenceKind = "editor"
+    purchased_on: CivilDate | None = Field(default=None, description="The day asked about if not.")
+
+
+class ContractAssumed(Input):
+    kind: Literal["contract"]
+    starts_on: CivilDate | None = Field(default=None, description="The day asked about if not.")
+    included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class PackAssumed(Input):
+    kind: Literal["ticket_pack"]
+    quantity: Annotated[int, Field(ge=1, le=1000)] = 1
+    purchased_on: CivilDate | None = Field(default=None, description="The day asked about if not.")
+
+
+class TimeAssumed(Input):
+    """A case opened, worked on for so long, and closed."""
+
+    kind: Literal["time"]
+    minutes: Annotated[int, Field(ge=1, le=1440)]
+    channel: Channel = "email"
+    pay_with: Literal["auto"] | PaidBy = "auto"
+
+
+Assumed = Annotated[
+    LicenceAssumed | ContractAssumed | PackAssumed | TimeAssumed, Field(discriminator="kind")
+]
+
+
+class Simulation(LookupFields, Input):
+    at: Instant | None = None
+    assume: Annotated[list[Assumed], Field(min_length=1, max_length=50)]
+
+    def instant(self, now: datetime) -> datetime:
+        return self.at or now
+
+    def assumptions(self, on: date) -> list[Assumption]:
+        """What is assumed on the day asked about. Raises InvalidInput for a later purchase."""
+        return [_assumption(index, assumed, on) for index, assumed in enumerate(self.assume)]
+
+
+class ServiceChange(Output):
+    service: Service
+    allowed_before: bool
+    allowed_after: bool
+
+
+class Changes(Output):
+    columns_gained: list[Column]
+    columns_lost: list[Column]
+    services: list[ServiceChange] = Field(description="Those whose answer differs at all.")
+
+
+class SimulationBody(Output):
+    before: EntitlementsBody
+    after: EntitlementsBody
+    changes: Changes
+
+
+def _assumption(index: int, body: Assumed, on: date) -> Assumption:
+    match body:
+        case LicenceAssumed():
+            day = body.purchased_on or on
+            assumed: Assumption = AssumedLicence(body.licence_kind, day)
+        case PackAssumed():
+            day = body.purchased_on or on
+            assumed = AssumedPack(body.quantity, day)
+        case ContractAssumed():
+            # A contract may start after the day asked about.
+            return AssumedContract(body.starts_on or on, body.included_minutes)
+        case TimeAssumed():
+            pay_with = None if body.pay_with == "auto" else body.pay_with
+            return AssumedTime(body.minutes, body.channel, pay_with)
+    if day > on:
+        raise invalid(f"/assume/{index}/purchased_on", "in_future")
+    return assumed

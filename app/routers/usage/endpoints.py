@@ -1,0 +1,83 @@
+"""Calls about usage."""
+
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from app.errors import NotAcceptable, invalid
+from app.http import csv_text
+from app.http.context import Ctx
+from app.http.etags import weak_etag
+from app.http.fields import Key
+from app.http.negotiation import media_type_of
+from app.http.openapi.responses import CACHED
+from app.http.resource import Resource
+from app.http.responses import json_bytes, ok
+from app.policy.civil import add_months
+from app.routers.usage.schemas import (
+    CSV_HEADER,
+    Statement,
+    StatementQuery,
+    UsageBody,
+    UsageQuery,
+    csv_lines,
+)
+from app.services import usage as service
+
+usage = Resource("Usage")
+
+_FORMATS = ("application/json", csv_text.MEDIA_TYPE)
+_LONGEST_STATEMENT_MONTHS = 120
+
+
+@usage.reads("/customers/{customer}/usage", UsageBody, "usage:read")
+async def get_customer_usage(
+    context: Ctx, customer: Key, query: Annotated[UsageQuery, Query()]
+) -> Response:
+    """Every allowance that the customer ever had, ended ones included, and the totals.
+
+    At a past instant: charges worked up to that day as known now, tickets and cases as they were.
+    """
+    found = await service.of_customer(context, customer, query.at)
+    body = UsageBody.of(found)
+    # Asked about now, only the instant differs from one answer to the next.
+    etag = weak_etag(json_bytes(body)) if query.at is None else True
+    return ok(context, {**body, "at": found.at}, etag=etag)
+
+
+@usage.reads(
+    "/customers/{customer}/statement",
+    Statement,
+    "usage:read",
+    NotAcceptable,
+    responses={
+        200: CACHED[200] | {"content": {csv_text.MEDIA_TYPE: {"schema": {"type": "string"}}}}
+    },
+)
+async def get_customer_statement(
+    context: Ctx, customer: Key, query: Annotated[StatementQuery, Query()]
+) -> Response:
+    """Opening, every movement and closing of each allowance, as JSON or CSV.
+
+    A movement lies on the day on which it counts, however late it was recorded: what is recorded
+    afterwards for an earlier day appears in that day's statement when it is asked for again.
+    """
+    start, end = query.from_, query.to
+    if end <= start:
+        raise invalid("query/to", "wrong_order")
+    if end > add_months(start, _LONGEST_STATEMENT_MONTHS):
+        raise invalid("query/to", "out_of_range")
+    media_type = media_type_of(context.request, *_FORMATS)
+    if media_type is None:
+        raise NotAcceptable(_FORMATS)
+    statement = await service.statement(context, customer, start, end)
+    if media_type != csv_text.MEDIA_TYPE:
+        return ok(context, Statement.of(statement))
+    name = f"statement-{statement.customer.code}-{start}-{end}.csv"
+    return ok(
+        context,
+        csv_text.csv_bytes(CSV_HEADER, csv_lines(statement)),
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        media_type=csv_text.MEDIA_TYPE,
+    )

@@ -1,0 +1,119 @@
+"""Usage: what a customer was granted, used and has left, with every movement (R37, R38)."""
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from app.policy.civil import civil_date
+from app.policy.usage import Allowance, every_allowance
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find
+from app.store import usage
+from app.store.facts import Known
+from app.store.tables import customers
+from app.store.usage import Movement, Opening, Totals
+
+
+class Usage(NamedTuple):
+    """A customer's allowances and totals at an instant, whose civil date is `on`."""
+
+    customer: Known
+    at: datetime
+    on: date
+    allowances: list[Allowance]
+    totals: Totals
+
+
+class Balance(NamedTuple):
+    """Minutes used and overrun, and tickets held and consumed."""
+
+    used_minutes: int
+    overrun_minutes: int
+    held: int
+    consumed: int
+
+    @classmethod
+    def of(cls, entry: Opening | Movement) -> "Balance":
+        return cls(entry.used_minutes, entry.overrun_minutes, entry.held, entry.consumed)
+
+    def after(self, movement: Movement) -> "Balance":
+        """The balance with this movement added."""
+        added = Balance.of(movement)
+        return Balance(*(have + more for have, more in zip(self, added, strict=True)))
+
+
+class Account(NamedTuple):
+    """What happened to one allowance within a period: opening + movements = closing."""
+
+    allowance: Allowance | None
+    """As it stands at the end; None for the overrun of cases that nothing pays for."""
+    opening: Balance
+    movements: list[tuple[Movement, Balance]]
+    """Each with the balance after it."""
+    closing: Balance
+
+
+class Statement(NamedTuple):
+    """Every movement that counts within the civil dates [start, end)."""
+
+    customer: Known
+    start: date
+    end: date
+    accounts: list[Account]
+
+
+async def of_customer(work: UnitOfWork, customer: str, at: datetime | None) -> Usage:
+    """A customer's usage now, or at an instant (R13, R37). Raises NotFound."""
+    row = await find(work, customers, customer)
+    at = at or work.now
+    on = civil_date(at, work.policies.zone)
+    past = (at, on) if at < work.now else None
+    known, totals = await usage.usage(work.connection, row.id, past)
+    allowances = [
+        allowance
+        for allowance in every_allowance(work.policies, known.facts(), on)
+        # A contract may be signed before its first day; nothing else is known that early.
+        if allowance.state != "upcoming" or allowance.kind == "contract"
+    ]
+    return Usage(known, at, on, allowances, totals)
+
+
+async def statement(work: UnitOfWork, customer: str, start: date, end: date) -> Statement:
+    """A customer's statement for the civil dates [start, end) (R38). Raises NotFound."""
+    row = await find(work, customers, customer)
+    known, openings, movements = await usage.statement(work.connection, row.id, start, end)
+    last_day = end - timedelta(days=1)
+    allowances = every_allowance(work.policies, known.facts(), last_day)
+    return Statement(known, start, end, _accounts(allowances, openings, movements))
+
+
+def _accounts(
+    allowances: Iterable[Allowance], openings: Iterable[Opening], movements: Iterable[Movement]
+) -> list[Account]:
+    opened = {opening.allowance: Balance.of(opening) for opening in openings}
+    moved: dict[str | None, list[Movement]] = {}
+    for movement in movements:
+        moved.setdefault(movement.allowance, []).append(movement)
+    used = opened.keys() | moved.keys()
+    accounts = []
+    for one in allowances:
+        if one.state != "upcoming" or one.key in used:
+            account = _account(one, opened.get(one.key), moved.get(one.key, ()))
+            closing = account.closing
+            consumed = closing.consumed if one.kind == "ticket_pack" else closing.used_minutes
+            then = one._replace(used=consumed, held=closing.held)
+            accounts.append(account._replace(allowance=then))
+    if None in used:
+        accounts.append(_account(None, opened.get(None), moved.get(None, ())))
+    return accounts
+
+
+def _account(
+    allowance: Allowance | None, opening: Balance | None, movements: Iterable[Movement]
+) -> Account:
+    opening = balance = opening or Balance(0, 0, 0, 0)
+    moved = []
+    for movement in movements:
+        balance = balance.after(movement)
+        moved.append((movement, balance))
+    return Account(allowance, opening, moved, balance)
