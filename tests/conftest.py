@@ -31,6 +31,7 @@ from app.settings import Settings
 from app.store import migrations, tables
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
+from app.store.event_types import EventType
 from tests.skips import pytest_configure
 
 __all__ = ["pytest_configure"]
@@ -228,9 +229,30 @@ async def new_service(
 
 
 @pytest.fixture(scope="module")
-async def service(new_service: Callable[..., Awaitable[Service]]) -> Service:
-    """One for each file of tests: what they make must not be in each other's way."""
-    return await new_service()
+async def service(new_service: Callable[..., Awaitable[Service]]) -> AsyncIterator[Service]:
+    """One for each file of tests: what they make must not be in each other's way.
+
+    Every event that they have written must have the shape of its type.
+    """
+    made = await new_service()
+    yield made
+    assert await malformed_events(made) == []
+
+
+async def malformed_events(service: Service) -> list[str]:
+    """The events of a database whose data lacks a member of their type's shape or has others."""
+    rows = await service.server.run_in(
+        service.database_name,
+        "SELECT DISTINCT type, ARRAY(SELECT jsonb_object_keys(data)) AS members FROM events",
+    )
+    found = []
+    for row in rows:
+        shape: Any = EventType(row["type"]).data
+        missing = shape.__required_keys__ - set(row["members"])
+        unknown = set(row["members"]) - shape.__required_keys__ - shape.__optional_keys__
+        if missing or unknown:
+            found.append(f"{row['type']}: lacks {missing}, has {unknown}")
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from app.services.cases import WHOLE, Category, PayWith, Priority, binding
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customer
-from app.store import event_types, events
-from app.store.event_types import CaseOpened, CaseRefused, EventType
+from app.store import events
+from app.store.event_types import CaseOpened, CaseRefused, DecisionRecord, EventType
 from app.store.facts import Known, load
 from app.store.ledger import Ledger
 from app.store.tables import cases, contacts
@@ -175,11 +175,11 @@ async def _insert(work: UnitOfWork, values: dict[str, Any]) -> Row[Any]:
     return (await work.connection.execute(_INSERT, values)).one()
 
 
-def _kept(decision: Decision, allowance_id: UUID | None) -> event_types.Decision:
+def _kept(decision: Decision, allowance_id: UUID | None) -> DecisionRecord:
     """What an event keeps of a decision (R33)."""
     return {
         "policy": decision.answer.policy,
-        "columns": list(decision.answer.columns),
+        "columns": decision.answer.columns,
         "allowance_id": None if allowance_id is None else str(allowance_id),
     }
 
@@ -201,7 +201,7 @@ def _refused(
         "decision": {
             **_kept(decision, None),
             "reasons": [f"{reason.column}:{reason.code}" for reason in answer.reasons],
-            "unlocked_by": list(answer.unlocked_by),
+            "unlocked_by": answer.unlocked_by,
         },
     }
 

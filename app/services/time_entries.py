@@ -13,8 +13,7 @@ from app.services.case_steps import LockedCase
 from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible
-from app.store import event_types
-from app.store.event_types import EventType, Reversal
+from app.store.event_types import EventType, RecordedTime, ReversedTime
 from app.store.facts import load
 from app.store.ledger import Work
 from app.store.tables import cases, time_entries
@@ -93,7 +92,7 @@ async def record(
         done = [Work(entry_id, worked_on, minutes)]
         await locked.ledger.charge(facts, locked.id, source, locked.row.channel, done)
     entry = await _read(work, locked.id, entry_id)
-    details: event_types.Work = {
+    details: RecordedTime = {
         "time_entry_id": str(entry_id),
         "technician": technician,
         "minutes": minutes,
@@ -121,7 +120,7 @@ async def reverse(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason: st
         _REVERSE, {"entry": entry_id, "reversed_at": work.now, "reversal_reason": reason}
     )
     covered = await locked.ledger.reverse(locked.id, [entry_id])
-    details: Reversal = {
+    details: ReversedTime = {
         "time_entry_id": str(entry_id),
         "minutes": entry.minutes,
         "reason": reason,

@@ -61,7 +61,7 @@ class UnitOfWork:
         data: EventData,
         *,
         customer_id: UUID,
-        subject_id: UUID | None,
+        subject_id: UUID,
         case_id: UUID | None = None,
     ) -> None:
         """Append an event, done by the caller at this moment."""

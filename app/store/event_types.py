@@ -3,7 +3,7 @@
 The data is stored as JSON: dates and instants are texts in ISO 8601, ids are texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NotRequired, TypedDict
 
@@ -95,19 +95,19 @@ class TicketsPurchased(TypedDict):
     expires_on: str
 
 
-class Decision(TypedDict):
+class DecisionRecord(TypedDict):
     """What is kept of a decision (R33)."""
 
     policy: str
-    columns: list[str]
+    columns: Sequence[str]
     allowance_id: str | None
-    """What pays; null if nothing is counted."""
+    """The allowance that pays; null if nothing is counted."""
 
 
-class Refusal(Decision):
-    reasons: list[str]
+class RefusalRecord(DecisionRecord):
+    reasons: Sequence[str]
     """As `column:code`."""
-    unlocked_by: list[str]
+    unlocked_by: Sequence[str]
 
 
 class CaseOpened(TypedDict):
@@ -116,7 +116,7 @@ class CaseOpened(TypedDict):
     paid_by: str
     channel: str
     subject: str
-    decision: Decision
+    decision: DecisionRecord
 
 
 class CaseRefused(TypedDict):
@@ -124,7 +124,7 @@ class CaseRefused(TypedDict):
 
     channel: str
     pay_with: str | None
-    decision: Refusal
+    decision: RefusalRecord
 
 
 class CaseCommented(TypedDict):
@@ -134,20 +134,19 @@ class CaseCommented(TypedDict):
 
 
 class CaseChanged(TypedDict):
-    """Every step of a case says what the case is after it: past answers read it here (R13)."""
+    """The case after a step. Answers about past days read state and payer from here (R13)."""
 
     number: str
     state: str
     paid_by: str
-    before: NotRequired[dict[str, Any]]
+    before: NotRequired[Mapping[str, Any]]
     """The fields that the step changed, if any, and their values before it."""
-    after: NotRequired[dict[str, Any]]
+    after: NotRequired[Mapping[str, Any]]
 
 
 class Covered(TypedDict):
-    """Overrun that minutes given back have covered (R22); left out if none was."""
-
     covered: NotRequired[list[dict[str, Any]]]
+    """Overrun that the minutes given back have covered, if any (R22)."""
 
 
 class Reason(TypedDict):
@@ -160,23 +159,24 @@ class Closing(TypedDict):
     """Whom to tell (R32)."""
 
 
-class Work(TypedDict):
+class RecordedTime(TypedDict):
     time_entry_id: str
     technician: str
     minutes: int
     worked_at: str
     charges: list[dict[str, Any]]
-    """What each allowance paid."""
+    """What each allowance pays."""
     overrun_minutes: int
 
 
-class Reversal(Reason, Covered):
+class ReversedTime(Covered):
     time_entry_id: str
     minutes: int
+    reason: str
 
 
-CaseDetails = Covered | Reason | Closing | Work | Reversal
-"""What a step of a case says beyond `CaseChanged`."""
+CaseDetails = Covered | Reason | Closing | RecordedTime | ReversedTime
+"""What the event of a step has beyond `CaseChanged`."""
 
 
 class CaseReclassified(CaseChanged, Covered):
@@ -187,15 +187,19 @@ class CaseClosed(CaseChanged, Closing):
     pass
 
 
-class CaseReasoned(CaseChanged, Reason):
-    """A case reopened or cancelled."""
-
-
-class TimeRecorded(CaseChanged, Work):
+class CaseReopened(CaseChanged, Reason):
     pass
 
 
-class TimeReversed(CaseChanged, Reversal):
+class CaseCancelled(CaseChanged, Reason):
+    pass
+
+
+class TimeRecorded(CaseChanged, RecordedTime):
+    pass
+
+
+class TimeReversed(CaseChanged, ReversedTime):
     pass
 
 
@@ -204,14 +208,14 @@ class EventType(StrEnum):
 
     data: type
 
-    def __new__(cls, value: str, data: type) -> "EventType":
+    def __new__(cls, value: str, data: type = Nothing) -> "EventType":
         member = str.__new__(cls, value)
         member._value_ = value
         member.data = data
         return member
 
     DEMO_STARTED = "demo.started", DemoStarted
-    DEMO_LOADED = "demo.loaded", Nothing
+    DEMO_LOADED = "demo.loaded"
     TOKEN_ISSUED = "token.issued", TokenIssued
     CUSTOMER_UPDATED = "customer.updated", CustomerUpdated
     LICENCE_REGISTERED = "licence.registered", LicenceRegistered
@@ -228,8 +232,8 @@ class EventType(StrEnum):
     CASE_ASSIGNED = "case.assigned", CaseChanged
     CASE_RECLASSIFIED = "case.reclassified", CaseReclassified
     CASE_CLOSED = "case.closed", CaseClosed
-    CASE_REOPENED = "case.reopened", CaseReasoned
-    CASE_CANCELLED = "case.cancelled", CaseReasoned
+    CASE_REOPENED = "case.reopened", CaseReopened
+    CASE_CANCELLED = "case.cancelled", CaseCancelled
     TIME_RECORDED = "time.recorded", TimeRecorded
     TIME_REVERSED = "time.reversed", TimeReversed
 

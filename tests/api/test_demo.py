@@ -14,7 +14,7 @@ from app.demo.loading import CUSTOMERS, SCOPES
 from app.policy.civil import add_months
 from app.policy.facts import ReasonCode
 from app.services.tokens import BOUND_SCOPES
-from tests.conftest import Service
+from tests.conftest import Service, malformed_events
 
 NewService = Callable[..., Awaitable[Service]]
 
@@ -27,6 +27,10 @@ async def fill(service: Service) -> Greeting:
 async def demo(new_service: NewService) -> tuple[Service, Greeting]:
     service = await new_service()
     return service, await fill(service)
+
+
+async def test_every_event_has_the_shape_of_its_type(demo: tuple[Service, Greeting]) -> None:
+    assert await malformed_events(demo[0]) == []
 
 
 @pytest.fixture(scope="module")
