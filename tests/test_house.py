@@ -85,6 +85,9 @@ def test_only_the_store_and_the_services_speak_sql() -> None:
     for place, package in _imports():
         if package in {"sqlalchemy", "asyncpg", "alembic"}:
             assert place.startswith(speaking), place
+    # A connection that was passed on runs SQL without any import.
+    for file, call in _calls("execute", "scalar", "scalars", "stream", "fetch", "exec_driver_sql"):
+        assert file.startswith(speaking), f"{file}:{call.lineno}"
 
 
 def test_only_the_request_s_own_transaction_commits() -> None:
