@@ -8,15 +8,15 @@ from datetime import UTC, date, datetime
 MEDIA_TYPE = "text/csv"
 
 Cell = str | int | date | datetime | None
-# What makes spreadsheets take a text for a formula, the full-width forms included (OWASP).
+# Spreadsheets run a text that begins with one of these as a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
-    """A table in UTF-8, its first line the names of the columns.
+    """A table in UTF-8; `header` is its first line.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay
-    numbers. Instants are written as in JSON, in UTC with `Z`; None is an empty cell.
+    A text that a spreadsheet would run as a formula is prefixed with an apostrophe; numbers are
+    not. Instants are written as in JSON, in UTC with `Z`; None is an empty cell.
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)

@@ -1,10 +1,10 @@
-"""The types of what comes in and goes out, so that every router refuses the same things alike.
+"""The types of the fields of requests and answers, shared so that every router validates alike.
 
-In: nothing is coerced, stripped or ignored. A number in quotes, `true` for 1, an unknown field, a
-NUL, half a surrogate pair, a date without a year are all 422. Bodies inherit from `Input`, merge
-patches from `MergePatch`, query strings from `Query`.
-Out: answers inherit from `Output`. Instants are written in UTC with `Z`, in whole seconds where
-they are whole and with six digits otherwise, by pydantic and orjson alike.
+Requests: no value is converted, stripped or ignored. A number in quotes, `true` for 1, an unknown
+field, a NUL, half a surrogate pair and a date without a year are all refused with 422. Bodies
+inherit from `Input`, merge patches from `MergePatch`, query strings from `Query`.
+Answers inherit from `Output`. Pydantic and orjson both write instants in UTC with `Z`: without a
+fraction for whole seconds, otherwise with six digits.
 """
 
 import re
@@ -32,12 +32,13 @@ from app.ids import UUID_PATTERN, looks_like_id
 from app.services.contacts import MOST_PHONES
 
 EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
-"""Dates and instants outside are refused: they are typing errors, and would overflow sums."""
+"""Dates and instants outside this range are refused: they are typing errors, and date arithmetic
+on them could overflow."""
 
 _LARGEST = 2**31 - 1
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _NO_NUL = r"^[^\u0000]*$"
-# Python takes more for blank than regular expressions do.
+# Python counts more characters as white space than regular expressions in JSON Schema do.
 _SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 _atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -50,7 +51,7 @@ _space_for_plus = re.compile(r" (?=\d{2}:\d{2}$)", re.ASCII)
 _whole_number = re.compile(r"-?\d{1,18}", re.ASCII)
 _visible = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
-# Territories that Unicode knows and ISO 3166-1 does not assign: unions, outlying groups, tests.
+# Territories of Unicode's list that ISO 3166-1 does not assign, such as the EU and test codes.
 _NO_COUNTRIES = {"AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"}
 COUNTRIES = frozenset(
     code
@@ -60,12 +61,12 @@ COUNTRIES = frozenset(
 
 
 def refuse(code: InputCode, **params: object) -> PydanticCustomError:
-    """What a validator raises to refuse a value with a code of ours: `raise refuse("blank")`."""
+    """The error that a validator raises, with a code of ours: `raise refuse("blank")`."""
     return PydanticCustomError(f"ours.{code}", "refused", params)
 
 
 def clean(text: str) -> str:
-    """The text itself, unless PostgreSQL or UTF-8 could not hold it (NUL, half a surrogate)."""
+    """The text itself. Refuses characters that PostgreSQL cannot store: NUL, half a surrogate."""
     if "\x00" in text:
         raise refuse("forbidden_characters")
     if not text.isascii():
@@ -130,7 +131,7 @@ def _utc(value: object) -> datetime:
             parsed = datetime.fromisoformat(value.upper())
         except ValueError:
             raise refuse("bad_format") from None
-    # Compared before the conversion, which overflows at the ends of the calendar.
+    # Checked here because the conversion overflows in the first and last year of the calendar.
     if not EARLIEST.year < parsed.year < LATEST.year:
         try:
             parsed = parsed.astimezone(UTC)
@@ -142,7 +143,7 @@ def _utc(value: object) -> datetime:
 
 
 def _utc_of_query(value: object) -> datetime:
-    # In a query string a `+` that was not escaped arrives as a space.
+    # An unescaped `+` in a query string arrives as a space.
     return _utc(_space_for_plus.sub("+", value) if isinstance(value, str) else value)
 
 
@@ -175,7 +176,7 @@ def _flag(value: object) -> bool:
 def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018 - reading it raises ValueError for a port that is none
+        parts.port  # noqa: B018 - reading it raises ValueError for an invalid port
     except ValueError:
         raise refuse("bad_format") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or not _visible.fullmatch(text):
@@ -184,7 +185,7 @@ def _url(text: str) -> str:
 
 
 class _Text:
-    """A validator of texts, with what a pattern in the OpenAPI document can say of it."""
+    """A validator of texts, and the pattern that describes it in the OpenAPI document."""
 
     def __init__(self, check: Callable[[str], str], pattern: str) -> None:
         self.check = check
@@ -199,7 +200,7 @@ class _Text:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         known = handler(schema)
-        # What is not blank holds no NUL either; a pattern of the field's own says more than both.
+        # Keep a pattern of the field itself, which is stricter. `_SOMETHING` includes `_NO_NUL`.
         if known.get("pattern", _NO_NUL) == _NO_NUL:
             known["pattern"] = self.pattern
         return known
@@ -209,8 +210,8 @@ Sound = _Text(clean, _NO_NUL)
 """For texts of other lengths: `Annotated[str, Field(max_length=40), Sound]`."""
 NotBlank = _Text(_not_blank, _SOMETHING)
 Digits = BeforeValidator(_digits)
-"""For whole numbers in a query string: `Annotated[int, Field(ge=1, le=200), Digits]`. Last, or
-the OpenAPI document lacks the bounds."""
+"""For whole numbers in a query string: `Annotated[int, Field(ge=1, le=200), Digits]`. It must come
+last, otherwise the OpenAPI document lacks the bounds."""
 
 Name = Annotated[
     str,
@@ -233,20 +234,20 @@ Code = Annotated[
     Field(pattern=_CODE, json_schema_extra={"not": {"pattern": UUID_PATTERN}}),
     AfterValidator(_code),
 ]
-"""A code, serial number or number; never mistaken for an id."""
+"""A code, serial number or number. It may not look like an id, which paths also accept."""
 Key = Annotated[str, Field(pattern=_CODE)]
-"""What a path takes: an id, or the code or number in its place. `app.ids.as_id` tells which."""
+"""An id, code or number in a path. `app.ids.as_id` tells ids from the others."""
 Id = Annotated[UUID, BeforeValidator(_uuid)]
 CivilDate = Annotated[date, BeforeValidator(_date)]
 """`YYYY-MM-DD`, 1990 to 2199."""
 Instant = Annotated[datetime, BeforeValidator(_utc)]
-"""RFC 3339 with an offset, 1990 to 2199; aware and in UTC once read."""
+"""RFC 3339 with an offset, 1990 to 2199. The value is an aware datetime in UTC."""
 QueryInstant = Annotated[datetime, BeforeValidator(_utc_of_query)]
 """An instant in a query string, where the `+` of an offset may have become a space."""
 Country = Annotated[
     str, Field(json_schema_extra={"enum": sorted(COUNTRIES)}), AfterValidator(_country)
 ]
-"""ISO 3166-1 alpha-2, in capitals (and XK, which Kosovo uses)."""
+"""ISO 3166-1 alpha-2 in capitals, and XK, which Kosovo uses."""
 LanguageCode = Language
 Email = Annotated[
     str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)
@@ -275,23 +276,23 @@ QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class Input(BaseModel):
-    """A body: exactly the fields named, each of exactly its type."""
+    """A body. Unknown fields are refused, and values of another type are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Query(BaseModel):
-    """A query string; its values are texts, so its types read them.
+    """A query string. All values are texts, so they are converted to the types of the fields.
 
-    What it does not name is refused by `strict_query`, which knows the whole route: a model that
-    forbade it would refuse the parameters declared beside it.
+    `strict_query` refuses unknown parameters. The model cannot: it would also refuse parameters
+    that the route declares beside it.
     """
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
 def absent() -> Any:
-    """The default of a merge patch's fields: left out, hence left alone."""
+    """The default of the fields of a merge patch: a field that is left out is not changed."""
     return Field(default_factory=lambda: None)
 
 

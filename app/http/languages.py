@@ -1,4 +1,4 @@
-"""The language a request is answered in."""
+"""The language in which a request is answered."""
 
 from functools import lru_cache
 from typing import Literal
@@ -12,13 +12,13 @@ LANGUAGES: tuple[Language, ...] = ("en", "it", "de")
 
 
 def language_of(request: HTTPConnection) -> Language:
-    """The language of `Accept-Language` (RFC 9110, 12.5.4) among ours; English otherwise."""
+    """The supported language that `Accept-Language` prefers (RFC 9110, 12.5.4), else English."""
     headers = request.headers.getlist("accept-language")
     return parse(headers[0] if len(headers) == 1 else ",".join(headers)) if headers else "en"
 
 
 def asked_language(request: HTTPConnection) -> Language | None:
-    """The language that the caller asks for by name, or None where it asks for none of ours."""
+    """The supported language that the caller names, or None if it names none of them."""
     for header in request.headers.getlist("accept-language"):
         if any(
             weight > 0 and name.partition("-")[0] in LANGUAGES for name, weight in weighted(header)
@@ -29,10 +29,10 @@ def asked_language(request: HTTPConnection) -> Language | None:
 
 @lru_cache(maxsize=256)
 def parse(header: str) -> Language:
-    """The best of our languages for a header. Of equally wanted ones the first named wins.
+    """The supported language that a header prefers; of equally preferred ones the first named.
 
-    `it-CH` asks for Italian; `*` stands for every language not named, English first of all;
-    `q=0` excludes.
+    `it-CH` asks for Italian, `*` stands for every language that is not named (English first), and
+    `q=0` excludes a language.
     """
     weights: dict[str, float] = {}
     for name, weight in weighted(header):

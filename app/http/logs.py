@@ -1,7 +1,7 @@
-"""Structured logs on standard error: one JSON object a line, or for people at a terminal.
+"""Structured logs on standard error: one JSON object a line, or readable lines at a terminal.
 
-What is logged are ids, names of things, numbers and durations; never a token, a query string, a
-customer's words or the text of an exception, which may quote any of them.
+The logs contain ids, names of things, numbers and durations. They never contain a token, a query
+string, a customer's words or the text of an exception, which may quote any of these.
 """
 
 import logging
@@ -22,23 +22,23 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 request: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingProxyType({}))
-"""What every line says of the request it belongs to. One variable, for structlog's own merging
-copies the whole context for every line."""
+"""The members that every line of a request has. This is one variable because structlog's
+`merge_contextvars` copies the whole context for every line."""
 _unheard: ContextVar[bool] = ContextVar("unheard", default=False)
 
 
 def configure(level: str = "info") -> None:
-    """Sets up structlog, and standard logging to go the same way. Called once, at the start."""
-    people = sys.stderr.isatty()
+    """Set up structlog, and send standard logging through it. Call this once, at the start."""
+    at_terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
             add_request,
             structlog.processors.add_log_level,
-            *(_FOR_PEOPLE if people else (_as_json,)),
+            *(_FOR_TERMINALS if at_terminal else (_as_json,)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-        if people
+        if at_terminal
         else structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
@@ -47,16 +47,17 @@ def configure(level: str = "info") -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
-    # Ours knows the route, the caller and the duration; uvicorn's would show the query string.
+    # The middleware logs requests with route, caller and duration. uvicorn's access log would show
+    # the query string.
     logging.getLogger("uvicorn.access").handlers = []
     logging.getLogger("uvicorn.access").propagate = False
-    # Tells every address it asks, query string and all.
+    # At `info` it logs every URL that it requests, including the query string.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @contextmanager
 def unheard() -> Iterator[None]:
-    """No lines of the kind `info`: for the program's own requests while it fills a database."""
+    """Drop lines of level `info`, for the requests by which the program loads the demo data."""
     before = _unheard.set(True)
     try:
         yield
@@ -65,7 +66,7 @@ def unheard() -> Iterator[None]:
 
 
 def add_request(_logger: Any, method: str, event: Any) -> Any:
-    """The processor that adds `request` to a line."""
+    """The structlog processor that adds `request` to a line."""
     if method == "info" and _unheard.get():
         raise structlog.DropEvent
     event.update(request.get())
@@ -77,14 +78,14 @@ def _as_json(_logger: Any, _method: str, event: Any) -> bytes:
     return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z)
 
 
-_FOR_PEOPLE = (
+_FOR_TERMINALS = (
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.dev.ConsoleRenderer(),
 )
 
 
 def frames(error: BaseException) -> list[str]:
-    """Where an exception came from, `file:line function`, and nothing of what it says."""
+    """The frames of an exception as `file:line function`, without its message."""
     return [
         f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
@@ -92,7 +93,7 @@ def frames(error: BaseException) -> list[str]:
 
 
 class _Forward(logging.Handler):
-    """Standard logging into structlog, exceptions by their kind and place alone."""
+    """Send standard logging to structlog. Of an exception only the type and place are logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None

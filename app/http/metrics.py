@@ -1,9 +1,9 @@
-"""What Prometheus may ask: how many requests, how fast, how many refused, how full the pools are.
+"""Prometheus metrics: requests, their durations and refusals, and the use of database pools.
 
-Labels are bounded: routes by their template, methods by name, problems by code; never a path, a
-customer or a client. With several processes each writes its numbers into files in a folder that
-the environment names (PROMETHEUS_MULTIPROC_DIR, set before they start); any of them, or the
-process that started them, then tells the sum.
+The number of time series is bounded: the labels are the templates of routes, the names of methods
+and the codes of problems, never a path, a customer or a client. With several processes, each
+writes its numbers to files in the folder PROMETHEUS_MULTIPROC_DIR, which must be set before they
+start; each of them, and the process that started them, can then report the sum.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ _SAMPLED_EVERY = 5.0
 
 Observe = Callable[[float, int], None]
 
-# The instant at which each series began: a quarter of the text, and nobody's question.
+# Without the creation time of every series, the text is a quarter shorter.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics(CollectorRegistry):
-    """What one process counts, and what it tells: of all processes where there are several."""
+    """The metrics of this process. Where there are several processes it reports those of all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Metrics(CollectorRegistry):
         )
         Gauge(
             "assistenza_build_info",
-            "Always 1; the labels say what runs.",
+            "Always 1; the labels name the running version.",
             ("version", "python"),
             multiprocess_mode="max",
             registry=self,
@@ -103,8 +103,8 @@ class Metrics(CollectorRegistry):
         if FOLDER not in os.environ:
             ProcessCollector(registry=self)
             PlatformCollector(registry=self)
-        # A child is looked up under a lock by the texts of its labels: once for each, not for
-        # every request. The routes and statuses that there are bound it.
+        # Looking up a child by its labels takes a lock, so each child is looked up once. The
+        # number of routes and statuses bounds the size.
         self._known: dict[tuple[str, str | None, int], Observe] = {}
         self._by_code: dict[str, Counter] = {}
         self._database: Database | None = None
@@ -118,7 +118,10 @@ class Metrics(CollectorRegistry):
         statements: int | None,
         problem: str | None,
     ) -> None:
-        """A request is answered; `route` is its template, `status` 0 where the line was cut."""
+        """Count an answered request.
+
+        `route` is its template or None, `status` is 0 if the connection broke before the answer.
+        """
         observe = self._known.get((method, route, status))
         if observe is None:
             name = method if method in _METHODS else "other"
@@ -145,11 +148,11 @@ class Metrics(CollectorRegistry):
         return each
 
     async def watch(self, database: Database) -> None:
-        """Tells of this database's pools too, until cancelled."""
+        """Report the pools of this database as well, until cancelled."""
         self._database = database
         while True:
             self._sample()
-            # For what other processes tell of this one: asked itself, it looks at once.
+            # For the other processes, which read this one's files. `collect` samples by itself.
             await asyncio.sleep(_SAMPLED_EVERY)
 
     def _sample(self) -> None:
@@ -163,17 +166,17 @@ class Metrics(CollectorRegistry):
         return Together().collect() if FOLDER in os.environ else super().collect()
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """Everything, and its media type: OpenMetrics or Prometheus' text, as `accept` says."""
+        """All metrics, and the media type that `accept` selects: OpenMetrics or Prometheus text."""
         encode, media_type = choose_encoder(accept)
         return encode(self), media_type
 
 
 class Together(Collector):
-    """The numbers of all processes, out of their files."""
+    """The metrics of all processes, read from their files."""
 
     def collect(self) -> Iterable[Metric]:
         folder = os.environ[FOLDER]
-        # A killed process does not take back what it said was in use.
+        # A killed process leaves its gauges in its file.
         for file in Path(folder).glob("gauge_live*_*.db"):
             pid = int(file.stem.rpartition("_")[2])
             if not psutil.pid_exists(pid):
@@ -185,8 +188,11 @@ class Together(Collector):
 
 @contextmanager
 def served(what: Collector, host: str, port: int | None) -> Iterator[None]:
-    """Without a token, on a port of its own if there is one. In a thread: it answers while the
-    service itself does not. Raises OSError where the port is taken."""
+    """Serve the metrics on `port` without a token; do nothing if it is None.
+
+    A thread serves them, so that they can be read while the event loop is blocked. Raises OSError
+    if the port is in use.
+    """
     if port is None:
         yield
         return

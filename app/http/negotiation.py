@@ -1,18 +1,18 @@
-"""What the caller would rather have: quality values (RFC 9110, 12.4.2) and media types."""
+"""Content negotiation: quality values (RFC 9110, 12.4.2) and media types."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 
 from starlette.requests import Request
 
-# Enough for any real header; what lies beyond is not looked at, so that no header is expensive.
+# Longer than any real header. The rest is ignored, so that a huge header costs nothing.
 _LONGEST_HEADER = 1_000
 
 
 def weighted(header: str) -> list[tuple[str, float]]:
     """The members of a list such as `it;q=0.8, de` in lower case, each with its weight.
 
-    A weight that is none (`q=much`, `q=2`) makes its member weigh nothing, like `q=0`.
+    A member with an invalid weight (`q=much`, `q=2`) has the weight 0.
     """
     members = []
     for part in header[:_LONGEST_HEADER].split(","):
@@ -50,9 +50,9 @@ def _best(accept: str, offered: tuple[str, ...]) -> str | None:
 
 
 def media_type_of(request: Request, *offered: str) -> str | None:
-    """Which of `offered` the `Accept` header prefers; the first where it has no preference.
+    """The media type of `offered` that the `Accept` header prefers, the first if several are equal.
 
-    None when it excludes them all: the caller then raises `NotAcceptable`.
+    None if the header excludes all of them.
     """
     accept = ",".join(request.headers.getlist("accept"))
     return _best(accept, offered) if accept.strip() else offered[0]

@@ -11,11 +11,11 @@ from app.services.customers import MOST_REFERENCES
 _SYSTEM = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 System = Annotated[str, Field(pattern=f"^{_SYSTEM}$")]
-"""The name of the other system; without a colon, which separates it from the reference."""
+"""The name of the other system, without a colon, which separates it from the reference."""
 NO_OTHERS: JsonDict = {"additionalProperties": False}
 """For the schema of a dictionary by `System`, which pydantic leaves open to all other names."""
 Reference = Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank]
-"""What that system calls the customer; compared as it is."""
+"""The customer's id in that system; upper and lower case are different."""
 References = Annotated[
     dict[System, Reference], Field(max_length=MOST_REFERENCES, json_schema_extra=NO_OTHERS)
 ]
@@ -28,9 +28,10 @@ SystemReference = Annotated[
     ),
     Sound,
 ]
-"""`system:reference` in a query string; `split` takes it apart."""
+"""`system:reference` in a query string."""
 
 
 def split(reference: str) -> tuple[str, str]:
+    """The system and the reference in a `SystemReference`."""
     system, _, ref = reference.partition(":")
     return system, ref

@@ -50,7 +50,7 @@ def test_only_plain_placeholders(text: str) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", 1, ["a"]])
 def test_only_texts(value: object) -> None:
-    with pytest.raises(CatalogueError, match=r"a\.b is no text"):
+    with pytest.raises(CatalogueError, match=r"a\.b is not a text"):
         flatten({"a": {"b": value}})
 
 

@@ -90,13 +90,13 @@ async def test_licences_that_the_api_would_refuse(
         "licences.csv:2: customer_code: unknown customer code",
         "licences.csv:3: serial_number: is taken by another customer",
         "licences.csv:5: serial_number: is on line 4 already",
-        "licences.csv:6: kind: Allowed are: editor, runtime, other.",
+        "licences.csv:6: kind: Allowed values: editor, runtime, other.",
         "licences.csv:6: purchased_on: This is not in the expected form.",
         "licences.csv:7: product: This is required.",
         "licences.csv:8: withdrawal_reason: This is required.",
-        "licences.csv:8: withdrawn_on: The end lies before the beginning.",
+        "licences.csv:8: withdrawn_on: The end is before the beginning.",
         "licences.csv:9: withdrawn_on: This is required.",
-        "licences.csv:10: purchased_on: The end lies before the beginning.",
+        "licences.csv:10: purchased_on: The end is before the beginning.",
     ]
 
 

@@ -1,9 +1,9 @@
-"""The words of problems, one TOML file per language in `messages/`, for translators to edit.
+"""The texts of errors, in one TOML file per language in `messages/`, which translators edit.
 
-`[problems.<code>]` has the title and detail of a problem and, for its page, what it is about and
-what to do; `[input]` the messages of single errors, `[words]` the names of states and types that
-stand in texts, `[page]` the words around the page. A text may hold placeholders in braces. All
-languages have the same keys and the same placeholders, or the service does not start.
+`[problems.<code>]` has the title and detail of an error, and `about` for its page: what it means
+and what to do. `[input]` has the messages of single faults, `[words]` the names of states and types
+that texts contain, `[page]` the texts of the page itself. A text may contain placeholders in
+braces. The service does not start unless all languages have the same keys and placeholders.
 """
 
 import tomllib
@@ -37,11 +37,11 @@ class Catalogue:
 
 
 class CatalogueError(Exception):
-    """The catalogues of two languages disagree, or a text is no text."""
+    """The catalogues of two languages differ, or a value is not a text."""
 
 
 def flatten(table: dict[str, object], prefix: str = "") -> dict[str, str]:
-    """The texts of a TOML table by dotted key. Raises CatalogueError for what is no text."""
+    """The texts of a TOML table by dotted key. Raises CatalogueError for any other value."""
     texts: dict[str, str] = {}
     for key, value in table.items():
         if isinstance(value, dict):
@@ -49,7 +49,7 @@ def flatten(table: dict[str, object], prefix: str = "") -> dict[str, str]:
         elif isinstance(value, str) and value.strip():
             texts[prefix + key] = value.strip()
         else:
-            raise CatalogueError(f"{prefix}{key} is no text")
+            raise CatalogueError(f"{prefix}{key} is not a text")
     return texts
 
 

@@ -1,4 +1,4 @@
-"""Exception handlers: everything that can be raised becomes a problem response."""
+"""Exception handlers: every exception becomes a problem response."""
 
 from http import HTTPStatus
 
@@ -27,18 +27,18 @@ LARGEST_BODY = 1_048_576
 
 
 def allowed_methods(request: Request) -> set[str]:
-    """Every method of every route at this path: Starlette names only those of the first."""
+    """The methods of all routes with this path. Starlette reports only those of the first."""
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     methods: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         if route.methods and route.path_regex.match(path):
             methods |= route.methods
-    # Nothing but a folder of files has no methods of its own.
+    # Only the mounted folder of files has no methods.
     return methods or {"GET", "HEAD"}
 
 
 def _translated(request: Request, error: HTTPException) -> ServiceError:
-    """What Starlette and FastAPI raise, as a problem of ours."""
+    """The error of ours for an exception of Starlette or FastAPI."""
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return NotFound()
@@ -49,7 +49,8 @@ def _translated(request: Request, error: HTTPException) -> ServiceError:
         case HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             return UnsupportedMediaType()
         case HTTPStatus.BAD_REQUEST:
-            # FastAPI's word for a body that is no UTF-8, too deep, or a number without end.
+            # FastAPI raises this for a body that is not UTF-8, nested too deeply, or contains a
+            # number with too many digits.
             return invalid("", "malformed_json")
     return InternalError()
 
@@ -70,18 +71,18 @@ async def on_invalid_input(request: Request, error: Exception) -> Response:
     """The handler of FastAPI's RequestValidationError."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
     if isinstance(error.body, bytes):
-        # FastAPI hands on unread what does not call itself JSON.
+        # FastAPI does not parse a body whose Content-Type is not JSON.
         return problem_response(request, UnsupportedMediaType())
     return problem_response(request, InvalidInput(*explain(error.errors(), error.body)))
 
 
 async def on_anything(request: Request, _: Exception) -> Response:
-    """The handler of all else. Nothing of the exception reaches the caller."""
+    """The handler of every other exception, whose text must not reach the caller."""
     return problem_response(request, InternalError())
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers."""
+    """Register the handlers."""
     app.add_exception_handler(ServiceError, on_problem)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_invalid_input)

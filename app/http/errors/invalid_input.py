@@ -1,4 +1,4 @@
-"""Why an input was refused, in our codes instead of pydantic's, and without repeating the input."""
+"""Pydantic's errors translated into codes of ours, without repeating the input."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from app.errors import InputCode, InputError
 
 MOST_ERRORS = 100
-"""More than these help nobody, and a body of 1 MiB can hold a hundred thousand."""
+"""The most that an answer lists: a body of 1 MiB can contain a hundred thousand."""
 _LONGEST_NAME = 100
 _quoted = re.compile("'([^']*)'")
 
@@ -53,7 +53,7 @@ _EXPECTED = {
 
 
 def explain(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[InputError]:
-    """Our errors for those of a RequestValidationError, whose `body` helps to find the pointers."""
+    """The faults in the errors of a RequestValidationError; `body` is needed for the pointers."""
     explained: list[InputError] = []
     for error in errors:
         one = _explain(error, body)
@@ -96,15 +96,15 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[InputCode, Mapping[
 
 
 def safe_name(name: object) -> str:
-    """A name out of the input, fit for an answer: shortened, and UTF-8 whatever it was."""
+    """A name from the input that is safe to send back: shortened, and valid UTF-8."""
     return str(name)[:_LONGEST_NAME].encode("utf-8", "replace").decode()
 
 
 def _pointer(path: Sequence[str | int], body: object, code: InputCode) -> str:
     """The RFC 6901 pointer of a pydantic location.
 
-    Pydantic puts the names of union branches and validators into the path; what is neither a key
-    nor an index of the value at that place is left out, but for the key found missing.
+    Pydantic also puts the names of union branches and validators into its path. A step that is
+    neither a key nor an index of the value there is left out, unless it is the missing key.
     """
     parts: list[str] = []
     value = body

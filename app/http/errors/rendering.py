@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def body_of(error: ServiceError, language: Language, request_id: str | None) -> dict[str, Any]:
-    """The body as it is sent."""
+    """The members of the body, in the language of the answer."""
     catalogue = CATALOGUES[language]
     details = error.details
     if isinstance(error, NotEntitled):
@@ -43,9 +43,9 @@ def body_of(error: ServiceError, language: Language, request_id: str | None) -> 
 
 
 def problem_response(connection: HTTPConnection, error: ServiceError) -> Response:
-    """The whole response, usable in plain ASGI code too.
+    """The whole response, also for plain ASGI code.
 
-    Notes the error's code in the request's record, where the middleware reads it for the log.
+    Stores the error's code in the request's record, from which the middleware logs it.
     """
     language = language_of(connection)
     record = record_of(connection.scope)

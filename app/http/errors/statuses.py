@@ -1,4 +1,4 @@
-"""The HTTP status and headers of each error class; a class without an entry has its base's."""
+"""The HTTP status and headers of each error class. A class without an entry inherits a status."""
 
 from collections.abc import Mapping
 

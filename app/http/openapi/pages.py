@@ -1,7 +1,7 @@
-"""The documentation pages, with nothing fetched from elsewhere: a help desk behind a firewall
-would see them blank.
+"""The documentation pages, which load nothing from other hosts: behind a firewall they would
+stay blank.
 
-Swagger UI and ReDoc come out of the package `fastapi-offline`, of which only the files are used.
+Swagger UI and ReDoc are files of the package `fastapi-offline`, whose code is not used.
 """
 
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 _HEADERS = {
-    # Both libraries style elements inline and ReDoc searches in a worker; nothing leaves the host.
+    # Both libraries use inline styles, and ReDoc searches in a worker. All else is same-origin.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -28,7 +28,7 @@ _PAGE = """<!doctype html>
 <script src="{root}/docs/assets/{script}"></script>
 <script src="{root}/docs/{start}.js"></script></body></html>
 """
-# The address of the document is relative to the pages, which may stand behind a proxy's prefix.
+# Relative to the page, because a proxy may serve it under a prefix.
 _SWAGGER = """SwaggerUIBundle({url: "openapi.json", dom_id: "#page", deepLinking: true,
   persistAuthorization: false, validatorUrl: null, syntaxHighlight: {activated: true}});
 """
@@ -37,7 +37,7 @@ _REDOC = 'Redoc.init("openapi.json", {hideLoading: true}, document.getElementByI
 
 def assets() -> Path:
     """The folder of the scripts and styles. Raises RuntimeError when the package is missing."""
-    # Found, not imported: its module would build FastAPI applications of its own.
+    # Importing the package would create FastAPI applications, so only its place is looked up.
     spec = find_spec("fastapi_offline")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("the package fastapi-offline is not installed")
@@ -45,8 +45,10 @@ def assets() -> Path:
 
 
 def install(app: FastAPI) -> None:
-    """Adds /docs (Swagger UI) and /redoc; the application is made with `docs_url=None` and
-    `redoc_url=None`. The pages are open."""
+    """Add /docs (Swagger UI) and /redoc, which need no token.
+
+    The application must have been made with `docs_url=None` and `redoc_url=None`.
+    """
 
     def page(title: str, script: str, start: str) -> object:
         async def show(request: Request) -> Response:
