@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, ColumnElement, Row, bindparam, insert, literal_column, update
+from sqlalchemy import JSON, ColumnElement, Row, bindparam, insert, literal_column, select, update
 
-from app.errors import AlreadyReversed, WorkedBeforeOpening, invalid
+from app.errors import AlreadyReversed, NotFound, WorkedBeforeOpening, invalid
 from app.ids import new_id
 from app.policy.civil import civil_date
 from app.services.case_steps import LockedCase
@@ -34,6 +34,9 @@ _STANDING: tuple[ColumnElement[Any], ...] = (
             WHERE time_entry_id = time_entries.id)"""
     ).label("overrun_minutes"),
 )
+_WHOLE = select(time_entries, *_STANDING).where(
+    time_entries.c.id == bindparam("entry"), time_entries.c.case_id == bindparam("of_case")
+)
 _INSERT = insert(time_entries)
 _REVERSE = update(time_entries).where(time_entries.c.id == bindparam("entry"))
 
@@ -45,8 +48,12 @@ async def read(work: UnitOfWork, case_key: str, entry_id: UUID) -> Row[Any]:
 
 
 async def _read(work: UnitOfWork, case_id: UUID, entry_id: UUID) -> Row[Any]:
-    of_case = visible(work.caller, time_entries).where(time_entries.c.case_id == case_id)
-    return await find(work, time_entries, entry_id, of_case.add_columns(*_STANDING))
+    # The case was found in the caller's sight, and its entries are its customer's.
+    found = await work.connection.execute(_WHOLE, {"entry": entry_id, "of_case": case_id})
+    row: Row[Any] | None = found.one_or_none()
+    if row is None:
+        raise NotFound
+    return row
 
 
 async def record(

@@ -4,10 +4,25 @@ Every row that a request names or lists is selected through here, so that a row 
 is treated exactly as if it did not exist.
 """
 
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, Table, func, literal_column, select, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Row,
+    ScalarSelect,
+    Select,
+    String,
+    Table,
+    Uuid,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+)
 
 from app.errors import CustomerNotFound, NotFound
 from app.ids import as_id
@@ -34,19 +49,41 @@ def within(caller: Caller, table: Table) -> ColumnElement[bool]:
     return true() if caller.customer_id is None else _owner(table) == caller.customer_id
 
 
+def _identity(key: str | UUID) -> UUID | None:
+    return key if isinstance(key, UUID) else as_id(key)
+
+
+def _name(table: Table) -> ColumnElement[str]:
+    # The same expression as in the unique index, so that the index is used.
+    return func.lower(literal_column(f'{table.name}.{_KNOWN_BY[table.name]} COLLATE "C"'))
+
+
 def called(table: Table, key: str | UUID) -> ColumnElement[bool]:
     """The row with this id, code, serial number or number (in upper or lower case)."""
-    identity = key if isinstance(key, UUID) else as_id(key)
-    if identity is not None:
-        return table.c.id == identity
-    # The same expression as in the unique index, so that the index is used.
-    column = func.lower(literal_column(f'{table.name}.{_KNOWN_BY[table.name]} COLLATE "C"'))
-    return column == func.lower(key)
+    identity = _identity(key)
+    return table.c.id == identity if identity is not None else _name(table) == func.lower(key)
 
 
 def visible(caller: Caller, table: Table) -> Select[Any]:
     """Every row of a table that the caller can see: the start of every list."""
     return select(table).where(within(caller, table))
+
+
+@cache
+def _by_key(table: Table, by_id: bool, of_customer: bool) -> Select[Any]:
+    """The row with `:key`, and of `:customer` if `of_customer`.
+
+    Built once: building it for each request cost 60 µs.
+    """
+    key: BindParameter[Any] = bindparam("key", type_=Uuid if by_id else String)
+    rows = select(table).where(table.c.id == key if by_id else _name(table) == func.lower(key))
+    return rows.where(_owner(table) == bindparam("customer")) if of_customer else rows
+
+
+@cache
+def _owner_by_key(table: Table, by_id: bool, of_customer: bool) -> ScalarSelect[UUID]:
+    rows = _by_key(table, by_id, of_customer)
+    return rows.with_only_columns(_owner(table)).scalar_subquery()
 
 
 async def find(
@@ -56,11 +93,7 @@ async def find(
 
     `rows` is where to look, made with `visible`; by default the whole table.
     """
-    query = (visible(work.caller, table) if rows is None else rows).where(called(table, key))
-    row: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound
-    return row
+    return await _find(work, table, key, rows, work.caller.customer_id)
 
 
 async def find_locked(
@@ -71,14 +104,36 @@ async def find_locked(
     `rows` as for `find`. What decides is read after the lock, never before (the customer of a row
     never changes).
     """
-    owner = _owner(table)
-    whose = select(owner).where(within(work.caller, table), called(table, key))
-    locked = await lock.customer(work.connection, whose.scalar_subquery())
+    own = work.caller.customer_id
+    identity = _identity(key)
+    whose = _owner_by_key(table, identity is not None, own is not None)
+    parameters = {"key": identity or key, "customer": own}
+    locked = await lock.customer(work.connection, whose, parameters)
     if locked is None:
         raise NotFound
     # During the wait the code may have moved to another customer, who is not locked.
-    rows = visible(work.caller, table) if rows is None else rows
-    return await find(work, table, key, rows.where(owner == locked))
+    return await _find(work, table, key, rows, locked)
+
+
+async def _find(
+    work: UnitOfWork,
+    table: Table,
+    key: str | UUID,
+    rows: Select[Any] | None,
+    customer_id: UUID | None,
+) -> Row[Any]:
+    identity = _identity(key)
+    if rows is None:
+        query = _by_key(table, identity is not None, customer_id is not None)
+    else:
+        query = rows.where(called(table, key))
+        if customer_id is not None:
+            query = query.where(_owner(table) == customer_id)
+    parameters = {"key": identity or key, "customer": customer_id}
+    row: Row[Any] | None = (await work.connection.execute(query, parameters)).one_or_none()
+    if row is None:
+        raise NotFound
+    return row
 
 
 async def lock_customer(work: UnitOfWork, customer_id: UUID) -> None:

@@ -69,10 +69,10 @@ class Line:
         self._monkeypatch.setattr(module, name, wait_and_go)
 
 
-async def _found(connection: Any, customer_id: Any) -> Any:
+async def _found(connection: Any, customer_id: Any, parameters: Any = None) -> Any:
     """What the lock would be without FOR NO KEY UPDATE."""
     query = select(customers.c.id).where(customers.c.id == customer_id)
-    return await connection.scalar(query)
+    return await connection.scalar(query, parameters)
 
 
 @pytest.fixture
