@@ -28,14 +28,14 @@ from app.settings import Settings
 from app.store.database import Database
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
-# Routes are matched in this order: the one that is called most comes first.
+# Routes are matched in this order, so those called most come first.
 _RESOURCES = (
     entitlements,
+    cases,
     customers,
     licences,
     contracts,
     ticket_packs,
-    cases,
     tokens,
     usage,
     published,
