@@ -53,9 +53,10 @@ class ServiceBody(Output):
     reasons: list[ReasonBody]
     unlocked_by: list[Step]
     sales_contact: SalesContactBody | None = Field(
-        default=None, description="Whom to ask, where buying something would change the answer."
+        default=None,
+        description="Whom to ask if buying something would change the answer; otherwise absent.",
     )
-    continues: list[str] = Field(description="Open cases that go on being served here.")
+    continues: list[str] = Field(description="Numbers of the open cases for which it continues.")
 
 
 class HoursBody(Output):
@@ -143,9 +144,9 @@ def refusal_body(
     language: Language,
     told: dict[int, dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Why a service is denied and what would change that, for answers that are refusals.
+    """Why a service is denied, and what would change that.
 
-    `told` keeps each reason's wording: one reason denies several services of a decision.
+    `told` caches what is sent for a reason, by identity: one reason denies several services.
     """
     told = {} if told is None else told
     reasons = []
@@ -203,7 +204,7 @@ def _service_body(
 def services_body(
     policy: Policy, answer: Answer, facts: Facts, language: Language
 ) -> list[dict[str, Any]]:
-    """All eight services, in the matrix's order."""
+    """All services, in the order of the matrix."""
     continues = continuing(policy, facts)
     told: dict[int, dict[str, Any]] = {}
     return [

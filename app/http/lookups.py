@@ -57,7 +57,8 @@ class LookupFields(BaseModel):
     customer_code: Code | None = None
     serial_number: Code | None = None
     phone: Annotated[str, Field(max_length=100), Sound] | None = Field(
-        default=None, description="As the exchange writes it; a leading space reads as `+`."
+        default=None,
+        description="In any notation of a telephone exchange; a leading space is read as `+`.",
     )
     region: Country | None = Field(
         default=None, description="The country in which a national `phone` number is read."

@@ -46,13 +46,13 @@ class CheckQuery(LookupQuery):
 
 class CheckBody(Output):
     allowed: bool
-    continues: list[str] = Field(description="Open cases that go on being served here.")
+    continues: list[str] = Field(description="Numbers of the open cases for which it continues.")
     reasons: list[ReasonBody]
     unlocked_by: list[Step]
     sales_contact: SalesContactBody | None = None
     valid_until: datetime | None
     help_desk: HelpDeskState
-    say: str = Field(description="What a phone system can speak: no ids, minutes in words.")
+    say: str = Field(description="A text for a phone system to speak: no ids, durations in words.")
 
 
 class BatchLookup(LookupFields, Input):
@@ -83,7 +83,9 @@ class ForecastQuery(LookupQuery):
 
 
 class ForecastStep(Output):
-    at: datetime = Field(description="From this instant on, until the next step's.")
+    at: datetime = Field(
+        description="The answer holds from this instant until that of the next step."
+    )
     on: date
     policy: str
     columns: list[Column]
@@ -99,23 +101,27 @@ class ForecastBody(Output):
 class LicenceAssumed(Input):
     kind: Literal["licence"]
     licence_kind: LicenceKind = "editor"
-    purchased_on: CivilDate | None = Field(default=None, description="The day asked about if not.")
+    purchased_on: CivilDate | None = Field(
+        default=None, description="By default the day asked about."
+    )
 
 
 class ContractAssumed(Input):
     kind: Literal["contract"]
-    starts_on: CivilDate | None = Field(default=None, description="The day asked about if not.")
+    starts_on: CivilDate | None = Field(default=None, description="By default the day asked about.")
     included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class PackAssumed(Input):
     kind: Literal["ticket_pack"]
     quantity: Annotated[int, Field(ge=1, le=1000)] = 1
-    purchased_on: CivilDate | None = Field(default=None, description="The day asked about if not.")
+    purchased_on: CivilDate | None = Field(
+        default=None, description="By default the day asked about."
+    )
 
 
 class TimeAssumed(Input):
-    """A case opened, worked on for so long, and closed."""
+    """A case that is opened, worked on for some minutes, and closed."""
 
     kind: Literal["time"]
     minutes: Annotated[int, Field(ge=1, le=1440)]
@@ -149,7 +155,7 @@ class ServiceChange(Output):
 class Changes(Output):
     columns_gained: list[Column]
     columns_lost: list[Column]
-    services: list[ServiceChange] = Field(description="Those whose answer differs at all.")
+    services: list[ServiceChange] = Field(description="The services whose answer differs.")
 
 
 class SimulationBody(Output):

@@ -37,7 +37,7 @@ async def get_customer_usage(
 ) -> Response:
     """Every allowance that the customer ever had, ended ones included, and the totals.
 
-    At a past instant: charges worked up to that day as known now, tickets and cases as they were.
+    For a past instant: work up to that day as known now, tickets and cases as they were then.
     """
     found = await service.of_customer(context, customer, query.at)
     body = UsageBody.of(found)
@@ -60,8 +60,8 @@ async def get_customer_statement(
 ) -> Response:
     """Opening, every movement and closing of each allowance, as JSON or CSV.
 
-    A movement lies on the day on which it counts, however late it was recorded: what is recorded
-    afterwards for an earlier day appears in that day's statement when it is asked for again.
+    A movement belongs to the day on which it counts, not to the day of recording. What is recorded
+    late appears in the statement of that earlier day when it is requested again.
     """
     start, end = query.from_, query.to
     if end <= start:

@@ -62,7 +62,7 @@ class TotalsBody(Output):
     cases: CaseTotals
     worked_minutes: int
     charged_minutes: int = Field(description="The part that allowances paid for.")
-    overrun_minutes: int = Field(description="The part that nothing covers.")
+    overrun_minutes: int = Field(description="The part that no allowance paid for.")
 
 
 class UsageBody(Output):
@@ -106,9 +106,11 @@ class Balance(Output):
 
 
 class StatementMovement(Output):
-    """What it adds to each part of the balance, and the balance after it."""
+    """What a ledger entry adds to each part of the balance, and the balance after it."""
 
-    entry: int = Field(description="Numbers the customer's entries in the order of recording.")
+    entry: int = Field(
+        description="The number of the entry among the customer's, in the order of recording."
+    )
     kind: Literal["charge", "overrun", "reversal", "hold", "consumption", "reopening", "release"]
     counts_on: date = Field(description="A reversal counts on the day of what it reverses.")
     recorded_at: datetime
@@ -145,7 +147,7 @@ class StatementGroup(Output):
     """Opening + movements = closing, in each part of the balance."""
 
     allowance: StatementAllowance | None = Field(
-        description="Null: what no allowance bears, the overrun of cases that nothing pays for."
+        description="Null for the overrun of cases that no allowance pays for."
     )
     opening: Balance
     movements: list[StatementMovement]
