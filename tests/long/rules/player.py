@@ -5,7 +5,7 @@ of the step. Besides, `adv` takes minutes, and `ask` puts a question about an in
 offset and a wall clock reading.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class Outcome:
 
 @dataclass
 class Player:
-    """A customer's history under way; `now` is the clock."""
+    """A history under way. `now` is the clock; a step happens a second after the last."""
 
     now: datetime
     customer: Customer = field(default_factory=Customer)
@@ -47,8 +47,8 @@ class Player:
         return self.today + timedelta(days=offset)
 
     def play(self, step: Step) -> Outcome:
-        """One step. Afterwards R22 holds for every hour allowance."""
-        kind, label, refs, arguments = step
+        """One step."""
+        kind, _, _, arguments = step
         if kind == "adv":
             self.now += timedelta(
                 hours=arguments.get("hours", 0), minutes=arguments.get("minutes", 0)
@@ -56,12 +56,58 @@ class Player:
             return Outcome("done")
         if kind == "ask":
             return Outcome("done", answer=self.ask(self.instant(arguments)))
+        self.tick()
+        resolved = self.resolve(step)
+        return Outcome("skipped") if resolved is None else self.apply(step, resolved)
+
+    def tick(self) -> None:
+        self.now += timedelta(seconds=1)
+
+    def resolve(self, step: Step) -> Arguments | None:
+        """A step's days, instants, serial number and kind, instead of offsets and words for them.
+
+        None if the step refers to a record that was never made.
+        """
+        kind, label, refs, a = step
+        if not all(ref in self._known(kind) for ref in refs):
+            return None
+        match kind:
+            case "lic":
+                return {"kind": a["what"], "day": self.day(a["off"]), "serial": serial_of(label)}
+            case "fix":
+                licence = self.licences[refs[0]]
+                day = licence.purchased if a["off"] is None else self.day(a["off"])
+                return {"kind": a["what"] or licence.kind, "day": day}
+            case "up" | "wd" | "pack":
+                return {**a, "day": self.day(a["off"])}
+            case "con":
+                return {"take": False, **a, "day": self.day(a["off"])}
+            case "ccon":
+                base = self.contracts[refs[0]].starts if a["rel"] == "start" else self.today
+                return {"day": base + timedelta(days=a["off"])}
+            case "case":
+                return {"priority": "normal", **a, "serial": self.serial(a["serial"])}
+            case "time":
+                return {**a, "worked_at": self.worked_at(self.cases[refs[0]], a)}
+        return dict(a)
+
+    def _known(self, kind: str) -> Mapping[str, object]:
+        """The records to which a kind of step refers."""
+        if kind in ("fix", "up", "wd"):
+            return self.licences
+        if kind in ("ren", "ccon"):
+            return self.contracts
+        return self.entries if kind == "rev" else self.cases
+
+    def apply(self, step: Step, resolved: Arguments) -> Outcome:
+        """What a resolved step does. Afterwards R22 holds for every hour allowance."""
+        kind, label, refs, _ = step
         try:
-            known = _STEPS[kind](self, label, list(refs), arguments)
+            _STEPS[kind](self, label, list(refs), resolved)
         except Refused as refusal:
             return Outcome("refused", refusal.codes)
         charging.cover(self.customer)
-        return Outcome("done" if known else "skipped")
+        return Outcome("done")
 
     def ask(self, at: datetime | None = None) -> answers.Answer:
         return answers.ask(self.customer, at or self.now, self.now)
@@ -112,71 +158,46 @@ def serial_of(label: str) -> str:
     return f"S-{label}"
 
 
-def _register(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    p.licences[label] = purchases.register(
-        p.customer, p.today, serial_of(label), a["what"], p.day(a["off"])
-    )
-    return True
+def _register(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    made = purchases.register(p.customer, p.today, a["serial"], a["kind"], a["day"])
+    p.licences[label] = made
 
 
-def _send_again(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    licence = p.licences.get(refs[0])
-    if licence is None:
-        return False
-    kind = a["what"] or licence.kind
-    day = licence.purchased if a["off"] is None else p.day(a["off"])
-    p.licences[refs[0]] = purchases.send_again(p.customer, p.today, licence, kind, day)
-    return True
+def _send_again(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    licence = p.licences[refs[0]]
+    sent = purchases.send_again(p.customer, p.today, licence, a["kind"], a["day"])
+    p.licences[refs[0]] = sent
 
 
-def _upgrade(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    licence = p.licences.get(refs[0])
-    if licence is None:
-        return False
-    purchases.upgrade(p.customer, p.today, licence, p.day(a["off"]), a["paid_by"])
-    return True
+def _upgrade(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    purchases.upgrade(p.customer, p.today, p.licences[refs[0]], a["day"], a["paid_by"])
 
 
-def _withdraw(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    licence = p.licences.get(refs[0])
-    if licence is None:
-        return False
-    purchases.withdraw(p.customer, licence, p.day(a["off"]))
-    return True
+def _withdraw(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    purchases.withdraw(p.customer, p.licences[refs[0]], a["day"])
 
 
-def _sign(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
+def _sign(p: Player, label: str, refs: list[str], a: Arguments) -> None:
     p.contracts[label] = purchases.sign(
-        p.customer, label, p.day(a["off"]), a["included"], take_over=a.get("take", False)
+        p.customer, label, a["day"], a["included"], take_over=a["take"]
     )
-    return True
 
 
-def _renew(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    contract = p.contracts.get(refs[0])
-    if contract is None:
-        return False
+def _renew(p: Player, label: str, refs: list[str], a: Arguments) -> None:
     p.contracts[label] = purchases.renew(
-        p.customer, p.today, label, contract, a["starts"], take_over=a["take"]
+        p.customer, p.today, label, p.contracts[refs[0]], a["starts"], take_over=a["take"]
     )
-    return True
 
 
-def _cancel_contract(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    contract = p.contracts.get(refs[0])
-    if contract is None:
-        return False
-    base = contract.starts if a["rel"] == "start" else p.today
-    purchases.cancel_contract(p.customer, contract, base + timedelta(days=a["off"]))
-    return True
+def _cancel_contract(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    purchases.cancel_contract(p.customer, p.contracts[refs[0]], a["day"])
 
 
-def _buy_pack(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    p.packs[label] = purchases.buy_pack(p.customer, p.now, label, a["quantity"], p.day(a["off"]))
-    return True
+def _buy_pack(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    p.packs[label] = purchases.buy_pack(p.customer, p.now, label, a["quantity"], a["day"])
 
 
-def _open(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
+def _open(p: Player, label: str, refs: list[str], a: Arguments) -> None:
     p.cases[label] = cases.open_case(
         p.customer,
         p.now,
@@ -184,41 +205,29 @@ def _open(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
         channel=a["channel"],
         category=a["category"],
         pay_with=a["pay_with"],
-        serial=p.serial(a["serial"]),
-        priority=a.get("priority", "normal"),
+        serial=a["serial"],
+        priority=a["priority"],
     )
-    return True
 
 
-def _record_time(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    case = p.cases.get(refs[0])
-    if case is None:
-        return False
-    worked_at = p.worked_at(case, a)
-    entry = cases.record_time(p.customer, p.now, label, case, a["minutes"], worked_at)
+def _record_time(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+    case = p.cases[refs[0]]
+    entry = cases.record_time(p.customer, p.now, label, case, a["minutes"], a["worked_at"])
     p.entries[label] = case, entry
-    return True
 
 
-def _reverse(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-    if refs[0] not in p.entries:
-        return False
+def _reverse(p: Player, label: str, refs: list[str], a: Arguments) -> None:
     cases.reverse(p.entries[refs[0]][1])
-    return True
 
 
-def _on_case(act: Callable[[Player, Case, Arguments], None]) -> Callable[..., bool]:
-    def step(p: Player, label: str, refs: list[str], a: Arguments) -> bool:
-        case = p.cases.get(refs[0])
-        if case is None:
-            return False
-        act(p, case, a)
-        return True
+def _on_case(act: Callable[[Player, Case, Arguments], None]) -> Callable[..., None]:
+    def step(p: Player, label: str, refs: list[str], a: Arguments) -> None:
+        act(p, p.cases[refs[0]], a)
 
     return step
 
 
-_STEPS: dict[str, Callable[[Player, str, list[str], Arguments], bool]] = {
+_STEPS: dict[str, Callable[[Player, str, list[str], Arguments], None]] = {
     "lic": _register,
     "fix": _send_again,
     "up": _upgrade,

@@ -1,0 +1,335 @@
+"""Sends a history's steps to the service over HTTP, plays them on the model, and compares both.
+
+The service's clock is the model's. Records are known by their labels on both sides: serial numbers
+and the numbers of contracts and packs are made of them, those of cases and the ids of entries kept.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import httpx
+
+from . import compare
+from .answers import Answer
+from .generate import History
+from .player import Arguments, Outcome, Player, Step
+from .policy import SERVICE_OF_CHANNEL
+
+# Refusals for which the clauses name a status alone.
+_BY_STATUS = {"invalid": 422, "in_future": 422}
+# After these each time entry is compared, after others the sums of each case.
+_MOVES_CHARGES = {"fix", "wd", "ccon", "unbug", "bind", "ren", "time"}
+_Pair = tuple[str, Any, Any]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Where the two first differ in a history."""
+
+    number: int
+    step: Step
+    where: str
+    model: Any
+    service: Any
+
+    @property
+    def kind(self) -> str:
+        """What it is about, whatever the labels."""
+        return f"{self.step[0]}: {re.sub('[0-9]+', '', self.where)}"
+
+    def __str__(self) -> str:
+        step = [self.step[0], self.step[1], list(self.step[2]), self.step[3]]
+        return (
+            f"step {self.number} {step}: {self.where}\n"
+            f"    model:   {self.model}\n    service: {self.service}"
+        )
+
+
+@dataclass
+class Driver:
+    """A customer of the service, with its model; `code` makes its numbers unique."""
+
+    client: httpx.AsyncClient
+    player: Player
+    code: str
+    id: str = ""
+    requests: int = 0
+    cases: dict[str, str] = field(default_factory=dict)
+    entries: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    async def play(self, history: History) -> Disagreement | None:
+        """The first difference, if any."""
+        body = {"code": self.code, "name": "Model", "country": self.player.customer.country}
+        self.id = (await self._send("POST", "customers", body)).json()["id"]
+        for number, step in enumerate(history.steps):
+            for where, model, service in await self._both(step):
+                if model != service:
+                    return Disagreement(number, step, where, model, service)
+        end: Step = ("end", "", (), {})
+        for where, model, service in await self._compare(entries=True):
+            if model != service:
+                return Disagreement(len(history.steps), end, where, model, service)
+        return None
+
+    async def _both(self, step: Step) -> list[_Pair]:
+        kind, label, refs, arguments = step
+        if kind in ("adv", "ask"):
+            outcome = self.player.play(step)
+            if outcome.answer is None:
+                return []
+            return await self._compare_answer(outcome.answer, self.player.instant(arguments))
+        self.player.tick()
+        resolved = self.player.resolve(step)
+        if resolved is None:
+            return []
+        before = self.player.ask() if kind == "case" else None
+        method, path, body = _REQUESTS[kind](self, label, list(refs), resolved)
+        outcome = self.player.apply(step, resolved)
+        answer = await self._send(method, path, body)
+        model, service = _results(outcome, answer)
+        if model != service:
+            return [("result", model, service)]
+        if outcome.result == "refused":
+            if before and outcome.codes == {"not_entitled"} and resolved["pay_with"] == "auto":
+                return _refusal(before, resolved["channel"], answer.json())
+            return []
+        if kind == "case":
+            self.cases[label] = answer.json()["number"]
+        if kind == "time":
+            self.entries[label] = refs[0], answer.json()["id"]
+        return await self._compare(entries=kind in _MOVES_CHARGES)
+
+    async def _compare(self, *, entries: bool) -> list[_Pair]:
+        """The answer as of now, then every record."""
+        pairs = await self._compare_answer(self.player.ask(), None)
+        if all(model == service for _, model, service in pairs):
+            model = compare.model_state(self.player, entries=entries)
+            pairs += compare.leaves(model, await self._state(entries=entries))
+        return pairs
+
+    async def _compare_answer(self, answer: Answer, at: datetime | None) -> list[_Pair]:
+        query = {} if at is None else {"at": instant(at)}
+        seen = await self.get("entitlements", customer_id=self.id, **query)
+        service = compare.service_answer(seen, self.label)
+        return list(compare.leaves(compare.model_answer(answer), service))
+
+    async def _state(self, *, entries: bool) -> dict[str, Any]:
+        cases = await self._listed("cases")
+        queue = await self.get("cases", customer_id=self.id, queue="true")
+        packs = [await self.get(f"ticket-packs/{self.code}-{label}") for label in self.player.packs]
+        state: dict[str, Any] = {
+            "cases": {self.label(c["number"]): compare.service_case(c, self.label) for c in cases},
+            "contracts": {
+                self.label(each["number"]): compare.service_contract(each)
+                for each in await self._listed("contracts")
+            },
+            "packs": {
+                self.label(each["number"]): compare.service_pack(each, self.label) for each in packs
+            },
+            "years": compare.service_years(await self.get(f"customers/{self.id}/usage")),
+            "queue": [self.label(each["number"]) for each in queue["items"]],
+        }
+        if entries:
+            state["entries"] = {
+                label: compare.service_entry(
+                    await self.get(f"cases/{self.cases[case]}/time-entries/{id_}"), self.label
+                )
+                for label, (case, id_) in self.entries.items()
+            }
+        return state
+
+    async def _listed(self, what: str) -> list[dict[str, Any]]:
+        page = await self.get(what, customer_id=self.id, limit="200")
+        assert page["next_cursor"] is None
+        items: list[dict[str, Any]] = page["items"]
+        return items
+
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
+        self.requests += 1
+        answer = await self.client.get(f"/v1/{path}", params=query)
+        assert answer.status_code == 200, (path, query, answer.text)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def _send(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        self.requests += 1
+        answer = await self.client.request(method, f"/v1/{path}", json=body)
+        assert answer.status_code < 500, (method, path, body, answer.text)
+        return answer
+
+    def label(self, number: str) -> str:
+        """A record's label, by its number."""
+        labels = {number: label for label, number in self.cases.items()}
+        return labels.get(number) or number.removeprefix(f"{self.code}-")
+
+
+def instant(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _results(outcome: Outcome, answer: httpx.Response) -> tuple[Any, Any]:
+    """Both results. Where several clauses refuse a step, the code of any of them will do."""
+    if answer.status_code < 400:
+        return sorted(outcome.codes) or "done", "done"
+    problem = answer.json()
+    codes = {problem["code"], *(each["code"] for each in problem.get("errors") or ())}
+    for code in sorted(outcome.codes):
+        if code in codes or _BY_STATUS.get(code) == answer.status_code:
+            return code, code
+    return sorted(outcome.codes) or "done", sorted(codes)
+
+
+def _refusal(before: Answer, channel: str, problem: dict[str, Any]) -> list[_Pair]:
+    """A refused opening says what the answer says of the channel's service."""
+    service = before.body.service(SERVICE_OF_CHANNEL[channel])
+    reasons = sorted((each.column, each.code) for each in service.reasons)
+    return [
+        ("refusal.reasons", reasons, compare.codes(problem["reasons"])),
+        ("refusal.unlocked_by", list(service.unlocked_by), sorted(problem["unlocked_by"])),
+    ]
+
+
+_Request = tuple[str, str, dict[str, Any]]
+
+
+def _register(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    return "POST", "licences", {**_fields(d, a), "serial_number": f"{d.code}-{a['serial']}"}
+
+
+def _send_again(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    return "PUT", f"licences/by-serial/{_serial(d, refs[0])}", _fields(d, a)
+
+
+def _fields(d: Driver, a: Arguments) -> dict[str, Any]:
+    return {
+        "customer_id": d.id,
+        "kind": a["kind"],
+        "product": "Product",
+        "version": "1",
+        "purchased_on": _day(a["day"]),
+    }
+
+
+def _serial(d: Driver, label: str) -> str:
+    return f"{d.code}-{d.player.licences[label].serial}"
+
+
+def _day(day: date) -> str:
+    return day.isoformat()
+
+
+def _upgrade(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {"version": label, "upgraded_on": _day(a["day"]), "paid_by": a["paid_by"]}
+    return "POST", f"licences/{_serial(d, refs[0])}/upgrades", body
+
+
+def _withdraw(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {"withdrawn_on": _day(a["day"]), "reason": "A reason"}
+    return "POST", f"licences/{_serial(d, refs[0])}/withdrawal", body
+
+
+def _sign(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    body: dict[str, Any] = {
+        "customer_id": d.id,
+        "number": f"{d.code}-{label}",
+        "starts_on": _day(a["day"]),
+    }
+    if a["included"] is not None:
+        body["included_minutes"] = a["included"]
+    if a["take"]:
+        body["take_over_overrun"] = True
+    return "POST", "contracts", body
+
+
+def _renew(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    number = f"{d.code}-{label}"
+    body = {"starts": a["starts"], "number": number, "take_over_overrun": a["take"]}
+    return "POST", f"contracts/{d.code}-{refs[0]}/renewal", body
+
+
+def _cancel_contract(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {"cancelled_on": _day(a["day"]), "reason": "A reason"}
+    return "POST", f"contracts/{d.code}-{refs[0]}/cancellation", body
+
+
+def _buy_pack(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {
+        "customer_id": d.id,
+        "number": f"{d.code}-{label}",
+        "quantity": a["quantity"],
+        "purchased_on": _day(a["day"]),
+    }
+    return "POST", "ticket-packs", body
+
+
+def _open(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {
+        "customer_id": d.id,
+        "requester": {"name": "A requester"},
+        "subject": "A subject",
+        "description": "A description",
+        "channel": a["channel"],
+        "category": a["category"],
+        "pay_with": a["pay_with"],
+        "priority_requested": a["priority"],
+    }
+    if a["serial"] is not None:
+        body["serial_number"] = f"{d.code}-{a['serial']}"
+    return "POST", "cases", body
+
+
+def _record_time(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    worked_at = instant(a["worked_at"])
+    body = {"technician": "A technician", "minutes": a["minutes"], "worked_at": worked_at}
+    return "POST", f"cases/{d.cases[refs[0]]}/time-entries", body
+
+
+def _reverse(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    case, id_ = d.entries[refs[0]]
+    path = f"cases/{d.cases[case]}/time-entries/{id_}/reversal"
+    return "POST", path, {"reason": "A reason"}
+
+
+def _on_case(path: str, **body: str) -> "_Maker":
+    def request(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+        return "POST", f"cases/{d.cases[refs[0]]}/{path}", dict(body)
+
+    return request
+
+
+def _category(category: str) -> "_Maker":
+    def request(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+        return "PATCH", f"cases/{d.cases[refs[0]]}", {"category": category}
+
+    return request
+
+
+def _bind(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
+    return "POST", f"cases/{d.cases[refs[0]]}/binding", {"pay_with": a["pay_with"]}
+
+
+_Maker = Callable[[Driver, str, list[str], Arguments], _Request]
+_REQUESTS: dict[str, _Maker] = {
+    "lic": _register,
+    "fix": _send_again,
+    "up": _upgrade,
+    "wd": _withdraw,
+    "con": _sign,
+    "ren": _renew,
+    "ccon": _cancel_contract,
+    "pack": _buy_pack,
+    "case": _open,
+    "time": _record_time,
+    "rev": _reverse,
+    "bug": _category("bug"),
+    "unbug": _category("problem"),
+    "take": _on_case("transition", to="in_progress"),
+    "wait": _on_case("transition", to="waiting_for_customer"),
+    "close": _on_case("closure", resolution="A resolution"),
+    "reopen": _on_case("reopening", reason="A reason"),
+    "cancel": _on_case("cancellation", reason="A reason"),
+    "bind": _bind,
+}
