@@ -112,7 +112,7 @@ def _hours(s: Situation) -> Iterator[HoursAllowance]:
             "contract",
             each.label,
             each.starts,
-            each.ends,
+            each.end,
             each.included,
             balance.used,
             s.snapshot.left(each),

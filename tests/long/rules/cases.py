@@ -128,10 +128,12 @@ def _bind_if_paid(
     return True
 
 
-def reverse(entry: Entry) -> None:
-    """R30: in any state, once; what it counted is given back."""
-    if entry.reversed:
-        raise Refused("already_reversed")
+def reverse(case: Case, entry: Entry) -> None:
+    """R30: on open and closed cases, once; what it counted is given back."""
+    codes = {"already_reversed"} if entry.reversed else set()
+    if case.state == "cancelled":
+        codes.add("wrong_state")
+    refuse(codes)
     entry.reversed = True
     entry.shares = []
 

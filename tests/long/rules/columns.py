@@ -36,4 +36,4 @@ def dev(customer: Customer, day: date) -> bool:
 def contracts_in_force(customer: Customer, day: date) -> list[Contract]:
     """R4: contracts in force by their dates, suspended ones too, in R18's order."""
     found = [each for each in customer.contracts if each.in_force(day)]
-    return sorted(found, key=lambda each: (each.ends, each.starts, each.order))
+    return sorted(found, key=lambda each: (each.end, each.starts, each.order))

@@ -81,6 +81,11 @@ class Contract:
     def cancelled_by(self, day: date) -> bool:
         return self.cancelled is not None and self.cancelled <= day
 
+    @property
+    def end(self) -> date:
+        """R20: the first day on which it pays no longer."""
+        return self.ends if self.cancelled is None else min(self.ends, self.cancelled)
+
     def in_force(self, day: date) -> bool:
         """R4, R20: inside its dates and not cancelled on or before the day."""
         return self.starts <= day < self.ends and not self.cancelled_by(day)

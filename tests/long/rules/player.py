@@ -217,7 +217,7 @@ def _record_time(p: Player, label: str, refs: list[str], a: Arguments) -> None:
 
 
 def _reverse(p: Player, label: str, refs: list[str], a: Arguments) -> None:
-    cases.reverse(p.entries[refs[0]][1])
+    cases.reverse(*p.entries[refs[0]])
 
 
 def _on_case(act: Callable[[Player, Case, Arguments], None]) -> Callable[..., None]:

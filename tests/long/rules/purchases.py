@@ -50,6 +50,8 @@ def send_again(
     codes = {"in_future"} if day > today else set()
     if licence.withdrawn_by(today):
         codes.add("wrong_state")
+    if any(each.day < day for each in licence.upgrades):
+        codes.add("invalid")
     if kind != licence.kind and any(each.contract for each in licence.upgrades):
         codes.add("correction_conflicts")
     codes |= _overlaps(customer, licence.serial, day, licence)

@@ -98,11 +98,7 @@ def _dev(s: Situation, service: str) -> Grant | Reason:
 
 def _sa(s: Situation, service: str) -> Grant | Reason:
     if not s.contracts:
-        ended = [
-            min(each.ends, each.cancelled or each.ends)
-            for each in s.customer.contracts
-            if not each.never_in_force
-        ]
+        ended = [each.end for each in s.customer.contracts if not each.never_in_force]
         last = max((day for day in ended if day <= s.on), default=None)
         return Reason("SA", "no_contract_in_force", (("last_ended_on", last),))
     if not s.editor:
