@@ -1,6 +1,6 @@
 """The model's and the service's answers in one shape, records by their labels."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import date, datetime
 from typing import Any
 
@@ -9,8 +9,18 @@ from .player import Player
 
 Label = Callable[[str], str]
 
-# The service's word for a fact of the model's.
-FACTS: dict[str, str] = {}
+# A reason's facts: the service's name, the model's. The service may give more than these.
+FACTS = {
+    "last_purchase_on": "purchased_on",
+    "lapsed_on": "lapsed_on",
+    "granted_minutes": "granted",
+    "used_minutes": "used",
+    "last_ended_on": "last_ended_on",
+    "held": "held",
+    "consumed": "consumed",
+    "expired_on": "expired_on",
+    "expired": "expired",
+}
 
 
 def leaves(model: Any, service: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -41,7 +51,13 @@ def model_answer(answer: Answer) -> dict[str, Any]:
                     grant.column: (grant.paid_by.replace("nothing", "none"), grant.left)
                     for grant in each.granted_by
                 },
-                "reasons": sorted((reason.column, reason.code) for reason in each.reasons),
+                "reasons": {
+                    reason.column: (
+                        reason.code,
+                        {name: _text(value) for name, value in reason.facts if value is not None},
+                    )
+                    for reason in each.reasons
+                },
                 "unlocked_by": list(each.unlocked_by),
                 "continues": list(each.continues),
             }
@@ -115,18 +131,24 @@ def _service(each: dict[str, Any], label: Label) -> dict[str, Any]:
             )
             for grant in each["granted_by"]
         },
-        "reasons": codes(each["reasons"]),
+        "reasons": {reason["column"]: _reason(reason) for reason in each["reasons"]},
         "unlocked_by": sorted(each["unlocked_by"]),
         "continues": sorted(map(label, each["continues"])),
     }
+
+
+def _reason(reason: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    facts = reason["facts"]
+    known = {FACTS[name]: facts[name] for name in facts.keys() & FACTS.keys()}
+    return reason["code"], {name: value for name, value in known.items() if value is not None}
 
 
 def codes(reasons: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     return sorted((each["column"], each["code"]) for each in reasons)
 
 
-def model_state(player: Player, *, entries: bool) -> dict[str, Any]:
-    """Every record; the single time entries only if asked for."""
+def model_state(player: Player, parts: Collection[str]) -> dict[str, Any]:
+    """The parts of the state that are asked for."""
     state = player.state()
     for case in state["cases"].values():
         case["closed_at"] = _text(case["closed_at"])
@@ -146,9 +168,7 @@ def model_state(player: Player, *, entries: bool) -> dict[str, Any]:
         year["ends_on"] = _text(year["ends_on"])
     for entry in state["entries"].values():
         entry["charges"] = sorted((_payer(each), each["minutes"]) for each in entry["charges"])
-    if not entries:
-        del state["entries"]
-    return state
+    return {part: state[part] for part in parts}
 
 
 def _payer(payer: dict[str, Any]) -> tuple[str, ...]:

@@ -5,20 +5,27 @@ from dataclasses import replace
 from datetime import date
 
 from . import charging, columns, years
-from .facts import Binding, Case, Customer, Entry, Hours, Licence, Upgrade, Year
+from .facts import Binding, Case, Customer, Entry, Year
 from .policy import civil_date
+from .years import Anchor
 
 
 def correct(customer: Customer, change: Callable[[], None]) -> None:
-    """Change a licence's facts, and let its service years and what they paid follow."""
-    before = years.anchors(customer)
-    in_use = _years_in_use(customer)
+    """Change a licence's facts, and let its service years and what they paid follow.
+
+    A year that another purchase shares moves as well: what the moved year does not cover is charged
+    again, where it falls to the year that the other purchase still has. It is undone only if no
+    purchase has it any more.
+    """
+    in_use = {year: years.owners(customer, year) for year in _years_in_use(customer)}
     change()
     after = {(each.licence, each.upgrade): each for each in years.anchors(customer)}
-    still = {year for year in in_use if _stays(year, before, after)}
     moves: dict[Year, Year | None] = {}
-    for year in in_use - still:
-        moves[year] = _moved(year, before, after)
+    for year, owners in in_use.items():
+        new = [after.get((each.licence, each.upgrade)) for each in owners]
+        moved = [pair for pair in zip(owners, new, strict=True) if pair[0] != pair[1]]
+        if moved and (moved[0][1] or len(moved) == len(owners)):
+            moves[year] = _moved(year, *moved[0])
     if moves:
         _follow(customer, moves)
 
@@ -31,30 +38,15 @@ def _years_in_use(customer: Customer) -> set[Year]:
     return {each for each in found if isinstance(each, Year)}
 
 
-_Anchors = dict[tuple[Licence, Upgrade | None], years.Anchor]
-
-
-def _stays(year: Year, before: list[years.Anchor], after: _Anchors) -> bool:
-    """Whether an Editor purchase that the correction leaves alone has this year too."""
-    return any(
-        each.number(year.start) is not None and after.get((each.licence, each.upgrade)) == each
-        for each in before
-    )
-
-
-def _moved(year: Year, before: list[years.Anchor], after: _Anchors) -> Year | None:
+def _moved(year: Year, old: Anchor, new: Anchor | None) -> Year | None:
     """Where a year begins now: at the like anniversary of the new day; None if it is undone."""
-    for old in before:
-        number = old.number(year.start)
-        new = after.get((old.licence, old.upgrade))
-        if number is not None and new is not None:
-            return Year(new.anniversary(number))
-    return None
+    number = old.number(year.start)
+    assert number is not None
+    return None if new is None else Year(new.anniversary(number))
 
 
 def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
-    undone = {case for case in customer.cases if _is_undone(case.binding, moves)}
-    lifted = _lift(customer, moves, undone)
+    lifted = _lift(customer, moves)
     for case in customer.cases:
         if isinstance(case.binding, Year) and case.binding in moves:
             _bind(case, _rebound(customer, case, moves[case.binding]))
@@ -62,7 +54,7 @@ def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
             case.first = _rebound(customer, case, moves[case.first])
     again: list[tuple[Case, Entry, int]] = []
     for case, entry, minutes, old in lifted:
-        new = moves.get(old) if isinstance(old, Year) else None
+        new = moves[old]
         kept = 0
         if new is not None and years.covers(customer, new, entry.day):
             kept = min(minutes, customer.left(new))
@@ -72,24 +64,18 @@ def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
         charging.charge(customer, case, entry, minutes)
 
 
-def _is_undone(binding: Binding, moves: dict[Year, Year | None]) -> bool:
-    return isinstance(binding, Year) and binding in moves and moves[binding] is None
-
-
 def _lift(
-    customer: Customer, moves: dict[Year, Year | None], undone: set[Case]
-) -> list[tuple[Case, Entry, int, Hours | None]]:
-    """Take away the moved charges, and the overrun of cases whose year is undone, oldest first."""
-    lifted = []
+    customer: Customer, moves: dict[Year, Year | None]
+) -> list[tuple[Case, Entry, int, Year]]:
+    """Take away the moved charges, oldest first. Overrun stays what it is, the case's own."""
+    lifted: list[tuple[Case, Entry, int, Year]] = []
     for case, entry in customer.work():
-        stay = []
-        for share in entry.shares:
-            moved = isinstance(share.payer, Year) and share.payer in moves
-            if moved or (share.payer is None and case in undone):
-                lifted.append((case, entry, share.minutes, share.payer))
-            else:
-                stay.append(share)
-        entry.shares = stay
+        lifted += [
+            (case, entry, share.minutes, share.payer)
+            for share in entry.shares
+            if isinstance(share.payer, Year) and share.payer in moves
+        ]
+        entry.shares = [share for share in entry.shares if share.payer not in moves]
     return lifted
 
 

@@ -20,8 +20,29 @@ from .policy import SERVICE_OF_CHANNEL
 
 # Refusals for which the clauses name a status alone.
 _BY_STATUS = {"invalid": 422, "in_future": 422}
-# After these each time entry is compared, after others the sums of each case.
-_MOVES_CHARGES = {"fix", "wd", "ccon", "unbug", "bind", "ren", "time"}
+# What is compared after a step besides the answer; after the last one, all.
+_PARTS: dict[str, tuple[str, ...]] = {
+    "lic": ("cases", "years"),
+    "fix": ("cases", "entries", "contracts", "years"),
+    "up": ("cases", "years"),
+    "wd": ("cases", "entries", "contracts", "years"),
+    "con": ("cases", "contracts", "years"),
+    "ren": ("cases", "entries", "contracts", "years"),
+    "ccon": ("cases", "entries", "contracts", "years"),
+    "pack": ("packs",),
+    "case": ("cases", "packs"),
+    "time": ("cases", "contracts", "years"),
+    "rev": ("cases", "contracts", "years"),
+    "bug": ("cases", "contracts", "packs", "years"),
+    "unbug": ("cases", "entries", "contracts", "packs", "years"),
+    "take": ("cases",),
+    "wait": ("cases",),
+    "close": ("cases", "packs"),
+    "reopen": ("cases", "packs"),
+    "cancel": ("cases", "packs"),
+    "bind": ("cases", "entries", "contracts", "packs", "years"),
+    "end": ("cases", "entries", "contracts", "packs", "years", "queue"),
+}
 _Pair = tuple[str, Any, Any]
 
 
@@ -69,7 +90,7 @@ class Driver:
                 if model != service:
                     return Disagreement(number, step, where, model, service)
         end: Step = ("end", "", (), {})
-        for where, model, service in await self._compare(entries=True):
+        for where, model, service in await self._compare("end"):
             if model != service:
                 return Disagreement(len(history.steps), end, where, model, service)
         return None
@@ -100,14 +121,15 @@ class Driver:
             self.cases[label] = answer.json()["number"]
         if kind == "time":
             self.entries[label] = refs[0], answer.json()["id"]
-        return await self._compare(entries=kind in _MOVES_CHARGES)
+        return await self._compare(kind)
 
-    async def _compare(self, *, entries: bool) -> list[_Pair]:
+    async def _compare(self, kind: str) -> list[_Pair]:
         """The answer as of now, then every record."""
         pairs = await self._compare_answer(self.player.ask(), None)
         if all(model == service for _, model, service in pairs):
-            model = compare.model_state(self.player, entries=entries)
-            pairs += compare.leaves(model, await self._state(entries=entries))
+            model = compare.model_state(self.player, _PARTS[kind])
+            service = {part: await self._part(part) for part in _PARTS[kind]}
+            pairs += compare.leaves(model, service)
         return pairs
 
     async def _compare_answer(self, answer: Answer, at: datetime | None) -> list[_Pair]:
@@ -116,30 +138,32 @@ class Driver:
         service = compare.service_answer(seen, self.label)
         return list(compare.leaves(compare.model_answer(answer), service))
 
-    async def _state(self, *, entries: bool) -> dict[str, Any]:
-        cases = await self._listed("cases")
-        queue = await self.get("cases", customer_id=self.id, queue="true")
-        packs = [await self.get(f"ticket-packs/{self.code}-{label}") for label in self.player.packs]
-        state: dict[str, Any] = {
-            "cases": {self.label(c["number"]): compare.service_case(c, self.label) for c in cases},
-            "contracts": {
-                self.label(each["number"]): compare.service_contract(each)
-                for each in await self._listed("contracts")
-            },
-            "packs": {
-                self.label(each["number"]): compare.service_pack(each, self.label) for each in packs
-            },
-            "years": compare.service_years(await self.get(f"customers/{self.id}/usage")),
-            "queue": [self.label(each["number"]) for each in queue["items"]],
-        }
-        if entries:
-            state["entries"] = {
-                label: compare.service_entry(
-                    await self.get(f"cases/{self.cases[case]}/time-entries/{id_}"), self.label
-                )
-                for label, (case, id_) in self.entries.items()
-            }
-        return state
+    async def _part(self, part: str) -> Any:
+        """A part of what the service shows of the customer, by labels."""
+        match part:
+            case "cases":
+                cases = await self._listed("cases")
+                return {self.label(c["number"]): compare.service_case(c, self.label) for c in cases}
+            case "contracts":
+                contracts = await self._listed("contracts")
+                return {self.label(c["number"]): compare.service_contract(c) for c in contracts}
+            case "packs":
+                packs = {
+                    p: await self.get(f"ticket-packs/{self.code}-{p}") for p in self.player.packs
+                }
+                return {p: compare.service_pack(seen, self.label) for p, seen in packs.items()}
+            case "years":
+                return compare.service_years(await self.get(f"customers/{self.id}/usage"))
+            case "queue":
+                queue = await self.get("cases", customer_id=self.id, queue="true")
+                return [self.label(each["number"]) for each in queue["items"]]
+            case "entries":
+                return {label: await self._entry(label) for label in self.entries}
+
+    async def _entry(self, label: str) -> dict[str, Any]:
+        case, id_ = self.entries[label]
+        seen = await self.get(f"cases/{self.cases[case]}/time-entries/{id_}")
+        return compare.service_entry(seen, self.label)
 
     async def _listed(self, what: str) -> list[dict[str, Any]]:
         page = await self.get(what, customer_id=self.id, limit="200")

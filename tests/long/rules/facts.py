@@ -34,7 +34,7 @@ def refuse(codes: set[str]) -> None:
 
 @dataclass(eq=False)
 class Upgrade:
-    """R25: an upgrade that a contract paid, else a purchase."""
+    """R25: an upgrade that a contract paid, else a purchase (`contract` is None)."""
 
     day: date
     contract: "Contract | None"

@@ -121,8 +121,8 @@ def _tickets(s: Situation, service: str) -> Grant | Reason:
         return Grant("TCK", "ticket", s.available)
     if not by_ticket and "TCK" in s.columns:
         return Grant("TCK", "nothing", None)
+    consumed = sum(counts.consumed for _, counts in s.packs)
     if s.held:
-        consumed = sum(counts.consumed for _, counts in s.packs)
         return Reason("TCK", "tickets_all_in_use", (("held", s.held), ("consumed", consumed)))
     if not s.packs:
         return Reason("TCK", "no_tickets")
@@ -132,7 +132,6 @@ def _tickets(s: Situation, service: str) -> Grant | Reason:
     if expired:
         ends = max(counts.ends for counts in last if counts.expired)
         return Reason("TCK", "tickets_expired", (("expired_on", ends), ("expired", expired)))
-    consumed = sum(counts.consumed for counts in last)
     return Reason("TCK", "tickets_consumed", (("consumed", consumed),))
 
 
