@@ -40,7 +40,7 @@ async def test_the_service_agrees_with_the_clauses(
             history = generate(seed)
             player = Player(history.base)
             monkeypatch.setattr(clock, "now", lambda player=player: player.now)
-            driver = Driver(client, player, f"M{seed}")
+            driver = Driver(player, f"M{seed}", client=client)
             disagreement = await driver.play(history)
             if disagreement is not None:
                 found.append((seed, disagreement))

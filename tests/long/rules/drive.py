@@ -5,17 +5,17 @@ and the numbers of contracts and packs are made of them, those of cases and the 
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx
 
 from . import compare
 from .answers import Answer
+from .calls import REQUESTS, Records, instant
 from .generate import History
-from .player import Arguments, Outcome, Player, Step
+from .player import Outcome, Step
 from .policy import SERVICE_OF_CHANNEL
 
 # Refusals for which the clauses name a status alone.
@@ -69,17 +69,12 @@ class Disagreement:
         )
 
 
-@dataclass
-class Driver:
-    """A customer of the service, with its model; `code` makes its numbers unique."""
+@dataclass(kw_only=True)
+class Driver(Records):
+    """A customer of the service, with its model."""
 
     client: httpx.AsyncClient
-    player: Player
-    code: str
-    id: str = ""
     requests: int = 0
-    cases: dict[str, str] = field(default_factory=dict)
-    entries: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     async def play(self, history: History) -> Disagreement | None:
         """The first difference, if any."""
@@ -107,7 +102,7 @@ class Driver:
         if resolved is None:
             return []
         before = self.player.ask() if kind == "case" else None
-        method, path, body = _REQUESTS[kind](self, label, list(refs), resolved)
+        method, path, body = REQUESTS[kind](self, label, list(refs), resolved)
         outcome = self.player.apply(step, resolved)
         answer = await self._send(method, path, body)
         model, service = _results(outcome, answer)
@@ -184,15 +179,6 @@ class Driver:
         assert answer.status_code < 500, (method, path, body, answer.text)
         return answer
 
-    def label(self, number: str) -> str:
-        """A record's label, by its number."""
-        labels = {number: label for label, number in self.cases.items()}
-        return labels.get(number) or number.removeprefix(f"{self.code}-")
-
-
-def instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
 
 def _results(outcome: Outcome, answer: httpx.Response) -> tuple[Any, Any]:
     """Both results. Where several clauses refuse a step, the code of any of them will do."""
@@ -214,146 +200,3 @@ def _refusal(before: Answer, channel: str, problem: dict[str, Any]) -> list[_Pai
         ("refusal.reasons", reasons, compare.codes(problem["reasons"])),
         ("refusal.unlocked_by", list(service.unlocked_by), sorted(problem["unlocked_by"])),
     ]
-
-
-_Request = tuple[str, str, dict[str, Any]]
-
-
-def _register(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    return "POST", "licences", {**_fields(d, a), "serial_number": f"{d.code}-{a['serial']}"}
-
-
-def _send_again(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    return "PUT", f"licences/by-serial/{_serial(d, refs[0])}", _fields(d, a)
-
-
-def _fields(d: Driver, a: Arguments) -> dict[str, Any]:
-    return {
-        "customer_id": d.id,
-        "kind": a["kind"],
-        "product": "Product",
-        "version": "1",
-        "purchased_on": _day(a["day"]),
-    }
-
-
-def _serial(d: Driver, label: str) -> str:
-    return f"{d.code}-{d.player.licences[label].serial}"
-
-
-def _day(day: date) -> str:
-    return day.isoformat()
-
-
-def _upgrade(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    body = {"version": label, "upgraded_on": _day(a["day"]), "paid_by": a["paid_by"]}
-    return "POST", f"licences/{_serial(d, refs[0])}/upgrades", body
-
-
-def _withdraw(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    body = {"withdrawn_on": _day(a["day"]), "reason": "A reason"}
-    return "POST", f"licences/{_serial(d, refs[0])}/withdrawal", body
-
-
-def _sign(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    body: dict[str, Any] = {
-        "customer_id": d.id,
-        "number": f"{d.code}-{label}",
-        "starts_on": _day(a["day"]),
-    }
-    if a["included"] is not None:
-        body["included_minutes"] = a["included"]
-    if a["take"]:
-        body["take_over_overrun"] = True
-    return "POST", "contracts", body
-
-
-def _renew(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    number = f"{d.code}-{label}"
-    body = {"starts": a["starts"], "number": number, "take_over_overrun": a["take"]}
-    return "POST", f"contracts/{d.code}-{refs[0]}/renewal", body
-
-
-def _cancel_contract(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    body = {"cancelled_on": _day(a["day"]), "reason": "A reason"}
-    return "POST", f"contracts/{d.code}-{refs[0]}/cancellation", body
-
-
-def _buy_pack(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    body = {
-        "customer_id": d.id,
-        "number": f"{d.code}-{label}",
-        "quantity": a["quantity"],
-        "purchased_on": _day(a["day"]),
-    }
-    return "POST", "ticket-packs", body
-
-
-def _open(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    body = {
-        "customer_id": d.id,
-        "requester": {"name": "A requester"},
-        "subject": "A subject",
-        "description": "A description",
-        "channel": a["channel"],
-        "category": a["category"],
-        "pay_with": a["pay_with"],
-        "priority_requested": a["priority"],
-    }
-    if a["serial"] is not None:
-        body["serial_number"] = f"{d.code}-{a['serial']}"
-    return "POST", "cases", body
-
-
-def _record_time(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    worked_at = instant(a["worked_at"])
-    body = {"technician": "A technician", "minutes": a["minutes"], "worked_at": worked_at}
-    return "POST", f"cases/{d.cases[refs[0]]}/time-entries", body
-
-
-def _reverse(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    case, id_ = d.entries[refs[0]]
-    path = f"cases/{d.cases[case]}/time-entries/{id_}/reversal"
-    return "POST", path, {"reason": "A reason"}
-
-
-def _on_case(path: str, **body: str) -> "_Maker":
-    def request(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-        return "POST", f"cases/{d.cases[refs[0]]}/{path}", dict(body)
-
-    return request
-
-
-def _category(category: str) -> "_Maker":
-    def request(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-        return "PATCH", f"cases/{d.cases[refs[0]]}", {"category": category}
-
-    return request
-
-
-def _bind(d: Driver, label: str, refs: list[str], a: Arguments) -> _Request:
-    return "POST", f"cases/{d.cases[refs[0]]}/binding", {"pay_with": a["pay_with"]}
-
-
-_Maker = Callable[[Driver, str, list[str], Arguments], _Request]
-_REQUESTS: dict[str, _Maker] = {
-    "lic": _register,
-    "fix": _send_again,
-    "up": _upgrade,
-    "wd": _withdraw,
-    "con": _sign,
-    "ren": _renew,
-    "ccon": _cancel_contract,
-    "pack": _buy_pack,
-    "case": _open,
-    "time": _record_time,
-    "rev": _reverse,
-    "bug": _category("bug"),
-    "unbug": _category("problem"),
-    "take": _on_case("transition", to="in_progress"),
-    "wait": _on_case("transition", to="waiting_for_customer"),
-    "close": _on_case("closure", resolution="A resolution"),
-    "reopen": _on_case("reopening", reason="A reason"),
-    "cancel": _on_case("cancellation", reason="A reason"),
-    "bind": _bind,
-}
