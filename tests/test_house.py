@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.store import migrations
+from app.store.event_types import EventType
 from tests.conftest import Server
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +97,16 @@ def test_only_the_request_s_own_transaction_commits() -> None:
     # Besides requests: commands and the housekeeper, each of which is its own outermost layer.
     assert {file for file in beginning if file.startswith(("app/routers", "app/policy"))} == set()
     assert {file for file in beginning if file.startswith("app/http")} == {"app/http/routes.py"}
+
+
+def test_every_type_of_event_has_a_writer_that_names_it() -> None:
+    named = {
+        node.attr
+        for tree in MODULES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "EventType"
+    }
+    assert named == set(EventType.__members__)
 
 
 def test_the_clock_is_read_in_one_place() -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.event_types import DemoStarted, EventType
+from app.store.event_types import DemoStarted, EventType, Nothing
 from app.store.events import Actor, record
 from app.store.tables import contacts, customers, events, tokens
 
@@ -59,7 +59,8 @@ async def is_loaded(connection: AsyncConnection) -> bool:
 
 async def finish(connection: AsyncConnection, now: datetime) -> None:
     """Record that every example is loaded."""
-    await record(connection, EventType.DEMO_LOADED, _ACTOR, now, customer_id=None)
+    nothing: Nothing = {}
+    await record(connection, EventType.DEMO_LOADED, _ACTOR, now, customer_id=None, data=nothing)
 
 
 async def shown(connection: AsyncConnection) -> Shown:

@@ -1,14 +1,13 @@
 """The one record of what happened: the audit trail, the timeline of a case, the event feed."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.event_types import EventData
+from app.store.event_types import EventData, EventType
 from app.store.tables import events
 
 
@@ -25,16 +24,16 @@ _INSERT = insert(events)
 
 async def record(
     connection: AsyncConnection,
-    event_type: str,
+    event_type: EventType,
     actor: Actor,
     now: datetime,
     *,
     customer_id: UUID | None,
     subject_id: UUID | None = None,
     case_id: UUID | None = None,
-    data: EventData | Mapping[str, Any] | None = None,
+    data: EventData,
 ) -> None:
-    """Append an event, in the transaction of the change that it tells of."""
+    """Append an event of a type, with `data` in its shape, in the transaction of the change."""
     await connection.execute(
         _INSERT,
         {
@@ -45,7 +44,7 @@ async def record(
             "customer_id": customer_id,
             "subject_id": subject_id,
             "case_id": case_id,
-            "data": dict(data or {}),
+            "data": data,
         },
     )
 
