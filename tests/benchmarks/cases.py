@@ -14,7 +14,6 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +62,6 @@ def _measure(
 ) -> Runs:
     """`calls` of each kind in each round, whatever the connections."""
     runs = Runs({}, {})
-    process = psutil.Process(pid)
     # pgbench's cases have ids of their own: its counter goes on from run to run.
     start = 0
     for round_number in range(-1, _ROUNDS):
@@ -84,10 +82,7 @@ def _measure(
                         customers=1 if shared else _BUSY,
                         cases=cases if step in ("log", "close") else [],
                     )
-                    before = sum(process.cpu_times()[:2])
-                    done = do(work)
-                    used = sum(process.cpu_times()[:2]) - before
-                    done.samples[step].cpu = used * 1e6 / (each * connections)
+                    done = do(work, pid)
                     cases = done.cases if step == "open" else cases
                     if round_number >= 0:
                         key = (step, shared, connections)

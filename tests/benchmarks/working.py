@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Literal, cast
 
 import orjson
+import psutil
 import uvloop
 from pydantic import BaseModel, Field
 
@@ -167,8 +168,11 @@ async def _run(work: Work) -> Done:
     )
 
 
-def do(work: Work) -> Done:
-    """Runs it in a process of its own. Raises CalledProcessError where an answer was not 2xx."""
+def do(work: Work, pid: int) -> Done:
+    """Runs it in a process of its own; `pid` is the server's, whose CPU time for each `step` is
+    told. Raises CalledProcessError where an answer was not 2xx."""
+    server = psutil.Process(pid)
+    before = sum(server.cpu_times()[:2])
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.working"],
         input=work.model_dump_json().encode(),
@@ -176,7 +180,10 @@ def do(work: Work) -> Done:
         check=True,
         timeout=300,
     )
-    return Done.model_validate_json(done.stdout)
+    used = sum(server.cpu_times()[:2]) - before
+    result = Done.model_validate_json(done.stdout)
+    result.samples[work.step].cpu = used * 1e6 / (work.calls * work.connections)
+    return result
 
 
 def main() -> None:
