@@ -35,7 +35,7 @@ Phone = Annotated[str, Field(min_length=1, max_length=60), Sound, NotBlank]
 
 
 class RequesterFields(Input):
-    """Who asks: a contact of the customer, or somebody named here alone."""
+    """Who asks: a contact of the customer, or a person named for this case only."""
 
     contact_id: Id | None = None
     name: Name
@@ -45,14 +45,14 @@ class RequesterFields(Input):
 
 class NewCase(Input):
     customer_id: Id | None = Field(
-        default=None, description="May be left out with a token bound to one customer."
+        default=None, description="Optional with a token bound to one customer."
     )
     requester: RequesterFields
     subject: ShortText
     description: Text
     channel: Channel = "email"
     category: Literal["problem", "question", "bug", "training"] = Field(
-        default="problem", description="`training` is always refused: the service solves problems."
+        default="problem", description="`training` is always refused: support does not include it."
     )
     priority_requested: Priority = "normal"
     pay_with: PayWith = "auto"
@@ -78,13 +78,17 @@ class Transition(Input):
 
 class NewComment(Input):
     body: Text
-    internal: bool = Field(default=False, description="For staff: never shown to a bound token.")
+    internal: bool = Field(
+        default=False, description="For staff: hidden from tokens bound to a customer."
+    )
 
 
 class NewTimeEntry(Input):
     technician: Name
     minutes: Minutes
-    worked_at: Instant | None = Field(default=None, description="When the work began; now if not.")
+    worked_at: Instant | None = Field(
+        default=None, description="When the work began. Default: now."
+    )
     note: Text | None = None
 
 
@@ -208,5 +212,6 @@ class CasesQuery(PageQuery):
         default=None, description="A part of the subject, or the beginning of a number."
     )
     queue: QueryFlag = Field(
-        default=False, description="The work queue: open cases in the order to be worked, one page."
+        default=False,
+        description="The work queue: open cases in the order in which to work on them.",
     )
