@@ -32,6 +32,7 @@ from app.store import migrations, tables
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
 from app.store.event_types import EventType
+from tests.contract import CheckedTransport
 from tests.skips import pytest_configure
 
 __all__ = ["pytest_configure"]
@@ -193,7 +194,7 @@ class Service:
     def client(self, token: str | None, **headers: str) -> httpx.AsyncClient:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        transport = CheckedTransport(self.app, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
 
     async def client_with(self, *scopes: str, **more: Any) -> httpx.AsyncClient:

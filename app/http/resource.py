@@ -6,10 +6,12 @@
     async def create_contract(context: Ctx, body: NewContract) -> Response: ...
 
 The kind, the path and the errors named give the status, the headers and every documented response.
-The function's name is the operation's id, its docstring the operation's description.
+`sends` names headers of the successful answer besides those that the kind of call implies.
+The function's name is the operation's id. The first line of its docstring is the summary, what
+follows after a blank line the description.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -100,8 +102,10 @@ class Resource:
         """
         errors = (CustomerNotFound, AmbiguousLookup, AnonymousCaller, *errors)
         in_body = issubclass(question, Input)
-        responses = documented.acts(*errors) if in_body else documented.reads(*errors)
-        responses |= documented.CACHED if etag else {200: {}}
+        if in_body:
+            responses = documented.acts(*errors, etag=False)
+        else:
+            responses = documented.reads(*errors) | (documented.CACHED_IF_NOW if etag else {})
         declare = self._call(
             "POST" if in_body else "GET",
             path,
@@ -110,6 +114,7 @@ class Resource:
             responses,
             model,
             question=question,
+            sends=("Content-Language",),
             **options,
         )
 
@@ -129,10 +134,16 @@ class Resource:
         return self._call("GET", path, ReadRoute, scope, responses, page, **options)
 
     def creates(
-        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+        self,
+        path: str,
+        model: type[BaseModel],
+        scope: str,
+        *errors: Errors,
+        etag: bool = True,
+        **options: Any,
     ) -> Decorator[Any]:
-        """POST that makes something: 201 with its address."""
-        responses = documented.creates(*_found_in(path), *errors)
+        """POST that makes something: 201 with its address, and its tag unless `etag` is False."""
+        responses = documented.creates(*_found_in(path), *errors, etag=etag)
         return self._call(
             "POST", path, WriteRoute, scope, responses, model, status_code=201, **options
         )
@@ -147,9 +158,7 @@ class Resource:
         **options: Any,
     ) -> Decorator[Any]:
         """POST that changes what exists and answers with it; its tag too unless `etag` is False."""
-        responses = documented.acts(*_found_in(path), *errors)
-        if not etag:
-            responses[200] = {}
+        responses = documented.acts(*_found_in(path), *errors, etag=etag)
         return self._call("POST", path, WriteRoute, scope, responses, model, **options)
 
     def patches(
@@ -181,12 +190,15 @@ class Resource:
         scope: str | None,
         derived: documented.Responses,
         model: Any,
+        *,
+        sends: Sequence[str] = (),
         **options: Any,
     ) -> Decorator[Any]:
         own = {name: options.pop(name) for name in _OF_ROUTES if name in options}
         if issubclass(route, ScopedRoute):
             own["scope"] = scope
         responses = derived | options.pop("responses", {})
+        responses = documented.sends(responses, options.get("status_code", 200), *sends)
 
         def declare(endpoint: Endpoint) -> Endpoint:
             def add(app: FastAPI) -> None:

@@ -30,6 +30,7 @@ code{{background:#8883;padding:.1em .3em;border-radius:.2em}}</style></head>
 </body></html>
 """
 _FORMATS = ("application/json", "text/html")
+_LANGUAGE = ("Content-Language",)
 _ALSO_HTML: Responses = {
     200: CACHED[200] | {"content": {"text/html": {"schema": {"type": "string"}}}}
 }
@@ -75,7 +76,9 @@ def _answer(request: Request, content: Output, title: str, html: str) -> Respons
     return json_response(request, page.encode(), headers=headers, media_type="text/html")
 
 
-@problems.opens("/problems", ProblemsExplained, NotAcceptable, responses=_ALSO_HTML)
+@problems.opens(
+    "/problems", ProblemsExplained, NotAcceptable, sends=_LANGUAGE, responses=_ALSO_HTML
+)
 async def list_problems(request: Request) -> Response:
     """Every code that an error can have."""
     language = language_of(request)
@@ -90,7 +93,9 @@ async def list_problems(request: Request) -> Response:
     return _answer(request, ProblemsExplained(items=items), texts["page.heading"], html)
 
 
-@problems.opens("/problems/{code}", ProblemExplained, NotAcceptable, responses=_ALSO_HTML)
+@problems.opens(
+    "/problems/{code}", ProblemExplained, NotAcceptable, sends=_LANGUAGE, responses=_ALSO_HTML
+)
 async def explain_problem(request: Request, code: str) -> Response:
     """What one code means and what to do about it."""
     problem = by_code().get(code)

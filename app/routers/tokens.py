@@ -44,7 +44,11 @@ class TokenWithSecret(IssuedToken):
 
 
 @tokens.creates(
-    "/customers/{customer}/tokens", TokenWithSecret, "tokens:issue", SecretAlreadyIssued
+    "/customers/{customer}/tokens",
+    TokenWithSecret,
+    "tokens:issue",
+    SecretAlreadyIssued,
+    etag=False,
 )
 async def issue_token(context: Ctx, customer: Key, body: NewToken) -> Response:
     """Issue a token with which the website shows this customer its own data, and nothing else."""

@@ -6,6 +6,7 @@
 | `problems`  | a schema for each error code, and each distinct error answer once         |
 | `headers`   | the request and response headers, each once                               |
 | `enums`     | names for enumerations, each once                                         |
+| `examples`  | request bodies and answers, out of `examples.json`                        |
 | `pages`     | no part of it, but Swagger UI and ReDoc, which show it                    |
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.http.openapi import enums, headers, problems
+from app.http.openapi import enums, examples, headers, problems
 
 _INFO = {
     "contact": {"name": "Assistenza, interface", "email": "api@example.com"},
@@ -67,7 +68,7 @@ def _rewritten(node: Any, rewrite: Callable[[dict[str, Any]], dict[str, Any]]) -
 
 def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
     # Pydantic makes titles out of names ("Customer Id"), which say nothing more than those.
-    if isinstance(schema.get("title"), str):
+    if isinstance(schema.get("title"), str) and "discriminator" not in schema:
         del schema["title"]
     if isinstance(schema.get("$ref"), str):
         schema["$ref"] = _page.sub(r"\1Page", schema["$ref"])
@@ -87,6 +88,7 @@ def _explain(operation: dict[str, Any]) -> None:
 
 def _complete(method: str, operation: dict[str, Any]) -> None:
     operation.setdefault("security", [])
+    examples.add(operation)
     _explain(operation)
     own = operation.get("parameters", [])
     for parameter in own:
@@ -99,7 +101,8 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         if "$ref" in response or int(status) >= 400:
             continue
-        sent = headers.references("X-Request-Id", "Cache-Control", "Vary")
+        names = ("X-Request-Id",) if status == "204" else ("X-Request-Id", "Cache-Control", "Vary")
+        sent = headers.references(*names)
         if method == "post" and {"$ref": "#/components/parameters/Idempotency-Key"} in own:
             sent |= headers.references("Idempotent-Replayed")
         response["headers"] = response.get("headers", {}) | sent

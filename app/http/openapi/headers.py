@@ -69,8 +69,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
     },
     "Vary": {
-        "description": "The request headers on which the answer depends.",
-        "required": True,
+        "description": "The request headers on which the answer depends. Absent from `/metrics`.",
         "schema": {"type": "string"},
     },
     "Content-Language": {
@@ -83,10 +82,21 @@ HEADERS: dict[str, dict[str, Any]] = {
         "required": True,
         "schema": {"type": "string"},
     },
+    "ETag-if-now": {
+        "description": (
+            "A weak entity tag over the answer but for its instant, for `If-None-Match`. Absent "
+            "where the request has `at`."
+        ),
+        "schema": {"type": "string"},
+    },
     "Location": {
         "description": "The path of the resource that was created.",
         "required": True,
         "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Content-Disposition": {
+        "description": "The name of the file. Only with CSV.",
+        "schema": {"type": "string"},
     },
     "Idempotent-Replayed": {
         "description": "`true` where the answer repeats that to an earlier request with this key.",

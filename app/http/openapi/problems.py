@@ -99,6 +99,10 @@ def without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**choices[0], **rest} if len(choices) == 1 else {"anyOf": choices, **rest}
 
 
+def _joined(problems: Sequence[type[ServiceError]]) -> str:
+    return "Or".join(one.__name__ for one in problems)
+
+
 def _answer(problems: Sequence[type[ServiceError]]) -> dict[str, Any]:
     texts = CATALOGUES["en"].texts
     own = {header for one in problems for header in _OWN.get(one, ())}
@@ -107,6 +111,7 @@ def _answer(problems: Sequence[type[ServiceError]]) -> dict[str, Any]:
     if len(problems) > 1:
         codes = {one.code: _SCHEMA + schema_name(one) for one in problems}
         schema = {
+            "title": _joined(problems) + "Problem",
             "oneOf": schemas,
             "discriminator": {"propertyName": "code", "mapping": codes},
         }
@@ -152,6 +157,6 @@ def install(document: dict[str, Any], operations: Sequence[dict[str, Any]]) -> N
         problems = [classes[code] for code in codes]
         responses[status] = answer = _answer(problems)
         if uses[codes] > 1:
-            name = "Or".join(one.__name__ for one in problems)
+            name = _joined(problems)
             shared[name] = answer
             responses[status] = {"$ref": f"#/components/responses/{name}"}

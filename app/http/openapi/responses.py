@@ -33,47 +33,60 @@ _POST = (*_ALWAYS, *_WITH_BODY, IdempotencyKeyReused, RequestInProgress)
 _ETAG = references("ETag")
 _LOCATION = references("Location")
 
-CACHED: Responses = {
-    200: {"headers": _ETAG},
-    304: {
-        "description": "`If-None-Match` names what is there: the caller has it already.",
-        "headers": _ETAG,
-    },
+_UNCHANGED: dict[str, Any] = {
+    "description": "`If-None-Match` names what is there: the caller has it already.",
+    "headers": _ETAG,
 }
+CACHED: Responses = {200: {"headers": _ETAG}, 304: _UNCHANGED}
 """For GETs that carry an ETag."""
+CACHED_IF_NOW: Responses = {
+    200: {"headers": {"ETag": {"$ref": "#/components/headers/ETag-if-now"}}},
+    304: _UNCHANGED,
+}
+"""For GETs that carry an ETag unless they name an instant."""
+
+
+def sends(responses: Responses, status: int, *headers: str) -> Responses:
+    """These responses, that of `status` with these headers too, and a 304 likewise."""
+    added = references(*headers)
+    return responses | {
+        one: response | {"headers": {**response.get("headers", {}), **added}}
+        for one, response in {status: {}, **responses}.items()
+        if one in (status, 304)
+    }
 
 
 def reads(*own: type[ServiceError]) -> Responses:
     """For GET."""
-    return problems(*_ALWAYS, *own)
+    return problems(*own, *_ALWAYS)
 
 
-def creates(*own: type[ServiceError]) -> Responses:
+def creates(*own: type[ServiceError], etag: bool = True) -> Responses:
     """For POST that makes something."""
-    return {201: {"headers": {**_LOCATION, **_ETAG}}, **problems(*_POST, *own)}
+    return {201: {"headers": {**_LOCATION, **(_ETAG if etag else {})}}, **problems(*own, *_POST)}
 
 
-def acts(*own: type[ServiceError]) -> Responses:
+def acts(*own: type[ServiceError], etag: bool = True) -> Responses:
     """For POST that changes what exists and answers with it."""
-    return {200: {"headers": _ETAG}, **problems(*_POST, *own)}
+    return {200: {"headers": _ETAG if etag else {}}, **problems(*own, *_POST)}
 
 
 def patches(*own: type[ServiceError]) -> Responses:
     """For PATCH."""
-    errors = problems(*_ALWAYS, *_WITH_BODY, PreconditionFailed, *own)
+    errors = problems(*own, *_ALWAYS, *_WITH_BODY, PreconditionFailed)
     return {200: {"headers": _ETAG}, **errors}
 
 
 def puts(model: type[BaseModel], *own: type[ServiceError]) -> Responses:
     """For PUT that creates or replaces."""
     made = {"model": model, "description": "Created.", "headers": {**_LOCATION, **_ETAG}}
-    errors = problems(*_ALWAYS, *_WITH_BODY, PreconditionFailed, *own)
+    errors = problems(*own, *_ALWAYS, *_WITH_BODY, PreconditionFailed)
     return {200: {"headers": _ETAG}, 201: made, **errors}
 
 
 def deletes(*own: type[ServiceError]) -> Responses:
     """For DELETE."""
-    return problems(*_ALWAYS, PreconditionFailed, *own)
+    return problems(*own, *_ALWAYS, PreconditionFailed)
 
 
 def problems(*classes: type[ServiceError]) -> Responses:

@@ -117,7 +117,14 @@ async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
     return json_response(lookup.request, body, etag=False, headers=headers)
 
 
-@entitlements.acts("/entitlements/batch", BatchBody, _SCOPE, etag=False, stores_answers=False)
+@entitlements.acts(
+    "/entitlements/batch",
+    BatchBody,
+    _SCOPE,
+    etag=False,
+    stores_answers=False,
+    sends=("Content-Language",),
+)
 async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     """Many customers' answers at one instant.
 
@@ -179,6 +186,7 @@ def _answer(
     None,
     _SCOPE,
     etag=False,
+    sends=("Content-Language",),
     response_class=StreamingResponse,
     responses={
         200: {

@@ -51,6 +51,7 @@ async def get_customer_usage(
     Statement,
     "usage:read",
     NotAcceptable,
+    sends=("Content-Disposition",),
     responses={
         200: CACHED[200] | {"content": {csv_text.MEDIA_TYPE: {"schema": {"type": "string"}}}}
     },

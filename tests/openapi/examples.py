@@ -1,0 +1,417 @@
+"""The examples of the OpenAPI document, made by calling the service:
+
+    python -m tests.openapi.examples
+
+loads the demo into a database of its own, makes at least one call of every operation, and writes
+request bodies and successful answers to `app/http/openapi/examples.json`. Clock, ids and secrets
+are fixed, so that the file is the same on every day and every machine.
+"""
+
+import asyncio
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+from uuid import UUID
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy import select
+
+from app import clock, ids
+from app.demo import prepare
+from app.http import logs, middleware
+from app.http.openapi.examples import FILE, Example
+from app.http.paging import encode_cursor
+from app.ids import UUID_PATTERN
+from app.main import create_app
+from app.services import tokens
+from app.settings import Settings
+from app.store import migrations
+from app.store.database import Database
+from app.store.embedded import EmbeddedPostgres
+from app.store.tables import customers
+
+PATH = Path(__file__).parents[2] / "app" / "http" / "openapi" / FILE
+DAY = "2026-11-23"
+_ID = re.compile(UUID_PATTERN.strip("^$"))
+_STARTS_AT = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+class _Clock:
+    """Stands still but for `tick`, whoever reads it."""
+
+    def __init__(self) -> None:
+        self.instant = _STARTS_AT
+
+    def now(self) -> datetime:
+        return self.instant
+
+    def tick(self) -> None:
+        self.instant += timedelta(seconds=90)
+
+    def move_to(self, hour: int) -> None:
+        """Begins a group of calls at its own hour: a call added to one moves no other."""
+        self.instant = _STARTS_AT.replace(hour=hour)
+
+
+class _Unrandom:
+    """Bytes and texts that look random, and are the same in each run."""
+
+    def __init__(self) -> None:
+        self._counter = count()
+
+    def urandom(self, size: int) -> bytes:
+        return blake2b(str(next(self._counter)).encode(), digest_size=size).digest()
+
+    def token_urlsafe(self, _: int) -> str:
+        # As long as a real secret, and seen to be none.
+        return f"example{next(self._counter):036}"
+
+
+def _id_for(place: str) -> str:
+    """A UUID of version 7 of the examples' day."""
+    milliseconds = int(_STARTS_AT.timestamp() * 1000)
+    value = milliseconds << 80 | int.from_bytes(blake2b(place.encode(), digest_size=10).digest())
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return str(UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
+
+
+@contextmanager
+def everything_fixed() -> Iterator[_Clock]:
+    """The clock, ids and secrets of the service fixed."""
+    fixed, unrandom = _Clock(), _Unrandom()
+    now_ns = SimpleNamespace(time_ns=lambda: int(fixed.instant.timestamp() * 1_000_000_000))
+    with (
+        patch.object(clock, "now", fixed.now),
+        patch.object(ids, "time", now_ns),
+        patch.object(ids, "os", unrandom),
+        patch.object(middleware, "urandom", unrandom.urandom),
+        patch.object(tokens, "secrets", unrandom),
+    ):
+        yield fixed
+
+
+class Recorder:
+    """Makes calls, and keeps the first of each operation with each status."""
+
+    def __init__(self, client: httpx.AsyncClient, fixed: _Clock) -> None:
+        self.client = client
+        self.clock = fixed
+        self.examples: dict[str, Example] = {}
+
+    async def call(
+        self, operation: str, method: str, path: str, body: Any = None, **headers: str
+    ) -> Any:
+        """The body of the answer: parsed if it is JSON."""
+        self.clock.tick()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = await self.client.request(method, path, json=body, headers=sent)
+        if not answer.is_success:
+            raise RuntimeError(f"{operation} was answered {answer.status_code}: {answer.text}")
+        example = self.examples.setdefault(operation, {})
+        if body is not None:
+            example.setdefault("request", body)
+        media_type = answer.headers.get("content-type", "").partition(";")[0]
+        answered = answer.json() if media_type == "application/json" else answer.text
+        if media_type:
+            of_status = example.setdefault("responses", {}).setdefault(str(answer.status_code), {})
+            of_status.setdefault(media_type, _shown(operation, answered))
+        return answered
+
+
+def _shown(operation: str, answered: Any) -> Any:
+    """An answer without what would be too long to read or differs in each run."""
+    if operation == "list_problems":
+        if isinstance(answered, str):
+            head, *rows = re.split("(?=<li>)", answered)
+            return head + "".join(rows[:3]) + "</ul>\n</body></html>\n"
+        return answered | {"items": answered["items"][:3]}
+    if operation == "metrics":
+        family = "assistenza_problems"
+        return "".join(line for line in answered.splitlines(keepends=True) if family in line)
+    if isinstance(answered, dict) and answered.get("next_cursor"):
+        # A cursor holds ids.
+        return answered | {"next_cursor": encode_cursor(operation, 2)}
+    return answered
+
+
+def _renamed(examples: dict[str, Example]) -> dict[str, Example]:
+    """The examples, each id replaced by one that depends on where it stands first.
+
+    The ids that were made depend on how many were made before: a new event anywhere would change
+    them all.
+    """
+    known: dict[str, str] = {}
+
+    def rename(place: str, text: str) -> str:
+        for position, match in enumerate(_ID.finditer(text)):
+            known.setdefault(match[0], _id_for(f"{place}#{position}"))
+        return _ID.sub(lambda match: known[match[0]], text)
+
+    def walk(place: str, node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: walk(f"{place}/{name}", value) for name, value in node.items()}
+        if isinstance(node, list):
+            return [walk(f"{place}/{index}", value) for index, value in enumerate(node)]
+        return rename(place, node) if isinstance(node, str) else node
+
+    renamed: dict[str, Example] = walk("", examples)
+    return renamed
+
+
+async def _call_everything(record: Recorder, bound: Recorder) -> None:
+    """At least one call of every operation. `bound` speaks as the reserved area of C-0001."""
+    call = record.call
+    customer = "C-0001"
+
+    await call("get_entitlements", "GET", f"/v1/entitlements?customer_code={customer}")
+    await call(
+        "check_entitlement",
+        "GET",
+        "/v1/entitlements/check?service=phone_support&phone=%2B39%20059%2000000%2001",
+        Accept_Language="en",
+    )
+    await call(
+        "batch_entitlements",
+        "POST",
+        "/v1/entitlements/batch",
+        {"lookups": [{"customer_code": "C-0002"}, {"serial_number": "ED-9999"}]},
+    )
+    await bound.call("export_entitlements", "GET", "/v1/entitlements/export")
+    await call(
+        "simulate_entitlements",
+        "POST",
+        "/v1/entitlements/simulation",
+        {"customer_code": "C-0004", "assume": [{"kind": "licence", "licence_kind": "editor"}]},
+    )
+    await call(
+        "forecast_entitlements",
+        "GET",
+        "/v1/entitlements/forecast?customer_code=C-0003&until=2026-12-01T00:00:00Z",
+    )
+
+    record.clock.move_to(9)
+    new = {
+        "code": "C-0100",
+        "name": "Nuova Automazione S.r.l.",
+        "country": "IT",
+        "language": "it",
+        "vat_number": "IT00000000000",
+        "external_refs": {"crm": "K00100"},
+        "contacts": [
+            {
+                "name": "Ufficio tecnico",
+                "email": "tecnico@c-0100.example.com",
+                "phones": ["+39 059 00000 99"],
+            }
+        ],
+    }
+    made = await call("create_customer", "POST", "/v1/customers", new)
+    put = {name: value for name, value in new.items() if name != "code"} | _refs("K00101")
+    await call("put_customer", "PUT", "/v1/customers/by-code/C-0101", put)
+    await call("put_customer", "PUT", "/v1/customers/by-code/C-0101", put | {"country": "CH"})
+    await call("list_customers", "GET", "/v1/customers?limit=2")
+    known = await call("get_customer", "GET", f"/v1/customers/{customer}")
+    await call("update_customer", "PATCH", "/v1/customers/C-0100", {"vat_number": None})
+    contact = await call(
+        "create_contact",
+        "POST",
+        "/v1/customers/C-0100/contacts",
+        {"name": "Ufficio acquisti", "email": "acquisti@c-0100.example.com", "phones": []},
+    )
+    contact_path = f"/v1/customers/C-0100/contacts/{contact['id']}"
+    await call("get_contact", "GET", contact_path)
+    await call("update_contact", "PATCH", contact_path, {"phones": ["+39 059 00000 98"]})
+    await call("delete_contact", "DELETE", contact_path)
+    token = await call(
+        "issue_token",
+        "POST",
+        f"/v1/customers/{customer}/tokens",
+        {"scopes": ["entitlements:read", "cases:read"], "expires_in_seconds": 900},
+    )
+    await call("get_token", "GET", f"/v1/customers/{customer}/tokens/{token['id']}")
+
+    record.clock.move_to(10)
+    licence = {
+        "customer_id": made["id"],
+        "serial_number": "ED-0100",
+        "kind": "editor",
+        "product": "Plant Editor",
+        "version": "4.1",
+        "purchased_on": DAY,
+    }
+    await call("create_licence", "POST", "/v1/licences", licence)
+    runtime = licence | {"kind": "runtime", "product": "Plant Runtime"}
+    del runtime["serial_number"]
+    await call("put_licence", "PUT", "/v1/licences/by-serial/RT-0100", runtime)
+    await call("put_licence", "PUT", "/v1/licences/by-serial/RT-0100", runtime | {"version": "4.2"})
+    await call("list_licences", "GET", f"/v1/licences?customer_id={known['id']}&limit=2")
+    await call("get_licence", "GET", "/v1/licences/ED-0001")
+    await call("update_licence", "PATCH", "/v1/licences/ED-0100", {"version": "4.2"})
+    await call(
+        "upgrade_licence",
+        "POST",
+        "/v1/licences/ED-0100/upgrades",
+        {"version": "4.3", "upgraded_on": DAY, "paid_by": "purchase"},
+    )
+    await call(
+        "withdraw_licence",
+        "POST",
+        "/v1/licences/RT-0100/withdrawal",
+        {"withdrawn_on": DAY, "reason": "Returned for a refund"},
+    )
+
+    record.clock.move_to(11)
+    contract = {"customer_id": made["id"], "starts_on": DAY, "included_minutes": 900}
+    signed = await call("create_contract", "POST", "/v1/contracts", contract)
+    await call("list_contracts", "GET", "/v1/contracts?state=in_force&limit=2")
+    await call("get_contract", "GET", "/v1/contracts/SA-0001")
+    await call(
+        "renew_contract",
+        "POST",
+        "/v1/contracts/SA-0001/renewal",
+        {"starts": "at_end", "number": "SA-0001-2"},
+    )
+    await call(
+        "cancel_contract",
+        "POST",
+        f"/v1/contracts/{signed['number']}/cancellation",
+        {"cancelled_on": "2026-12-31", "reason": "The plant is closed"},
+    )
+    pack = {"customer_id": made["id"], "quantity": 3, "purchased_on": DAY}
+    await call("create_ticket_pack", "POST", "/v1/ticket-packs", pack)
+    await call("list_ticket_packs", "GET", f"/v1/ticket-packs?customer_id={known['id']}&limit=2")
+    await call("get_ticket_pack", "GET", "/v1/ticket-packs/TP-0001")
+
+    record.clock.move_to(12)
+    case = await call(
+        "open_case",
+        "POST",
+        "/v1/cases",
+        {
+            "customer_id": known["id"],
+            "requester": {"name": "Ufficio tecnico", "email": "tecnico@c-0001.example.com"},
+            "subject": "Alarm list stays empty",
+            "description": "After the update to 4.2 the alarm list of the first line is empty.",
+            "channel": "phone",
+            "serial_number": "ED-0001",
+            "priority_requested": "high",
+        },
+        Idempotency_Key="0b0f6f0e-6a54-4e55-9a36-2d1f5a5f1c11",
+    )
+    path = f"/v1/cases/{case['number']}"
+    await call("list_cases", "GET", "/v1/cases?queue=true&limit=2")
+    await call("get_case", "GET", path)
+    await call("change_case", "PATCH", path, {"technician": "Help desk Italia", "priority": "high"})
+    await call("move_case", "POST", f"{path}/transition", {"to": "in_progress"})
+    await call(
+        "comment_case", "POST", f"{path}/comments", {"body": "Please send the project's log file."}
+    )
+    work = {"technician": "Help desk Italia", "minutes": 35, "note": "Log file gone through"}
+    entry = await call("record_time", "POST", f"{path}/time-entries", work)
+    await call("get_time_entry", "GET", f"{path}/time-entries/{entry['id']}")
+    await call(
+        "reverse_time",
+        "POST",
+        f"{path}/time-entries/{entry['id']}/reversal",
+        {"reason": "Time of another case"},
+    )
+    await call("close_case", "POST", f"{path}/closure", {"resolution": "A filter was set."})
+    await call("reopen_case", "POST", f"{path}/reopening", {"reason": "Empty again since noon"})
+    await call("get_case_timeline", "GET", f"{path}/timeline")
+    await call("cancel_case", "POST", f"{path}/cancellation", {"reason": "Opened twice"})
+
+    record.clock.move_to(13)
+    await call("get_service_matrix", "GET", "/v1/service-matrix")
+    await call("list_help_desks", "GET", "/v1/help-desks")
+    await call("get_customer_usage", "GET", f"/v1/customers/{customer}/usage")
+    statement = f"/v1/customers/{customer}/statement?from=2026-11-01&to=2026-12-01"
+    await call("get_customer_statement", "GET", statement)
+    await call("get_customer_statement", "GET", statement, Accept="text/csv")
+    await call("livez", "GET", "/livez")
+    await call("readyz", "GET", "/readyz")
+    await call("metrics", "GET", "/metrics")
+    for accept in ("application/json", "text/html"):
+        await call("list_problems", "GET", "/problems", Accept=accept)
+        await call("explain_problem", "GET", "/problems/not_entitled", Accept=accept)
+
+
+def _refs(crm: str) -> dict[str, Any]:
+    return {"external_refs": {"crm": crm}}
+
+
+async def make(settings: Settings) -> dict[str, Example]:
+    """The examples, made on a migrated and empty database."""
+    with everything_fixed() as fixed:
+        await prepare(settings)
+        database = Database(settings)
+        try:
+            app = create_app(settings, database=database)
+            async with database.writing.begin() as connection:
+                owner = select(customers.c.id).where(customers.c.code == "C-0001")
+                customer_id = await connection.scalar(owner)
+                _, everything = await tokens.store(
+                    connection, fixed.instant, name="examples", scopes=tokens.SCOPES
+                )
+                _, reserved_area = await tokens.store(
+                    connection,
+                    fixed.instant,
+                    name="website",
+                    scopes=["entitlements:read"],
+                    customer_id=customer_id,
+                )
+            async with _client(app, everything) as client, _client(app, reserved_area) as website:
+                record, bound = Recorder(client, fixed), Recorder(website, fixed)
+                await _call_everything(record, bound)
+        finally:
+            await database.close()
+        examples = record.examples | bound.examples
+        return _renamed(
+            {
+                operation["operationId"]: examples[operation["operationId"]]
+                for methods in app.openapi()["paths"].values()
+                for operation in methods.values()
+            }
+        )
+
+
+def _client(app: FastAPI, token: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://example",
+        headers={"Authorization": f"Bearer {token}", "X-Request-Id": "example-1"},
+    )
+
+
+def rendered(examples: dict[str, Example]) -> str:
+    """The content of the file."""
+    return json.dumps(examples, indent=1, ensure_ascii=False) + "\n"
+
+
+async def _migrate_and_make(url: str) -> dict[str, Example]:
+    await migrations.upgrade(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    return await make(Settings(database_url=url))
+
+
+def _main() -> None:
+    logs.configure("error")
+    with tempfile.TemporaryDirectory(prefix="assistenza-examples-") as name:
+        directory = Path(name)
+        # As root, PostgreSQL runs as another account, which has to come through here.
+        directory.chmod(0o755)
+        with EmbeddedPostgres(directory / "data", durable=False).serve() as server:
+            examples = asyncio.run(_migrate_and_make(server.admin_dsn))
+    PATH.write_text(rendered(examples), "utf-8")
+
+
+if __name__ == "__main__":
+    _main()
