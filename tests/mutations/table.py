@@ -82,7 +82,7 @@ _SERVICES = (
         "R19",
         "the customer's lock makes nobody wait",
         "store/lock",
-        drop("customer", "with_for_update"),
+        expression("_locking", "locked.with_for_update(key_share=True)", "locked"),
         _RACES,
     ),
     _m(
