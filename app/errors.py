@@ -76,10 +76,19 @@ class InputError:
     params: Mapping[str, object] = field(default_factory=dict)
 
 
+_BY_CODE: dict[str, "type[ServiceError]"] = {}
+
+
 class ServiceError(Exception):
     """The base class. `details` are members that the error's body carries beyond RFC 9457's."""
 
     code: ClassVar[str]
+
+    def __init_subclass__(cls, code: str | None = None) -> None:
+        # A class without a code only groups others.
+        if code is not None:
+            cls.code = code
+            _BY_CODE[code] = cls
 
     def __init__(
         self,
@@ -104,84 +113,69 @@ class RecordedRefusal(Exception):
         """Writes the record on the connection that it is given."""
 
 
-class Unauthorized(ServiceError):
+class Unauthorized(ServiceError, code="unauthorized"):
     """`token_sent` distinguishes a wrong token from a missing one (RFC 6750, 3.1)."""
-
-    code = "unauthorized"
 
     def __init__(self, *, token_sent: bool = False) -> None:
         super().__init__()
         self.token_sent = token_sent
 
 
-class InsufficientScope(ServiceError):
+class InsufficientScope(ServiceError, code="insufficient_scope"):
     """The token is valid and lacks `scope`."""
-
-    code = "insufficient_scope"
 
     def __init__(self, scope: str) -> None:
         super().__init__(scope=scope)
 
 
-class NotFound(ServiceError):
-    code = "not_found"
+class NotFound(ServiceError, code="not_found"):
+    """What a path names does not exist, or the caller may not see it."""
 
 
-class CustomerNotFound(NotFound):
-    code = "customer_not_found"
+class CustomerNotFound(NotFound, code="customer_not_found"):
+    """A lookup, or the id in a body, that names no customer in the caller's sight."""
 
 
-class MethodNotAllowed(ServiceError):
+class MethodNotAllowed(ServiceError, code="method_not_allowed"):
     """`allowed` are the methods that the path answers."""
-
-    code = "method_not_allowed"
 
     def __init__(self, allowed: Iterable[str]) -> None:
         super().__init__(allowed=", ".join(sorted(allowed)))
 
 
-class NotAcceptable(ServiceError):
+class NotAcceptable(ServiceError, code="not_acceptable"):
     """`offered` are the media types to choose from."""
-
-    code = "not_acceptable"
 
     def __init__(self, offered: Iterable[str]) -> None:
         super().__init__(offered=", ".join(offered))
 
 
-class RequestTimeout(ServiceError):
+class RequestTimeout(ServiceError, code="request_timeout"):
     """The body did not arrive in time."""
-
-    code = "request_timeout"
 
 
 class Conflict(ServiceError):
     """The request cannot be done as things stand."""
 
 
-class AlreadyExists(Conflict):
+class AlreadyExists(Conflict, code="already_exists"):
     """`name` is the field whose value is taken: `code`, `serial_number`, `number`."""
-
-    code = "already_exists"
 
     def __init__(self, name: str) -> None:
         super().__init__(field=name, details={"field": name})
 
 
-class WrongState(Conflict):
+class WrongState(Conflict, code="wrong_state"):
     """A step from `state` to `wanted` that is not allowed (R29)."""
 
-    code = "wrong_state"
-
     def __init__(self, state: str, wanted: str) -> None:
-        details = {"state": state, "wanted_state": wanted}
-        super().__init__(state=state, wanted=wanted, details=details)
+        super().__init__(
+            state=state, wanted=wanted, details={"state": state, "wanted_state": wanted}
+        )
 
 
-class NotEntitled(Conflict):
+class NotEntitled(Conflict, code="not_entitled"):
     """`answer` has every reason and what would change it (R12); `policy` has the sales contact."""
-
-    code = "not_entitled"
 
     def __init__(self, answer: ServiceAnswer, policy: Policy) -> None:
         super().__init__()
@@ -189,62 +183,54 @@ class NotEntitled(Conflict):
         self.policy = policy
 
 
-class EditorLicenceRequired(Conflict):
-    code = "editor_licence_required"
+class EditorLicenceRequired(Conflict, code="editor_licence_required"):
+    """Only holders of an Editor licence sign a contract (R15)."""
 
 
-class AlreadyRenewed(Conflict):
-    code = "already_renewed"
+class AlreadyRenewed(Conflict, code="already_renewed"):
+    """A contract has one successor at most."""
 
 
-class ContractHasLaterCharges(Conflict):
-    code = "contract_has_later_charges"
+class ContractHasLaterCharges(Conflict, code="contract_has_later_charges"):
+    """A contract cannot end before a day on which time was charged to it."""
 
 
-class AlreadyReversed(Conflict):
-    code = "already_reversed"
+class AlreadyReversed(Conflict, code="already_reversed"):
+    """A time entry is reversed once."""
 
 
-class CaseHasWork(Conflict):
-    code = "case_has_work"
+class CaseHasWork(Conflict, code="case_has_work"):
+    """A case on which worked time stands cannot be cancelled."""
 
 
-class AmbiguousLookup(Conflict):
+class AmbiguousLookup(Conflict, code="ambiguous_lookup"):
     """`candidates`: id, code and name of every customer found."""
-
-    code = "ambiguous_lookup"
 
     def __init__(self, candidates: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(count=len(candidates), details={"candidates": list(candidates)})
 
 
-class RequestInProgress(Conflict):
+class RequestInProgress(Conflict, code="request_in_progress"):
     """The first request with this `Idempotency-Key` is still running."""
 
-    code = "request_in_progress"
 
-
-class SecretAlreadyIssued(Conflict):
+class SecretAlreadyIssued(Conflict, code="secret_already_issued"):
     """A repeated request whose first answer showed a secret, which is not stored."""
 
-    code = "secret_already_issued"
+
+class PreconditionFailed(ServiceError, code="precondition_failed"):
+    """`If-Match` or `If-None-Match` is not fulfilled (RFC 9110, 13)."""
 
 
-class PreconditionFailed(ServiceError):
-    code = "precondition_failed"
-
-
-class PayloadTooLarge(ServiceError):
+class PayloadTooLarge(ServiceError, code="payload_too_large"):
     """`limit` in bytes."""
-
-    code = "payload_too_large"
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit=limit)
 
 
-class UnsupportedMediaType(ServiceError):
-    code = "unsupported_media_type"
+class UnsupportedMediaType(ServiceError, code="unsupported_media_type"):
+    """`accepted` is the media type that a body must have."""
 
     def __init__(self, accepted: str = "application/json") -> None:
         super().__init__(accepted=accepted)
@@ -254,49 +240,43 @@ class Unprocessable(ServiceError):
     """The request was understood, but its content is wrong."""
 
 
-class InvalidInput(Unprocessable):
-    code = "invalid_input"
+class InvalidInput(Unprocessable, code="invalid_input"):
+    """`errors` has one entry for each fault of the input."""
 
     def __init__(self, *errors: InputError) -> None:
         super().__init__(errors=errors)
 
 
-class AnonymousCaller(Unprocessable):
-    code = "anonymous_caller"
+class AnonymousCaller(Unprocessable, code="anonymous_caller"):
+    """The caller withholds the number by which to look for a customer."""
 
 
-class IdempotencyKeyReused(Unprocessable):
-    code = "idempotency_key_reused"
+class IdempotencyKeyReused(Unprocessable, code="idempotency_key_reused"):
+    """The `Idempotency-Key` belongs to another request."""
 
 
-class TrainingNotCovered(Unprocessable):
-    code = "training_not_covered"
+class TrainingNotCovered(Unprocessable, code="training_not_covered"):
+    """Support solves definite problems; it gives no training."""
 
 
-class SerialNumberRequired(Unprocessable):
-    code = "serial_number_required"
+class SerialNumberRequired(Unprocessable, code="serial_number_required"):
+    """Holders of an Editor licence name the licence that a case is about."""
 
 
-class SerialNumberNotOfCustomer(Unprocessable):
-    code = "serial_number_not_of_customer"
+class SerialNumberNotOfCustomer(Unprocessable, code="serial_number_not_of_customer"):
+    """The case names a licence that is not the customer's."""
 
 
-class WorkedBeforeOpening(Unprocessable):
-    code = "worked_before_opening"
+class WorkedBeforeOpening(Unprocessable, code="worked_before_opening"):
+    """Time counts from the day on which the case was opened."""
 
 
-class InternalError(ServiceError):
-    code = "internal_error"
+class InternalError(ServiceError, code="internal_error"):
+    """A defect of the service."""
 
 
-class ServiceUnavailable(ServiceError):
-    """The database cannot be used at present; `retry_after` in seconds."""
-
-    code = "service_unavailable"
-
-    def __init__(self, retry_after: int = 1) -> None:
-        super().__init__()
-        self.retry_after = retry_after
+class ServiceUnavailable(ServiceError, code="service_unavailable"):
+    """The database cannot be used at present."""
 
 
 def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:
@@ -304,13 +284,6 @@ def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:
     return InvalidInput(InputError(pointer, code, params))
 
 
-def _with_code(base: type[ServiceError]) -> Iterable[type[ServiceError]]:
-    for child in base.__subclasses__():
-        if "code" in vars(child):
-            yield child
-        yield from _with_code(child)
-
-
 def by_code() -> dict[str, type[ServiceError]]:
-    """Every error class that has a code, in the tree's order."""
-    return {error.code: error for error in _with_code(ServiceError)}
+    """Every error class that has a code."""
+    return _BY_CODE

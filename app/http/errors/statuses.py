@@ -52,9 +52,8 @@ def headers_of(error: ServiceError) -> Mapping[str, str]:
             invalid = ' error="invalid_token"' if error.token_sent else ""
             return {"WWW-Authenticate": f"Bearer{invalid}"}
         case InsufficientScope():
-            scope = error.params["scope"]
-            challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
-            return {"WWW-Authenticate": challenge}
+            challenge = 'Bearer error="insufficient_scope", scope="{scope}"'
+            return {"WWW-Authenticate": challenge.format_map(error.params)}
         case MethodNotAllowed():
             return {"Allow": str(error.params["allowed"])}
         case UnsupportedMediaType():
@@ -62,8 +61,6 @@ def headers_of(error: ServiceError) -> Mapping[str, str]:
         case RequestTimeout() | PayloadTooLarge():
             # The rest of the body stays unread, so the connection cannot be used again.
             return {"Connection": "close"}
-        case RequestInProgress():
+        case RequestInProgress() | ServiceUnavailable():
             return {"Retry-After": "1"}
-        case ServiceUnavailable():
-            return {"Retry-After": str(error.retry_after)}
     return {}
