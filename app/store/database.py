@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, Self, cast
 from uuid import uuid4
 
 from sqlalchemy import AsyncAdaptedQueuePool, event
@@ -70,10 +70,13 @@ class Database:
         self.writing: AsyncEngine = create_async_engine(address, **common)
 
         def raw_pool(address: str) -> RawReadPool:
-            engine = create_async_engine(
-                address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
+            return RawReadPool(
+                create_async_engine(
+                    address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
+                ),
+                settings.pool_size,
+                settings.pool_timeout,
             )
-            return RawReadPool(engine, settings.pool_size, settings.pool_timeout)
 
         self.raw = raw_pool(address)
         # Bound tokens have their own pools: every connection in them has the restricted role from
@@ -97,6 +100,12 @@ class Database:
             pool = cast("AsyncAdaptedQueuePool", getattr(self, name).pool)
             counts[name] = (pool.checkedout(), pool.size())
         return counts | {"asking": self.raw.counts, "bound_asking": self.bound_raw.counts}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close all pools; give up on a pool after 2 s if the database does not answer."""

@@ -27,8 +27,6 @@ _LOCK_TIMEOUT = "10s"
 
 T = TypeVar("T")
 
-
-_CURRENT = text("SELECT version_num FROM alembic_version")
 _LOWEST = select(schema_compatibility.c.lowest_program_version)
 _UNDEFINED_TABLE = "42P01"
 
@@ -137,7 +135,7 @@ async def refusal(engine: AsyncEngine) -> str | None:
     """
     async with engine.connect() as connection:
         try:
-            current = await connection.scalar(_CURRENT)
+            current = await connection.scalar(text("SELECT version_num FROM alembic_version"))
         except ProgrammingError as error:
             if getattr(error.orig, "sqlstate", None) != _UNDEFINED_TABLE:
                 raise
@@ -145,8 +143,7 @@ async def refusal(engine: AsyncEngine) -> str | None:
         if current == head():
             return None
         if current is not None and not _is_known(current):
-            lowest = (await connection.execute(_LOWEST)).scalar_one()
-            newer = NewerSchema(current, lowest)
+            newer = NewerSchema(current, (await connection.execute(_LOWEST)).scalar_one())
             return None if newer.may_be_served else str(newer)
     found = "empty" if current is None else f"at version {current}"
     return (

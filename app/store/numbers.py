@@ -35,7 +35,10 @@ async def insert_numbered(
     while id_made is None:
         running = await connection.scalar(sequence.next_value())
         number = f"{prefix}-{today.year}-{running:06d}"
-        row = insert(table).values({**values, "number": number})
-        attempt = row.on_conflict_do_nothing(index_elements=[_TAKEN]).returning(table.c.id)
-        id_made = await connection.scalar(attempt)
+        id_made = await connection.scalar(
+            insert(table)
+            .values({**values, "number": number})
+            .on_conflict_do_nothing(index_elements=[_TAKEN])
+            .returning(table.c.id)
+        )
     return id_made

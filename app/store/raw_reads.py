@@ -80,7 +80,8 @@ class RawReadPool:
                 except _DISCONNECTED:
                     # The other idle connections may be closed too. The statement only reads, so
                     # it is sent again on a new one.
-                    self._drop_idle()
+                    while self._idle:
+                        self._idle.pop().invalidate()
             return await self._fetch_on(await self._engine.raw_connection(), query.text, values)
         finally:
             self._in_use -= 1
@@ -105,10 +106,6 @@ class RawReadPool:
                 self._idle.append(connection)
             else:
                 connection.invalidate()
-
-    def _drop_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().invalidate()
 
     async def dispose(self) -> None:
         """Close the idle connections and the engine."""

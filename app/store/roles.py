@@ -33,7 +33,13 @@ def roles_sql(app_password: str, owner_password: str) -> list[str]:
         *(_create(role) for role in (OWNER, LOGIN, APP, BOUND, SWITCH)),
         f"ALTER ROLE {OWNER} LOGIN CREATEROLE INHERIT PASSWORD {_literal(owner_password)}",
         f"ALTER ROLE {LOGIN} LOGIN NOCREATEROLE INHERIT PASSWORD {_literal(app_password)}",
-        _let_owner_grant(),
+        # The owner may grant the groups but must not inherit their row filters. On 15 it needs no
+        # membership, because CREATEROLE suffices to grant them; a membership would be inherited.
+        (
+            "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN"
+            f" EXECUTE 'GRANT {APP}, {BOUND} TO {OWNER} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"
+            " END IF; END $$"
+        ),
         f"GRANT {BOUND} TO {SWITCH}",
         f"GRANT {APP}, {SWITCH} TO {LOGIN}",
     ]
@@ -45,16 +51,6 @@ def _create(role: str) -> str:
     return (
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN"
         f" CREATE ROLE {role} NOLOGIN {inherit}; END IF; END $$"
-    )
-
-
-def _let_owner_grant() -> str:
-    # The owner may grant the groups but must not inherit their row filters. On 15 it needs no
-    # membership, because CREATEROLE suffices to grant them; a membership would be inherited.
-    return (
-        "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN"
-        f" EXECUTE 'GRANT {APP}, {BOUND} TO {OWNER} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE';"
-        " END IF; END $$"
     )
 
 

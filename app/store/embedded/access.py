@@ -90,8 +90,9 @@ class Access:
             async with connection.transaction():
                 for statement in roles_sql(self._passwords[LOGIN], self._passwords[OWNER]):
                     await connection.execute(statement)
-            exists = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)"
-            if not await connection.fetchval(exists, DATABASE):
+            if not await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", DATABASE
+            ):
                 await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
         finally:
             await connection.close(timeout=_CONNECT_SECONDS)

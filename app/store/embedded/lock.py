@@ -32,7 +32,9 @@ class DirectoryLock:
     def try_acquire(self, role: Role) -> bool:
         """Take the lock if it is free; never wait. Raises PermissionError."""
         fd = open_private(self._path, os.O_RDWR)
-        if not _lock(fd):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(fd)
             return False
         os.ftruncate(fd, 0)
@@ -55,11 +57,3 @@ class DirectoryLock:
             return None
         # A killed holder's record stays until the next holder overwrites it.
         return holder if psutil.pid_exists(holder.pid) else None
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -17,7 +17,7 @@ from app.store.embedded.account import check_reachable, programs, server_account
 from app.store.embedded.cluster import SUPERUSER, Cluster, alive, free_port, is_free
 from app.store.embedded.errors import DataDirectoryUnusable, ServerFailed, ServerInUse
 from app.store.embedded.files import write_private
-from app.store.embedded.lock import DirectoryLock
+from app.store.embedded.lock import DirectoryLock, Role
 from app.store.embedded.signals import termination_unwinds
 from app.store.roles import DATABASE, LOGIN, OWNER
 
@@ -99,14 +99,7 @@ class EmbeddedPostgres:
         SystemExit unless they have another handler, so that the server is stopped then too.
         Raises ServerInUse, DataDirectoryUnusable, VersionMismatch, ServerFailed.
         """
-        deadline = time.monotonic() + wait
-        with self._usable_directory():
-            self._make_directory()
-            while not self._lock.try_acquire("serve"):
-                holder = self._lock.holder()
-                if time.monotonic() > deadline or (holder is not None and holder.role == "serve"):
-                    raise self._in_use()
-                time.sleep(_PAUSE)
+        self._acquire("serve", wait)
         with self._owned():
             yield self
 
@@ -117,17 +110,7 @@ class EmbeddedPostgres:
         Wait up to `wait` seconds for another short command, or for a service that is starting.
         Signals and errors are those of `serve`.
         """
-        deadline = time.monotonic() + wait
-        with self._usable_directory():
-            self._make_directory()
-            while not (owning := self._lock.try_acquire("command")):
-                holder = self._lock.holder()
-                if holder is not None and holder.role == "serve" and self._join():
-                    break
-                if time.monotonic() > deadline:
-                    raise self._in_use()
-                time.sleep(_PAUSE)
-        if owning:
+        if self._acquire("command", wait):
             with self._owned():
                 yield self
             return
@@ -163,6 +146,21 @@ class EmbeddedPostgres:
         finally:
             # A thread cannot be cancelled; a restart in progress checks this flag.
             self._closing.set()
+
+    def _acquire(self, role: Role, wait: float) -> bool:
+        """Take the lock; False if a command joins the server of a running service instead."""
+        deadline = time.monotonic() + wait
+        with self._usable_directory():
+            self._make_directory()
+            while not self._lock.try_acquire(role):
+                holder = self._lock.holder()
+                served = holder is not None and holder.role == "serve"
+                if served and role == "command" and self._join():
+                    return False
+                if time.monotonic() > deadline or (served and role == "serve"):
+                    raise self._in_use()
+                time.sleep(_PAUSE)
+        return True
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
