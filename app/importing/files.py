@@ -1,7 +1,6 @@
 """One file, one transaction; and all files in the order in which they depend on each other."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from app.errors import InvalidInput
@@ -72,28 +71,19 @@ async def import_files(
     A dry run does the same in one transaction and rolls it back. Raises BadRows at the first file
     that has any, and ImportRefused; what was imported before stays.
     """
-    order = [layout.kind for layout in LAYOUTS]
-    ordered = sorted(sources, key=lambda source: order.index(source.columns.layout.kind))
+    ordered = sorted(sources, key=lambda source: LAYOUTS.index(source.columns.layout))
     async with database.writing.connect() as connection:
         if dry_run:
-            async with _rolled_back(connection):
-                for source in ordered:
-                    done(await _import(connection, moment, source, watch))
+            # Without a commit, closing the connection rolls everything back.
+            await connection.begin()
+            for source in ordered:
+                done(await _import(connection, moment, source, watch))
             return
         for source in ordered:
             async with connection.begin():
                 imported = await _import(connection, moment, source, watch)
                 watch(source, "committing", source.size)
             done(imported)
-
-
-@asynccontextmanager
-async def _rolled_back(connection: Connection) -> AsyncIterator[None]:
-    transaction = await connection.begin()
-    try:
-        yield
-    finally:
-        await transaction.rollback()
 
 
 async def _import(connection: Connection, moment: Moment, source: Source, watch: Watch) -> Imported:
@@ -127,8 +117,9 @@ async def _stage(
         try:
             batch.append({"line": row.line, **kind.record(row.cells, moment)})
         except InvalidInput as error:
-            faults = faults_of(row.line, error)
-            bad += [bad_row(fault, source.columns.layout.kind) for fault in faults]
+            bad += [
+                bad_row(fault, source.columns.layout.kind) for fault in faults_of(row.line, error)
+            ]
         if len(batch) == _BATCH:
             await work.add(batch)
             batch.clear()

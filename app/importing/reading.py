@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -110,18 +110,15 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        yield file
+def _opened(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _refuse_other_formats(path: Path) -> None:
     if not path.is_file():
         # Raises OSError for a path that does not exist or may not be read.
         path.stat()
-        what = "is a directory" if path.is_dir() else "is no regular file"
-        raise FileRefused(what)
+        raise FileRefused("is a directory" if path.is_dir() else "is no regular file")
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head.strip(b"\xef\xbb\xbf\r\n\t "):

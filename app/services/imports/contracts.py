@@ -1,6 +1,6 @@
 """Imports of contracts, identified by their numbers (R15, R17)."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import Any, ClassVar
 
@@ -36,9 +36,8 @@ class ContractImport(Agreed):
             facts |= dict.fromkeys(_CANCELLATION, "true")
         return facts
 
-    async def _faults(self) -> AsyncIterator[Fault]:
-        async for fault in super()._faults():
-            yield fault
+    async def _faults(self) -> list[Fault]:
+        faults = await super()._faults()
         # Only holders of an Editor on the first day, as known now, sign a contract (R15).
         last = 0
         while rows := await self.stage.fetch(
@@ -54,7 +53,8 @@ class ContractImport(Agreed):
             last = rows[-1].line
             for row in rows:
                 if not holds_editor(_licences(row.kinds, row.bought, row.withdrawn), row.starts_on):
-                    yield Fault(row.line, "/starts_on", "editor_licence_required")
+                    faults.append(Fault(row.line, "/starts_on", "editor_licence_required"))
+        return faults
 
     async def write(self) -> Counts:
         fields = "id, customer_id, number, starts_on, ends_on, included_minutes"

@@ -3,7 +3,7 @@
 Decided customer by customer, by the functions that decide it for the API: as a rule few differ.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +28,9 @@ class Changes:
     systems: Sequence[str]
     """The systems whose references the file has."""
 
-    async def faults(self) -> AsyncIterator[Fault]:
+    async def faults(self) -> list[Fault]:
         """Stage, as `import_changes` and `import_contacts`, what a PUT would write of each
-        customer; yield what is wrong."""
+        customer; what is wrong with it."""
         await self.stage.table(
             "import_changes",
             {"line": "integer", "customer_id": "uuid", "contacts": "boolean", "data": "jsonb"},
@@ -47,6 +47,7 @@ class Changes:
             },
         )
         await self.stage.run("CREATE INDEX ON import_customers (line) WHERE state = 'differs'")
+        faults: list[Fault] = []
         last = 0
         while given := await self.stage.fetch(
             """SELECT * FROM import_customers WHERE state = 'differs' AND line > :last
@@ -55,12 +56,12 @@ class Changes:
             most=_BATCH,
         ):
             last = given[-1].line
-            async for fault in self._compare(given):
-                yield fault
+            faults += await self._compare(given)
         await self.stage.settle("import_changes", "customer_id")
         await self.stage.settle("import_contacts", "id")
+        return faults
 
-    async def _compare(self, given: Sequence[Row[Any]]) -> AsyncIterator[Fault]:
+    async def _compare(self, given: Sequence[Row[Any]]) -> list[Fault]:
         before = await load(self.stage.connection, [one.known for one in given])
         rows = await self.stage.fetch(
             f"""SELECT key, contact_name AS name, contact_email AS email, contact_phones AS phones
@@ -71,6 +72,7 @@ class Changes:
         people: dict[str, list[Row[Any]]] = {}
         for row in rows:
             people.setdefault(row.key, []).append(row)
+        faults: list[Fault] = []
         changes: list[tuple[Any, ...]] = []
         contacts: list[tuple[Any, ...]] = []
         for one in given:
@@ -79,8 +81,7 @@ class Changes:
                 after = self._after(known, one, people.get(one.key, []))
                 data = difference(known, after)
             except InvalidInput as error:
-                for fault in faults_of(one.line, error):
-                    yield fault
+                faults += faults_of(one.line, error)
                 continue
             if data is None:
                 continue
@@ -94,8 +95,12 @@ class Changes:
         await self.stage.copy(
             "import_changes", ("line", "customer_id", "contacts", "data"), changes
         )
-        of_contact = ("id", "customer_id", "position", "name", "email", "phones")
-        await self.stage.copy("import_contacts", of_contact, contacts)
+        await self.stage.copy(
+            "import_contacts",
+            ("id", "customer_id", "position", "name", "email", "phones"),
+            contacts,
+        )
+        return faults
 
     def _after(self, known: Customer, given: Row[Any], people: list[Row[Any]]) -> Customer:
         changes: dict[str, Any] = {name: getattr(given, name) for name in self.own}

@@ -4,7 +4,6 @@ A row sets what the file has columns for: an empty cell clears a field, and cont
 does not name are removed, as by `PUT /v1/customers/by-code/…`. What it has no column for stays.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
 from app.services.contacts import MOST_CONTACTS
@@ -13,6 +12,7 @@ from app.services.imports.staging import ROWS, Counts, Fault, Import, repeated
 from app.store.event_types import EventType
 
 OWN = ("name", "country", "language", "vat_number", "help_desk")
+_CONTACT = ("contact_name", "contact_email", "contact_phones")
 _SAME = "same"
 
 
@@ -36,17 +36,16 @@ class CustomerImport(Import):
         super().__init__(*arguments)
         # A file always has the name and the country.
         self._own = [name for name in OWN if name in self.fields]
-        contact = ("contact_name", "contact_email", "contact_phones")
-        self._contact = [name for name in contact if name in self.fields]
+        self._contact = [name for name in _CONTACT if name in self.fields]
 
-    async def _faults(self) -> AsyncIterator[Fault]:
+    async def _faults(self) -> list[Fault]:
         await self._resolve()
-        for found in (self._disagreeing, self._contacts, self._references):
-            async for fault in found():
-                yield fault
-        changes = Changes(self.stage, self._own, self._contact, self.systems)
-        async for fault in changes.faults():
-            yield fault
+        return [
+            *await self._disagreeing(),
+            *(await self._contacts() if self._contact else ()),
+            *(await self._references() if self.systems else ()),
+            *await Changes(self.stage, self._own, self._contact, self.systems).faults(),
+        ]
 
     async def _resolve(self) -> None:
         """One row for each customer: whether it is stored, and whether anything differs."""
@@ -74,7 +73,7 @@ class CustomerImport(Import):
             "key",
         )
 
-    async def _disagreeing(self) -> AsyncIterator[Fault]:
+    async def _disagreeing(self) -> list[Fault]:
         compared = {f"/{name}": name for name in self._own}
         for place, system in enumerate(self.systems, 1):
             ref = f"refs->>(CAST(:systems AS text[]))[{place}]"
@@ -83,45 +82,40 @@ class CustomerImport(Import):
         query = f"""SELECT r.line, i.line AS earlier, ARRAY[{", ".join(differs)}] AS differs
             FROM {ROWS} r JOIN import_customers i ON i.key = r.key AND i.line < r.line
             WHERE {" OR ".join(differs)}"""
-        for row in await self.stage.fetch(query):
-            for pointer, differs_here in zip(compared, row.differs, strict=True):
-                if differs_here:
-                    yield Fault(row.line, pointer, "customer_differs", {"earlier": row.earlier})
+        return [
+            Fault(row.line, pointer, "customer_differs", {"earlier": row.earlier})
+            for row in await self.stage.fetch(query)
+            for pointer, differs_here in zip(compared, row.differs, strict=True)
+            if differs_here
+        ]
 
-    async def _contacts(self) -> AsyncIterator[Fault]:
-        if not self._contact:
-            return
+    async def _contacts(self) -> list[Fault]:
         named = f"(SELECT * FROM {ROWS} WHERE contact_id IS NOT NULL) AS named"
-        for row in await self.stage.fetch(repeated(named, "key, contact_key")):
-            yield Fault(row.line, "/contact_name", "contact_on_line", {"earlier": row.earlier})
-        crowded = await self.stage.fetch(
-            f"""SELECT i.line FROM {named} JOIN import_customers i USING (key)
-            WHERE i.state = 'new' GROUP BY i.line HAVING count(*) > :most""",
-            most=MOST_CONTACTS,
-        )
-        for row in crowded:
-            yield Fault(row.line, "/contact_name", "too_many", {"limit": MOST_CONTACTS})
+        twice = repeated(named, "key, contact_key")
+        crowded = f"""SELECT i.line, {MOST_CONTACTS} AS "limit"
+            FROM {named} JOIN import_customers i USING (key)
+            WHERE i.state = 'new' GROUP BY i.line HAVING count(*) > {MOST_CONTACTS}"""
+        return [
+            *await self.stage.faults("contact_on_line", "/contact_name", twice),
+            *await self.stage.faults("too_many", "/contact_name", crowded),
+        ]
 
-    async def _references(self) -> AsyncIterator[Fault]:
-        if not self.systems:
-            return
+    async def _references(self) -> list[Fault]:
         given = """(SELECT i.line, i.key, i.known, p.key AS system, p.value AS ref
             FROM import_customers i, jsonb_each_text(i.refs) p) AS given"""
         twice = f"""SELECT * FROM (SELECT line, system,
                 min(line) OVER (PARTITION BY system, ref) AS earlier FROM {given}
             ) AS numbered WHERE line > earlier"""
-        for row in await self.stage.fetch(twice):
-            pointer = f"/external_refs/{row.system}"
-            yield Fault(row.line, pointer, "reference_on_line", {"earlier": row.earlier})
         # If its owner is in the file too, the owner gives it up, or the file repeats it.
         taken = f"""SELECT given.line, given.system, c.code FROM {given}
             JOIN external_refs e ON e.system = given.system AND e.ref = given.ref
                 AND e.customer_id IS DISTINCT FROM given.known
             JOIN customers c ON c.id = e.customer_id
             WHERE NOT EXISTS (SELECT FROM import_customers o WHERE o.known = c.id)"""
-        for row in await self.stage.fetch(taken):
-            pointer = f"/external_refs/{row.system}"
-            yield Fault(row.line, pointer, "reference_taken", {"code": row.code})
+        return [
+            *await self.stage.faults("reference_on_line", "/external_refs/{system}", twice),
+            *await self.stage.faults("reference_taken", "/external_refs/{system}", taken),
+        ]
 
     async def write(self) -> Counts:
         created = await self.stage.run(
@@ -137,8 +131,10 @@ class CustomerImport(Import):
             FROM import_customers i, import_changes h
             WHERE c.id = h.customer_id AND i.known = h.customer_id"""
         )
-        await self._write_references()
-        await self._write_contacts()
+        if self.systems:
+            await self._write_references()
+        if self._contact:
+            await self._write_contacts()
         await self.stage.record_each(
             f"""SELECT '{EventType.CUSTOMER_UPDATED}' AS type,
                     customer_id, customer_id AS subject_id, data
@@ -153,8 +149,6 @@ class CustomerImport(Import):
         return Counts(created, changed, total - created - changed)
 
     async def _write_references(self) -> None:
-        if not self.systems:
-            return
         # First delete, then insert: two customers may have exchanged their references.
         await self.stage.run(
             """DELETE FROM external_refs e USING import_customers i
@@ -171,8 +165,6 @@ class CustomerImport(Import):
         )
 
     async def _write_contacts(self) -> None:
-        if not self._contact:
-            return
         await self.stage.run(
             f"""INSERT INTO contacts (id, customer_id, position, name, email, phones)
             SELECT r.contact_id, i.customer_id,

@@ -4,7 +4,6 @@ A file with columns for a withdrawal can withdraw a licence. A withdrawal is nev
 withdrawn licence is not changed.
 """
 
-from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from app.services.imports.owned import OWNED, Owned
@@ -32,7 +31,7 @@ class LicenceImport(Owned):
         "withdrawal_reason": "text",
     }
 
-    async def _compare(self) -> AsyncIterator[Fault]:
+    async def _compare(self) -> list[Fault]:
         facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
         withdrawal = "false"
         if "withdrawn_on" in self.fields:
@@ -47,16 +46,17 @@ class LicenceImport(Owned):
                 WHERE o.owner = o.customer_id""",
             "line",
         )
-        refused = """SELECT line, withdrawn_on, withdrawn FROM import_known
+        refused = """SELECT line, withdrawn_on AS "on",
+                CASE WHEN withdrawn THEN 'withdrawn_on' ELSE 'serial_number' END AS field
+            FROM import_known
             WHERE (changed AND withdrawn_on <= :today)
                 OR (withdrawn AND withdrawn_on IS NOT NULL)"""
-        for row in await self.stage.fetch(refused):
-            pointer = "/withdrawn_on" if row.withdrawn else "/serial_number"
-            yield Fault(row.line, pointer, "withdrawn", {"on": row.withdrawn_on})
         early = f"""SELECT line FROM import_known JOIN {OWNED} o USING (line)
             WHERE changed AND upgraded_on < o.purchased_on"""
-        for row in await self.stage.fetch(early):
-            yield Fault(row.line, "/purchased_on", "wrong_order")
+        return [
+            *await self.stage.faults("withdrawn", "/{field}", refused),
+            *await self.stage.faults("wrong_order", "/purchased_on", early),
+        ]
 
     async def write(self) -> Counts:
         # The events are recorded first, because they say what the rows were before.

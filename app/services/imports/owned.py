@@ -3,7 +3,7 @@
 Licences may be corrected. Contracts and ticket packs are `Agreed`: an import does not edit them.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 from app.services.imports.staging import ROWS, Fault, Import, repeated
@@ -18,7 +18,7 @@ class Owned(Import):
     known_by: ClassVar[str]
     """The column that identifies a row, in upper or lower case."""
 
-    async def _faults(self) -> AsyncIterator[Fault]:
+    async def _faults(self) -> list[Fault]:
         await self.stage.table_as(
             OWNED,
             f"""SELECT r.*, c.id AS customer_id, k.id AS known, k.customer_id AS owner
@@ -26,17 +26,17 @@ class Owned(Import):
                 LEFT JOIN {self.table} k ON lower(k.{self.known_by} COLLATE "C") = r.key""",
             "line",
         )
-        for row in await self.stage.fetch(f"SELECT line FROM {OWNED} WHERE customer_id IS NULL"):
-            yield Fault(row.line, "/customer_code", "unknown_customer")
-        for row in await self.stage.fetch(repeated(OWNED, "key")):
-            yield Fault(row.line, f"/{self.known_by}", "already_on_line", {"earlier": row.earlier})
+        key = f"/{self.known_by}"
+        unknown = f"SELECT line FROM {OWNED} WHERE customer_id IS NULL"
         others = f"SELECT line FROM {OWNED} WHERE owner <> customer_id"
-        for row in await self.stage.fetch(others):
-            yield Fault(row.line, f"/{self.known_by}", "of_another_customer")
-        async for fault in self._compare():
-            yield fault
+        return [
+            *await self.stage.faults("unknown_customer", "/customer_code", unknown),
+            *await self.stage.faults("already_on_line", key, repeated(OWNED, "key")),
+            *await self.stage.faults("of_another_customer", key, others),
+            *await self._compare(),
+        ]
 
-    def _compare(self) -> AsyncIterator[Fault]:
+    async def _compare(self) -> list[Fault]:
         """What is wrong between a row and what is stored of the same customer."""
         raise NotImplementedError
 
@@ -49,7 +49,7 @@ class Agreed(Owned):
         under which it is compared."""
         raise NotImplementedError
 
-    async def _compare(self) -> AsyncIterator[Fault]:
+    async def _compare(self) -> list[Fault]:
         facts = self._facts()
         differs = ", ".join(
             f"o.{name} IS DISTINCT FROM k.{name} AND {when} AS {name}"
@@ -60,8 +60,9 @@ class Agreed(Owned):
                 FROM {OWNED} o JOIN {self.table} k ON k.id = o.known
                 WHERE o.owner = o.customer_id
             ) AS compared WHERE {" OR ".join(facts)} ORDER BY line"""
-        for row in await self.stage.fetch(query):
-            for name in facts:
-                if getattr(row, name):
-                    params = {"stored": getattr(row, f"stored_{name}")}
-                    yield Fault(row.line, f"/{name}", "not_edited", params)
+        return [
+            Fault(row.line, f"/{name}", "not_edited", {"stored": getattr(row, f"stored_{name}")})
+            for row in await self.stage.fetch(query)
+            for name in facts
+            if getattr(row, name)
+        ]

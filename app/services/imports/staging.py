@@ -1,12 +1,12 @@
 """The steps of every import, and the temporary tables that hold its rows until they are written."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from sqlalchemy import Row, text
+from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import InputCode, InvalidInput
@@ -101,12 +101,22 @@ class Stage:
 
     async def run(self, statement: str, **parameters: Any) -> int:
         """Run a statement: the number of rows that it touched."""
-        done = await self.connection.execute(text(statement), self._named(statement, parameters))
-        return done.rowcount
+        return (await self._execute(statement, parameters)).rowcount
 
     async def fetch(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
-        done = await self.connection.execute(text(query), self._named(query, parameters))
-        return done.all()
+        return (await self._execute(query, parameters)).all()
+
+    async def faults(
+        self, code: InputCode | ImportCode, pointer: str, query: str, **parameters: Any
+    ) -> list[Fault]:
+        """A fault for each row of a query, which has its `line`.
+
+        The other columns fill the placeholders of `pointer` and of the code's text.
+        """
+        return [
+            Fault(row.line, pointer.format_map(row._mapping), code, row._asdict())
+            for row in await self.fetch(query, **parameters)
+        ]
 
     async def count(self, table: str) -> int:
         (row,) = await self.fetch(f"SELECT count(*) AS rows FROM {table}")
@@ -116,10 +126,12 @@ class Stage:
         """Append one event for each row of a query (`store.events.record_each`)."""
         await record_each(self.connection, _ACTOR, self._parameters["now"], events)
 
-    def _named(self, statement: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters that a statement names, from its own and the shared ones."""
-        everything = {**self._parameters, **parameters}
-        return {name: everything[name] for name in text(statement).compile().params}
+    async def _execute(self, statement: str, own: Mapping[str, Any]) -> CursorResult[Any]:
+        """Run a statement with those of its own and the shared parameters that it names."""
+        clause = text(statement)
+        given = {**self._parameters, **own}
+        named = {name: given[name] for name in clause.compile().params}
+        return await self.connection.execute(clause, named)
 
     async def drop(self) -> None:
         while self._tables:
@@ -177,12 +189,11 @@ class Import(ABC):
         """Lock the customers; then what is wrong between the rows, and with what is stored."""
         await self.stage.settle(ROWS, "key")
         # Checking each row by itself took the most time, and needed no lock.
-        codes = f"SELECT {self.customers} FROM {ROWS}"
-        await lock.customers_called(self.stage.connection, codes)
-        return [fault async for fault in self._faults()]
+        await lock.customers_called(self.stage.connection, f"SELECT {self.customers} FROM {ROWS}")
+        return await self._faults()
 
     @abstractmethod
-    def _faults(self) -> AsyncIterator[Fault]:
+    async def _faults(self) -> list[Fault]:
         """What `check` finds, under the locks."""
 
     @abstractmethod
