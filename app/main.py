@@ -13,17 +13,17 @@ from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, load
-from app.routers.cases import cases
-from app.routers.contracts import contracts
-from app.routers.customers import customers
-from app.routers.entitlements import entitlements
-from app.routers.licences import licences
+from app.routers.cases.endpoints import cases
+from app.routers.contracts.endpoints import contracts
+from app.routers.customers.endpoints import customers
+from app.routers.entitlements.endpoints import entitlements
+from app.routers.licences.endpoints import licences
 from app.routers.operations import operations
 from app.routers.problems import problems
 from app.routers.published import published
-from app.routers.ticket_packs import ticket_packs
+from app.routers.ticket_packs.endpoints import ticket_packs
 from app.routers.tokens import tokens
-from app.routers.usage import usage
+from app.routers.usage.endpoints import usage
 from app.settings import Settings
 from app.store.database import Database
 

@@ -28,8 +28,7 @@ class RequestRecord:
 
 def record_of(scope: Scope) -> RequestRecord:
     """The record of a request, made by whoever asks first."""
-    state: dict[str, Any] = scope.setdefault("state", {})
-    record: RequestRecord = state.setdefault("record", RequestRecord())
+    record: RequestRecord = scope.setdefault("state", {}).setdefault("record", RequestRecord())
     return record
 
 
@@ -56,8 +55,7 @@ class Context(UnitOfWork):
         note_caller(request, caller, now)
         policies = request.app.state.policies
         today = civil_date(now, policies.zone)
-        context = cls(connection, caller, now, today, policies, request)
-        request.state.context = context
+        context = request.state.context = cls(connection, caller, now, today, policies, request)
         return context
 
 

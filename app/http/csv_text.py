@@ -26,14 +26,9 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _cell(value: Cell) -> str | int:
-    match value:
-        case None:
-            return ""
-        case str():
-            return f"'{value}" if value.lstrip(" ").startswith(_FORMULA) else value
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        case date():
-            return value.isoformat()
+def _cell(value: Cell) -> Cell:
+    if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
+        return f"'{value}"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return value

@@ -13,7 +13,7 @@ from app.policy import civil
 from app.policy.decide import Answer, Decision, continuing
 from app.policy.document import Column, HelpDesk, Policies, Policy, Service, ServiceRow
 from app.policy.explain import explain
-from app.policy.facts import Contract, Facts, Reason, ReasonCode, ServiceAnswer, ServiceYear, Step
+from app.policy.facts import Contract, Facts, ReasonCode, ServiceAnswer, ServiceYear, Step
 from app.policy.messages import message
 from app.store.facts import Known
 
@@ -129,15 +129,6 @@ def sales_contact(policy: Policy, language: Language) -> dict[str, str]:
     return {"email": contact.email, "name": getattr(contact.names, language)}
 
 
-def _reason_body(reason: Reason, language: Language) -> dict[str, Any]:
-    return {
-        "column": reason.column,
-        "code": reason.code,
-        "message": message(reason.code, reason.facts, language),
-        "facts": reason.facts,
-    }
-
-
 def refusal_body(
     answer: ServiceAnswer,
     policy: Policy,
@@ -153,7 +144,12 @@ def refusal_body(
     for reason in answer.reasons:
         known = told.get(id(reason))
         if known is None:
-            known = told[id(reason)] = _reason_body(reason, language)
+            known = told[id(reason)] = {
+                "column": reason.column,
+                "code": reason.code,
+                "message": message(reason.code, reason.facts, language),
+                "facts": reason.facts,
+            }
         reasons.append(known)
     body: dict[str, Any] = {"reasons": reasons, "unlocked_by": answer.unlocked_by}
     if answer.unlocked_by:
@@ -281,12 +277,8 @@ def entitlements_body(
         "help_desk": help_desk_body(policy.desk_for(customer.country, customer.help_desk), at),
     }
     if explained:
-        body["explanation"] = explanation_body(facts, decision)
+        body["explanation"] = [
+            {"column": column, "stands": stands, "rules": [rule._asdict() for rule in rules]}
+            for column, stands, rules in explain(facts, decision.standing)
+        ]
     return body
-
-
-def explanation_body(facts: Facts, decision: Decision) -> list[dict[str, Any]]:
-    return [
-        {"column": column, "stands": stands, "rules": [rule._asdict() for rule in rules]}
-        for column, stands, rules in explain(facts, decision.standing)
-    ]

@@ -42,16 +42,10 @@ def _tags(request: Request, header: str) -> list[str] | None:
     return tags
 
 
-def _opaque(etag: str) -> str:
-    return etag.removeprefix("W/")
-
-
 def if_none_match(request: Request, etag: str) -> bool:
     """Whether `If-None-Match` names this tag (weak comparison): the caller has the answer."""
-    tags = _tags(request, "if-none-match")
-    if tags is None:
-        return False
-    return tags == ["*"] or _opaque(etag) in {_opaque(tag) for tag in tags}
+    tags = _tags(request, "if-none-match") or []
+    return tags == ["*"] or etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in tags}
 
 
 def check_if_match(request: Request, current: str | None) -> None:

@@ -9,8 +9,9 @@ fraction for whole seconds, otherwise with six digits.
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,7 +28,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema
 
 from app.errors import InputCode
-from app.http.languages import Language
 from app.ids import UUID_PATTERN, looks_like_id
 from app.services.contacts import MOST_PHONES
 
@@ -35,7 +35,6 @@ EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
 """Dates and instants outside this range are refused: they are typing errors, and date arithmetic
 on them could overflow."""
 
-_LARGEST = 2**31 - 1
 _CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _NO_NUL = r"^[^\u0000]*$"
 # Python counts more characters as white space than regular expressions in JSON Schema do.
@@ -77,16 +76,15 @@ def clean(text: str) -> str:
     return text
 
 
-def _not_blank(text: str) -> str:
-    if not text or text.isspace():
-        raise refuse("blank")
-    return text
+def _checked(accepts: Callable[[str], object], code: InputCode) -> Callable[[str], str]:
+    """A validator that refuses the texts which `accepts` denies."""
 
+    def check(text: str) -> str:
+        if not accepts(text):
+            raise refuse(code)
+        return text
 
-def _code(text: str) -> str:
-    if looks_like_id(text):
-        raise refuse("looks_like_id")
-    return text
+    return check
 
 
 def _uuid(value: object) -> UUID:
@@ -155,41 +153,27 @@ def _digits(value: object) -> object:
     return value
 
 
-def _country(text: str) -> str:
-    if text not in COUNTRIES:
-        raise refuse("bad_format")
-    return text
-
-
-def _address(text: str) -> str:
-    if not _email.fullmatch(text):
-        raise refuse("bad_format")
-    return text
-
-
 def _flag(value: object) -> bool:
     if value not in ("true", "false", True, False):
         raise refuse("not_allowed_value", allowed="true, false")
     return value in ("true", True)
 
 
-def _url(text: str) -> str:
+def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - reading it raises ValueError for an invalid port
     except ValueError:
-        raise refuse("bad_format") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not _visible.fullmatch(text):
-        raise refuse("bad_format")
-    return text
+        return False
+    return bool(parts.scheme in {"http", "https"} and parts.hostname and _visible.fullmatch(text))
 
 
+@dataclass(frozen=True)
 class _Text:
     """A validator of texts, and the pattern that describes it in the OpenAPI document."""
 
-    def __init__(self, check: Callable[[str], str], pattern: str) -> None:
-        self.check = check
-        self.pattern = pattern
+    check: Callable[[str], str]
+    pattern: str
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -208,7 +192,7 @@ class _Text:
 
 Sound = _Text(clean, _NO_NUL)
 """For texts of other lengths: `Annotated[str, Field(max_length=40), Sound]`."""
-NotBlank = _Text(_not_blank, _SOMETHING)
+NotBlank = _Text(_checked(str.strip, "blank"), _SOMETHING)
 Digits = BeforeValidator(_digits)
 """For whole numbers in a query string: `Annotated[int, Field(ge=1, le=200), Digits]`. It must come
 last, otherwise the OpenAPI document lacks the bounds."""
@@ -232,7 +216,7 @@ Text = Annotated[
 Code = Annotated[
     str,
     Field(pattern=_CODE, json_schema_extra={"not": {"pattern": UUID_PATTERN}}),
-    AfterValidator(_code),
+    AfterValidator(_checked(lambda text: not looks_like_id(text), "looks_like_id")),
 ]
 """A code, serial number or number. It may not look like an id, which paths also accept."""
 Key = Annotated[str, Field(pattern=_CODE)]
@@ -245,12 +229,15 @@ Instant = Annotated[datetime, BeforeValidator(_utc)]
 QueryInstant = Annotated[datetime, BeforeValidator(_utc_of_query)]
 """An instant in a query string, where the `+` of an offset may have become a space."""
 Country = Annotated[
-    str, Field(json_schema_extra={"enum": sorted(COUNTRIES)}), AfterValidator(_country)
+    str,
+    Field(json_schema_extra={"enum": sorted(COUNTRIES)}),
+    AfterValidator(_checked(COUNTRIES.__contains__, "bad_format")),
 ]
 """ISO 3166-1 alpha-2 in capitals, and XK, which Kosovo uses."""
-LanguageCode = Language
 Email = Annotated[
-    str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(_address)
+    str,
+    Field(max_length=254, json_schema_extra={"format": "email"}),
+    AfterValidator(_checked(_email.fullmatch, "bad_format")),
 ]
 PhoneNumbers = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=60), Sound]], Field(max_length=MOST_PHONES)
@@ -262,7 +249,7 @@ HttpUrl = Annotated[
     str,
     Field(max_length=2_000, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
     AfterValidator(clean),
-    AfterValidator(_url),
+    AfterValidator(_checked(_is_url, "bad_format")),
 ]
 Minutes = Annotated[int, Field(ge=1, le=1_440)]
 """Minutes worked: at least one, at most a day."""
@@ -270,7 +257,6 @@ IncludedMinutes = Annotated[int, Field(ge=1, le=1_000_000)]
 """The minutes of a contract."""
 TicketQuantity = Annotated[int, Field(ge=1, le=1000)]
 """The tickets of a pack."""
-Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 """`true` or `false` in a query string, and no other spelling."""
 
@@ -309,3 +295,11 @@ class Output(BaseModel):
     """An answer, or part of one."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class StoredOutput(Output):
+    """An answer that shows a row, or an object of a service, field by field."""
+
+    @classmethod
+    def of(cls, stored: Any) -> Self:
+        return cls.model_validate(stored, from_attributes=True)

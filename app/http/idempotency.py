@@ -20,18 +20,13 @@ _LONGEST_KEY = 255
 _KEPT_HEADERS = ("location", "etag", "content-language")
 
 
-def _fingerprint(request: Request, body: bytes) -> bytes:
-    parts = (request.method, request.url.path, request.url.query)
-    return hashlib.sha256(orjson.dumps(parts) + body).digest()
-
-
 def _sent_key(request: Request) -> str | None:
     sent = request.headers.getlist("idempotency-key")
     if not sent:
         return None
     key = sent[0]
-    sound = len(sent) == 1 and 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()
-    if not sound:
+    sound = 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()
+    if len(sent) > 1 or not sound:
         raise invalid("header/idempotency-key", "bad_format")
     return key
 
@@ -47,7 +42,8 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
         return await handler(request)
     if not await idempotency.claim(context, key):
         raise RequestInProgress
-    fingerprint = _fingerprint(request, await request.body())
+    target = orjson.dumps((request.method, request.url.path, request.url.query))
+    fingerprint = hashlib.sha256(target + await request.body()).digest()
     row = await idempotency.stored(context, key)
     if row is not None:
         if row.fingerprint != fingerprint:

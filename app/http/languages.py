@@ -38,13 +38,10 @@ def parse(header: str) -> Language:
     for name, weight in weighted(header):
         primary = name.partition("-")[0]
         weights[primary] = max(weight, weights.get(primary, 0.0))
-    anything_else = weights.pop("*", 0.0)
-    wanted = [*weights, *(language for language in LANGUAGES if language not in weights)]
-    best: Language = "en"
-    best_weight = 0.0
-    for name in wanted:
-        weight = weights.get(name, anything_else)
-        for language in LANGUAGES:
-            if language == name and weight > best_weight:
-                best, best_weight = language, weight
-    return best
+
+    def weight_of(language: Language) -> float:
+        return weights.get(language, weights.get("*", 0.0))
+
+    named_first = sorted(LANGUAGES, key=[*weights, *LANGUAGES].index)
+    best = max(named_first, key=weight_of)
+    return best if weight_of(best) > 0 else "en"

@@ -27,7 +27,6 @@ from app.http.fields import Code, Country, Email, Id, Input, Query, Sound
 from app.http.languages import Language, language_of
 from app.http.references import SystemReference
 from app.http.routes import Handler, ScopedRoute, reader, receive_body
-from app.http.strict_query import declared, refuse_unknown_parameters
 from app.policy.civil import civil_date
 from app.policy.document import Policies
 from app.services import lookups
@@ -68,11 +67,10 @@ class LookupFields(BaseModel):
 
     def lookup(self, place: str = "query") -> Lookup:
         """Raises InvalidInput at `place`, and AnonymousCaller for a number that is withheld."""
-        values = ((name, getattr(self, name)) for name in LOOKUPS)
-        given = [(name, value) for name, value in values if value is not None]
+        given = [name for name in LOOKUPS if getattr(self, name) is not None]
         if len(given) != 1:
             raise invalid(place, "exactly_one", names=", ".join(LOOKUPS))
-        name, value = given[0]
+        name, value = given[0], getattr(self, given[0])
         if self.region is not None and name != "phone":
             raise invalid(f"{place}/region", "unknown_parameter")
         if name == "phone":
@@ -171,7 +169,7 @@ class LookupRoute(ScopedRoute):
         options["name"] = options.get("name") or endpoint.__name__
         options["description"] = options.get("description") or inspect.getdoc(endpoint)
         super().__init__(path, keep, scope=scope, **options)
-        if any(repeated for _, repeated in declared(self.dependant)):
+        if any(self.declared_query.values()):
             raise TypeError(
                 f"{question.__name__} must not have lists: `_read_query` keeps one value"
             )
@@ -183,7 +181,7 @@ class LookupRoute(ScopedRoute):
         if self._in_body:
             await receive_body(request)
         try:
-            refuse_unknown_parameters(self, request)
+            self.refuse_unknown_parameters(request)
             if self._in_body:
                 await handler(request)
                 query = request.state.sent
@@ -203,9 +201,8 @@ class LookupRoute(ScopedRoute):
             fault = error
             caller = await self._admit(request, token, now)
         else:
-            database = request.app.state.database
             caller, found = await lookups.find(
-                database, token, self.scope, lookup, now=now, at=at, on=on
+                request.app.state.database, token, self.scope, lookup, now=now, at=at, on=on
             )
             note_caller(request, caller, now)
         admitted = AdmittedLookup(request, query, caller, found, fault, now, at, on, policies)
@@ -216,9 +213,8 @@ class LookupRoute(ScopedRoute):
         try:
             return self._question.model_validate(dict(request.query_params.multi_items()))
         except ValidationError as error:
-            faults = error.errors(include_url=False)
             raise RequestValidationError(
-                [{**fault, "loc": ("query", *fault["loc"])} for fault in faults]
+                [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()]
             ) from None
 
     async def _admit(self, request: Request, token: str, now: datetime) -> Caller:

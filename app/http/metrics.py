@@ -106,7 +106,6 @@ class Metrics(CollectorRegistry):
         # Looking up a child by its labels takes a lock, so each child is looked up once. The
         # number of routes and statuses bounds the size.
         self._known: dict[tuple[str, str | None, int], Observe] = {}
-        self._by_code: dict[str, Counter] = {}
         self._database: Database | None = None
 
     def done(
@@ -128,10 +127,7 @@ class Metrics(CollectorRegistry):
             observe = self._known[name, route, status] = self._observer(name, route, status)
         observe(seconds, statements or 0)
         if problem is not None:
-            counter = self._by_code.get(problem)
-            if counter is None:
-                counter = self._by_code[problem] = self._problems.labels(problem)
-            counter.inc()
+            self._problems.labels(problem).inc()
 
     def _observer(self, method: str, route: str | None, status: int) -> Observe:
         path = route or "none"
@@ -181,9 +177,8 @@ class Together(Collector):
             pid = int(file.stem.rpartition("_")[2])
             if not psutil.pid_exists(pid):
                 mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
-        all_of_them = MultiProcessCollector(None, folder)  # type: ignore[no-untyped-call]
-        found: Iterable[Metric] = all_of_them.collect()  # type: ignore[no-untyped-call]
-        return found
+        everything: Iterable[Metric] = MultiProcessCollector(None, folder).collect()  # type: ignore[no-untyped-call]
+        return everything
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InternalError, PayloadTooLarge, ServiceUnavailable
+from app.errors import InternalError, PayloadTooLarge, ServiceError, ServiceUnavailable
 from app.http import logs
 from app.http.context import record_of
 from app.http.errors.handlers import LARGEST_BODY
@@ -54,9 +54,8 @@ class RequestMiddleware:
                 traceparent = value.decode()
             elif name == b"content-length" and value.isdigit():
                 declared = int(value[:20])
-        request_id = request_id or urandom(16).hex()
         record = record_of(scope)
-        record.request_id = request_id
+        record.request_id = request_id = request_id or urandom(16).hex()
         context = {"request_id": request_id}
         if traceparent:
             record.traceparent = context["traceparent"] = traceparent
@@ -82,27 +81,25 @@ class RequestMiddleware:
                 message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
+        async def refuse(error: ServiceError) -> None:
+            await problem_response(HTTPConnection(scope), error)(scope, receive, answer)
+
         try:
             if declared > self.largest_body:
-                too_large = problem_response(
-                    HTTPConnection(scope), PayloadTooLarge(self.largest_body)
-                )
-                await too_large(scope, receive, answer)
+                await refuse(PayloadTooLarge(self.largest_body))
             else:
                 await self.app(scope, limited, answer)
         except CancelledError:
             # The service ends, and this request has kept it for longer than it waits.
             if not status:
-                ended = problem_response(HTTPConnection(scope), ServiceUnavailable())
-                await ended(scope, receive, answer)
+                await refuse(ServiceUnavailable())
             raise
         except Exception as error:
             log.error("unhandled", error=type(error).__name__, at=logs.frames(error))
             if status:
                 # Too late for another answer: the server cuts the connection.
                 raise
-            failed = problem_response(HTTPConnection(scope), InternalError())
-            await failed(scope, receive, answer)
+            await refuse(InternalError())
         finally:
             taken = perf_counter_ns() - started
             method, route = scope["method"], route_of(scope)

@@ -1,5 +1,6 @@
 """Content negotiation: quality values (RFC 9110, 12.4.2) and media types."""
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -7,6 +8,7 @@ from starlette.requests import Request
 
 # Longer than any real header. The rest is ignored, so that a huge header costs nothing.
 _LONGEST_HEADER = 1_000
+_WEIGHT = re.compile(r"0*\.\d+|0+\.?|0*1(\.0*)?", re.ASCII)
 
 
 def weighted(header: str) -> list[tuple[str, float]]:
@@ -26,11 +28,7 @@ def _weight(parameters: Sequence[str]) -> float:
     for parameter in parameters:
         key, _, value = parameter.partition("=")
         if key.strip() == "q":
-            number = value.strip()
-            if not number.replace(".", "", 1).isdecimal() or not number.isascii():
-                return 0.0
-            weight = float(number)
-            return weight if weight <= 1 else 0.0
+            return float(value) if _WEIGHT.fullmatch(value.strip()) else 0.0
     return 1.0
 
 

@@ -8,9 +8,9 @@ from pydantic.config import JsonDict
 from app.http.fields import NotBlank, Sound
 from app.services.customers import MOST_REFERENCES
 
-_SYSTEM = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+SYSTEM_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
-System = Annotated[str, Field(pattern=f"^{_SYSTEM}$")]
+System = Annotated[str, Field(pattern=f"^{SYSTEM_PATTERN}$")]
 """The name of the other system, without a colon, which separates it from the reference."""
 NO_OTHERS: JsonDict = {"additionalProperties": False}
 """For the schema of a dictionary by `System`, which pydantic leaves open to all other names."""
@@ -22,9 +22,9 @@ References = Annotated[
 SystemReference = Annotated[
     str,
     Field(
-        pattern=rf"^{_SYSTEM}:.",
+        pattern=rf"^{SYSTEM_PATTERN}:.",
         max_length=265,
-        json_schema_extra={"pattern": rf"^{_SYSTEM}:[^\n\u0000][^\u0000]*$"},
+        json_schema_extra={"pattern": rf"^{SYSTEM_PATTERN}:[^\n\u0000][^\u0000]*$"},
     ),
     Sound,
 ]

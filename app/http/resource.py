@@ -129,9 +129,8 @@ class Resource:
         self, path: str, item: type[BaseModel], scope: str, *errors: Errors, **options: Any
     ) -> Decorator[Any]:
         """GET of a list, page by page."""
-        responses = documented.reads(*_found_in(path), *errors)
         page = Page[item]  # type: ignore[valid-type]
-        return self._call("GET", path, ReadRoute, scope, responses, page, **options)
+        return self.reads(path, page, scope, *errors, etag=False, **options)
 
     def creates(
         self,

@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
 
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -21,7 +20,7 @@ from app.http import idempotency
 from app.http.auth.bearer import sent_token
 from app.http.context import Context, record_of
 from app.http.openapi.headers import parameters
-from app.http.strict_query import refuse_unknown_parameters
+from app.http.strict_query import StrictRoute
 from app.services.tokens import authenticate, is_bound
 from app.store.database import Connection, Database, statements
 from app.store.failures import FAILURES, error_of, is_disconnect
@@ -29,20 +28,20 @@ from app.store.failures import FAILURES, error_of, is_disconnect
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class OpenRoute(APIRoute):
+class OpenRoute(StrictRoute):
     """A route that needs no token; it refuses unknown query parameters like every other."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            refuse_unknown_parameters(self, request)
+            self.refuse_unknown_parameters(request)
             return await handler(request)
 
         return handle
 
 
-class ScopedRoute(APIRoute):
+class ScopedRoute(StrictRoute):
     """A route for holders of a valid token with `scope`; None stands for any valid token."""
 
     def __init__(
@@ -77,6 +76,19 @@ class ScopedRoute(APIRoute):
 
     async def answer(self, request: Request, handler: Handler) -> Response:
         """Admit the caller and run the handler."""
+        now = clock.now()
+        sent_token(request)
+        try:
+            return await self._once(request, handler, now)
+        except FAILURES as failure:
+            # A pooled connection can be older than the database's last restart. The request is
+            # tried again on a new connection, unless a handler that writes has begun.
+            writing = request.method != "GET" and hasattr(request.state, "context")
+            if writing or not is_disconnect(failure):
+                raise
+        return await self._once(request, handler, now)
+
+    async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         raise NotImplementedError
 
 
@@ -91,23 +103,11 @@ def reader(request: Request) -> AbstractAsyncContextManager[Connection]:
 class ReadRoute(ScopedRoute):
     """A route that writes nothing."""
 
-    async def answer(self, request: Request, handler: Handler) -> Response:
-        now = clock.now()
-        sent_token(request)
-        try:
-            return await self._once(request, handler, now)
-        except FAILURES as failure:
-            # A pooled connection can be older than the database's last restart. Nothing has been
-            # written or sent, so the request is tried again on a new connection.
-            if not is_disconnect(failure):
-                raise
-        return await self._once(request, handler, now)
-
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         async with reader(request) as connection:
             caller = await authenticate(connection, sent_token(request), self.scope, now)
             Context.enter(request, connection, caller, now)
-            refuse_unknown_parameters(self, request)
+            self.refuse_unknown_parameters(request)
             return await handler(request)
 
 
@@ -130,20 +130,9 @@ class WriteRoute(ScopedRoute):
             options["openapi_extra"] = {"parameters": parameters("Idempotency-Key")}
         super().__init__(path, endpoint, **options)
 
-    async def answer(self, request: Request, handler: Handler) -> Response:
-        now = clock.now()
-        sent_token(request)
+    async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         # Receive the body before taking a connection: a slow client must not hold one.
         await receive_body(request)
-        try:
-            return await self._once(request, handler, now)
-        except FAILURES as failure:
-            # As for a read, but only until the handler has begun.
-            if not is_disconnect(failure) or hasattr(request.state, "context"):
-                raise
-        return await self._once(request, handler, now)
-
-    async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         token = sent_token(request)
         database: Database = request.app.state.database
         engine = database.bound if is_bound(token) else database.writing
@@ -152,7 +141,7 @@ class WriteRoute(ScopedRoute):
                 async with connection.begin():
                     caller = await authenticate(connection, token, self.scope, now)
                     context = Context.enter(request, connection, caller, now)
-                    refuse_unknown_parameters(self, request)
+                    self.refuse_unknown_parameters(request)
                     if self._stores_answers and request.method == "POST":
                         return await idempotency.once(context, handler)
                     return await handler(request)

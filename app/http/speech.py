@@ -66,5 +66,4 @@ def make_spoken(
 
 
 def _desk_sentence(desk: HelpDesk, at: datetime, language: Language) -> str:
-    state = civil.state(desk.schedule, at)
-    return say_desk(state, at, desk.schedule.zone, language)
+    return say_desk(civil.state(desk.schedule, at), at, desk.schedule.zone, language)

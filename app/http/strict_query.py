@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -14,7 +15,7 @@ from app.errors import InputError, InvalidInput, invalid
 from app.http.errors.invalid_input import MOST_ERRORS, safe_name
 
 
-def declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+def _declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:
     """The query parameters by name, and whether each may be repeated.
 
     The fields of pydantic models are among them, and those of dependencies.
@@ -27,7 +28,7 @@ def declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:
         else:
             yield parameter.alias, _repeats(annotation)
     for dependency in dependant.dependencies:
-        yield from declared(dependency)
+        yield from _declared(dependency)
 
 
 def _repeats(annotation: Any) -> bool:
@@ -36,36 +37,36 @@ def _repeats(annotation: Any) -> bool:
     return any(_repeats(part) for part in get_args(annotation))
 
 
-def _declared_by(route: APIRoute) -> dict[str, bool]:
-    # Kept on the route itself: a route has no hash, so it cannot be the key of a dict.
-    known: dict[str, bool] | None = vars(route).get("declared_query")
-    if known is None:
-        known = vars(route)["declared_query"] = dict(declared(route.dependant))
-    return known
+class StrictRoute(APIRoute):
+    """A route that can refuse the query parameters which it does not declare."""
 
+    @cached_property
+    def declared_query(self) -> dict[str, bool]:
+        return dict(_declared(self.dependant))
 
-def refuse_unknown_parameters(route: APIRoute, request: Request) -> None:
-    """Raises InvalidInput for a parameter that the route does not declare, for one that is given
-    twice though it may not be repeated, and for a query string that is not percent-encoded UTF-8.
-    """
-    raw: bytes = request.scope["query_string"]
-    if not raw:
-        return
-    try:
-        raw.decode("ascii")
-        if b"%" in raw:
-            unquote_to_bytes(raw).decode()
-    except UnicodeDecodeError:
-        raise invalid("query", "forbidden_characters") from None
-    parameters = _declared_by(route)
-    sent = request.query_params
-    if len(sent) == len(sent.multi_items()) and parameters.keys() >= sent.keys():
-        return
-    errors = []
-    for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
-        if name not in parameters:
-            errors.append(InputError(f"query/{safe_name(name)}", "unknown_parameter"))
-        elif count > 1 and not parameters[name]:
-            errors.append(InputError(f"query/{name}", "repeated_parameter"))
-    if errors:
-        raise InvalidInput(*errors[:MOST_ERRORS])
+    def refuse_unknown_parameters(self, request: Request) -> None:
+        """Raises InvalidInput for a parameter that the route does not declare, for one that is
+        given twice though it may not be repeated, and for a query string that is not
+        percent-encoded UTF-8.
+        """
+        raw: bytes = request.scope["query_string"]
+        if not raw:
+            return
+        try:
+            raw.decode("ascii")
+            if b"%" in raw:
+                unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError:
+            raise invalid("query", "forbidden_characters") from None
+        parameters = self.declared_query
+        sent = request.query_params
+        if len(sent) == len(sent.multi_items()) and parameters.keys() >= sent.keys():
+            return
+        errors = []
+        for name, count in Counter(name for name, _ in sent.multi_items()).items():
+            if name not in parameters:
+                errors.append(InputError(f"query/{safe_name(name)}", "unknown_parameter"))
+            elif count > 1 and not parameters[name]:
+                errors.append(InputError(f"query/{name}", "repeated_parameter"))
+        if errors:
+            raise InvalidInput(*errors[:MOST_ERRORS])

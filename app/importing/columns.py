@@ -1,15 +1,14 @@
 """Which columns each kind of file has, and what the headers of a file mean."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
-
-from app.http.references import System
+from app.http.references import SYSTEM_PATTERN
 
 REFERENCE = "external_ref:"
-_system: TypeAdapter[str] = TypeAdapter(System)
+_reference = re.compile(REFERENCE + SYSTEM_PATTERN)
 
 
 class FileRefused(Exception):
@@ -29,16 +28,8 @@ class Layout:
     """Pairs of columns: a file with the first must have the second."""
 
     def has(self, name: str) -> bool:
-        return name in self.required or name in self.optional or self._is_reference(name)
-
-    def _is_reference(self, name: str) -> bool:
-        if not self.references or not name.startswith(REFERENCE):
-            return False
-        try:
-            _system.validate_python(name.removeprefix(REFERENCE))
-        except ValidationError:
-            return False
-        return True
+        is_reference = self.references and _reference.fullmatch(name) is not None
+        return name in self.required or name in self.optional or is_reference
 
     def meant(self, header: str, mapping: Mapping[str, Sequence[str]]) -> str | None:
         """The column for a header, by its own name or by the mapping; None if there is none."""
@@ -153,8 +144,7 @@ def recognise(
             ' Name them (--map "HEADER=COLUMN") or leave them out (--ignore-unknown)'
         )
     places = tuple((place, name) for place, name in enumerate(meant) if name is not None)
-    headers = {name: header[place] for place, name in places}
-    return Columns(layout, places, headers, len(header))
+    return Columns(layout, places, {name: header[place] for place, name in places}, len(header))
 
 
 def _fit(

@@ -12,11 +12,11 @@ from app.http.fields import (
     DeskName,
     Email,
     Input,
-    LanguageCode,
     Name,
     PhoneNumbers,
     VatNumber,
 )
+from app.http.languages import Language
 from app.http.references import References
 from app.ids import new_id
 from app.importing.cells import Moment, read_as
@@ -35,7 +35,7 @@ class _CustomerRow(Input):
     code: Code
     name: Name
     country: Country
-    language: LanguageCode | None = None
+    language: Language | None = None
     vat_number: VatNumber | None = None
     help_desk: DeskName | None = None
     external_refs: References
@@ -47,10 +47,9 @@ def record(cells: dict[str, str], moment: Moment) -> dict[str, Any]:
     given = read_as(_CustomerRow, _body(cells))
     people = [GivenContact(**contact.model_dump()) for contact in given.contacts]
     errors: list[InputError] = []
-    fields: dict[str, Any] = {}
+    fields = given.model_dump(exclude={"external_refs", "contacts"})
     try:
-        own = given.model_dump(exclude={"external_refs", "contacts"})
-        fields = own_fields(moment.policies, own)
+        fields = own_fields(moment.policies, fields)
     except InvalidInput as error:
         errors += error.errors
     try:
@@ -82,8 +81,7 @@ def _body(cells: dict[str, str]) -> dict[str, Any]:
         if name.startswith(REFERENCE):
             refs[name.removeprefix(REFERENCE)] = text
         elif name == "contact_phone":
-            phones = [phone.strip() for phone in text.split(";")]
-            contact["phones"] = [phone for phone in phones if phone]
+            contact["phones"] = [phone.strip() for phone in text.split(";") if phone.strip()]
         elif name.startswith("contact_"):
             contact[name.removeprefix("contact_")] = text
         else:

@@ -8,11 +8,9 @@ from starlette.responses import PlainTextResponse, Response
 from app.errors import PayloadTooLarge, ServiceUnavailable
 from app.http.context import Ctx
 from app.http.fields import Output
-from app.http.metrics import Metrics
 from app.http.resource import Resource
 from app.http.responses import json_response
 from app.store import migrations
-from app.store.database import Database
 from app.store.failures import FAILURES
 
 operations = Resource("Operations", prefix="")
@@ -34,10 +32,9 @@ async def livez(request: Request) -> Response:
 )
 async def readyz(request: Request) -> Response:
     """The database is reachable and this version of the service may serve its schema."""
-    database: Database = request.app.state.database
     try:
         async with asyncio.timeout(request.app.state.settings.request_timeout):
-            refused = await migrations.refusal(database.reading)
+            refused = await migrations.refusal(request.app.state.database.reading)
     except FAILURES as error:
         raise ServiceUnavailable from error
     if refused:
@@ -52,6 +49,6 @@ async def metrics(context: Ctx) -> Response:
     While the database is unavailable no token can be checked, and this answers 503. Set
     ASSISTENZA_METRICS_PORT to serve the same on a port that needs no token.
     """
-    numbers: Metrics = context.request.app.state.metrics
-    text, media_type = numbers.render(context.request.headers.get("accept", ""))
+    request = context.request
+    text, media_type = request.app.state.metrics.render(request.headers.get("accept", ""))
     return Response(text, media_type=media_type, headers={"Cache-Control": "no-store"})

@@ -89,8 +89,12 @@ async def list_problems(request: Request) -> Response:
         f"{one.status} · {escape(one.title)}</li>"
         for one in items
     )
-    html = f"<p>{escape(texts['page.intro'])}</p>\n<ul>\n{rows}\n</ul>"
-    return _answer(request, ProblemsExplained(items=items), texts["page.heading"], html)
+    return _answer(
+        request,
+        ProblemsExplained(items=items),
+        texts["page.heading"],
+        f"<p>{escape(texts['page.intro'])}</p>\n<ul>\n{rows}\n</ul>",
+    )
 
 
 @problems.opens(
@@ -104,9 +108,11 @@ async def explain_problem(request: Request, code: str) -> Response:
     language = language_of(request)
     texts = CATALOGUES[language].texts
     one = _explained(problem, language)
-    html = (
+    return _answer(
+        request,
+        one,
+        one.title,
         f"<p><code>{one.code}</code> · {escape(texts['page.status'])} {one.status}</p>\n"
         f"<p>{escape(one.about)}</p>\n"
-        f'<p><a href="/problems">{escape(texts["page.heading"])}</a></p>'
+        f'<p><a href="/problems">{escape(texts["page.heading"])}</a></p>',
     )
-    return _answer(request, one, one.title, html)

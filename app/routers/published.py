@@ -8,7 +8,8 @@ from pydantic import Field, PlainSerializer
 from starlette.responses import Response
 
 from app.http.context import Ctx
-from app.http.fields import LanguageCode, Output, Query, QueryInstant
+from app.http.fields import Output, Query, QueryInstant
+from app.http.languages import Language
 from app.http.resource import Resource
 from app.http.responses import ok
 from app.policy import document
@@ -100,14 +101,15 @@ class ServiceMatrix(Output):
             {"service": row.id, **row.model_dump(exclude={"id"}, mode="json")}
             for row in policy.services
         ]
-        shared = {"development", "allowances", "advice", "sales_contact"}
         return cls.model_validate(
             {
                 "policy": policy.id,
                 "effective_from": policy.effective_from,
                 "columns": COLUMNS,
                 "services": services,
-                **policy.model_dump(include=shared, mode="json"),
+                **policy.model_dump(
+                    include={"development", "allowances", "advice", "sales_contact"}, mode="json"
+                ),
             }
         )
 
@@ -138,7 +140,7 @@ class HelpDesk(Output):
     id: str
     names: Texts
     phone: str = Field(description="E.164.")
-    language: LanguageCode
+    language: Language
     time_zone: str
     weekdays: list[Weekday]
     hours: list[OpeningHours] = Field(description="In the desk's time zone.")
@@ -165,8 +167,7 @@ def _in_force(policies: Policies, at: datetime) -> document.Policy:
 @published.reads("/service-matrix", ServiceMatrix, None)
 async def get_service_matrix(context: Ctx, query: Annotated[AtQuery, FromQuery()]) -> Response:
     """The policy in force: who may use what, what pays for it, and where that is written."""
-    policy = _in_force(context.policies, query.at or context.now)
-    return ok(context, ServiceMatrix.of(policy))
+    return ok(context, ServiceMatrix.of(_in_force(context.policies, query.at or context.now)))
 
 
 @published.reads("/help-desks", HelpDesks, None)

@@ -1,7 +1,7 @@
 """Tokens for the reserved area: bound to one customer, short-lived, no more than the issuer's."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.errors import SecretAlreadyIssued
 from app.http.context import Ctx
-from app.http.fields import Id, Input, Key, Output
+from app.http.fields import Id, Input, Key, StoredOutput
 from app.http.resource import Resource
 from app.http.responses import created, ok
 from app.services import tokens as service
@@ -25,18 +25,13 @@ class NewToken(Input):
     expires_in_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = LONGEST_SECONDS
 
 
-class IssuedToken(Output):
+class IssuedToken(StoredOutput):
     id: UUID
     customer_id: UUID
     scopes: list[Scope]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-
-    @classmethod
-    def of(cls, row: Any, **more: Any) -> "IssuedToken":
-        shown = {name: getattr(row, name) for name in IssuedToken.model_fields}
-        return cls(**shown, **more)
 
 
 class TokenWithSecret(IssuedToken):
@@ -54,7 +49,7 @@ async def issue_token(context: Ctx, customer: Key, body: NewToken) -> Response:
     """Issue a token with which the website shows this customer its own data, and nothing else."""
     expires_at = context.now + timedelta(seconds=body.expires_in_seconds)
     row, token = await service.issue(context, customer, body.scopes, expires_at)
-    issued = TokenWithSecret.of(row, token=token)
+    issued = TokenWithSecret(**IssuedToken.of(row).model_dump(), token=token)
     location = f"/v1/customers/{row.customer_id}/tokens/{row.id}"
     return created(context, issued, location, secret=True)
 

@@ -80,17 +80,15 @@ def check(catalogues: dict[Language, Catalogue]) -> None:
                 )
 
 
-def load() -> dict[Language, Catalogue]:
-    """The catalogues of the package, checked."""
-    folder = files("app.http.errors") / "messages"
-    catalogues: dict[Language, Catalogue] = {
-        language: Catalogue(
-            language, flatten(tomllib.loads((folder / f"{language}.toml").read_text("utf-8")))
-        )
-        for language in LANGUAGES
-    }
-    check(catalogues)
-    return catalogues
-
-
-CATALOGUES = load()
+CATALOGUES: dict[Language, Catalogue] = {
+    language: Catalogue(
+        language,
+        flatten(
+            tomllib.loads(
+                (files("app.http.errors") / "messages" / f"{language}.toml").read_text("utf-8")
+            )
+        ),
+    )
+    for language in LANGUAGES
+}
+check(CATALOGUES)

@@ -109,14 +109,10 @@ def _pointer(path: Sequence[str | int], body: object, code: InputCode) -> str:
     parts: list[str] = []
     value = body
     for position, step in enumerate(path):
-        known = step in value if isinstance(value, dict) else _is_index(step, value)
-        if known:
+        in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if in_list or (isinstance(value, dict) and step in value):
             value = value[step]  # type: ignore[index]
         elif not (code == "missing" and position == len(path) - 1):
             continue
         parts.append("/" + safe_name(step).replace("~", "~0").replace("/", "~1"))
     return "".join(parts)
-
-
-def _is_index(step: object, value: object) -> bool:
-    return isinstance(value, list) and isinstance(step, int) and step < len(value)

@@ -1,12 +1,12 @@
 """Contracts on the wire."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from app.http.fields import CivilDate, Code, Id, IncludedMinutes, Input, Output, ShortText
+from app.http.fields import CivilDate, Code, Id, IncludedMinutes, Input, ShortText, StoredOutput
 from app.http.paging import PageQuery
 from app.store.states import ContractState
 
@@ -41,7 +41,7 @@ class Cancellation(Input):
     reason: ShortText
 
 
-class Contract(Output):
+class Contract(StoredOutput):
     id: UUID
     number: str
     customer_id: UUID
@@ -55,7 +55,3 @@ class Contract(Output):
     cancelled_on: date | None
     cancellation_reason: str | None
     state: ContractState
-
-    @classmethod
-    def of(cls, row: Any) -> "Contract":
-        return cls.model_validate(row._asdict())

@@ -65,8 +65,7 @@ async def get_customer(context: Ctx, customer: Key) -> Response:
 @customers.patches("/customers/{customer}", Customer, "customers:write", AlreadyExists)
 async def update_customer(context: Ctx, customer: Key, body: CustomerPatch) -> Response:
     """Change a customer (JSON Merge Patch). A new country does not change stored phone numbers."""
-    precondition = if_match(context, Customer.of)
-    row = await service.update(context, customer, body.changes(), precondition)
+    row = await service.update(context, customer, body.changes(), if_match(context, Customer.of))
     return ok(context, Customer.of(row))
 
 
@@ -89,9 +88,9 @@ async def update_contact(
     context: Ctx, customer: Key, contact_id: Id, body: ContactPatch
 ) -> Response:
     """Change a contact (JSON Merge Patch; `phones` are replaced)."""
-    precondition = if_match(context, Contact.of)
-    changes = body.changes()
-    contact = await service.update_contact(context, customer, contact_id, changes, precondition)
+    contact = await service.update_contact(
+        context, customer, contact_id, body.changes(), if_match(context, Contact.of)
+    )
     return ok(context, Contact.of(contact))
 
 

@@ -13,16 +13,16 @@ from app.http.fields import (
     Email,
     Id,
     Input,
-    LanguageCode,
     MergePatch,
     Name,
     NotBlank,
-    Output,
     PhoneNumbers,
     Sound,
+    StoredOutput,
     VatNumber,
     absent,
 )
+from app.http.languages import Language
 from app.http.paging import PageQuery
 from app.http.references import NO_OTHERS, Reference, References, System, SystemReference
 from app.services.contacts import MOST_CONTACTS, GivenContact
@@ -62,7 +62,7 @@ class ContactPatch(MergePatch):
 class CustomerFields(Input):
     name: Name
     country: Country
-    language: LanguageCode | None = Field(
+    language: Language | None = Field(
         default=None, description="By default the language of the country's help desk."
     )
     vat_number: VatNumber | None = None
@@ -97,7 +97,7 @@ class CustomerPatch(MergePatch):
     code: Code = absent()
     name: Name = absent()
     country: Country = absent()
-    language: LanguageCode = absent()
+    language: Language = absent()
     vat_number: VatNumber | None = absent()
     help_desk: DeskName | None = absent()
     external_refs: (
@@ -115,30 +115,22 @@ class CustomersQuery(PageQuery):
     external_ref: SystemReference | None = None
 
 
-class Contact(Output):
+class Contact(StoredOutput):
     id: UUID
     name: str
     email: str | None
     phones: list[str] = Field(description="E.164.")
 
-    @classmethod
-    def of(cls, contact: Any) -> "Contact":
-        return cls.model_validate(contact, from_attributes=True)
 
-
-class Customer(Output):
+class Customer(StoredOutput):
     id: UUID
     code: str
     name: str
     country: str
-    language: LanguageCode
+    language: Language
     vat_number: str | None
     help_desk: str | None
     external_refs: dict[str, str]
     contacts: list[Contact]
     created_at: datetime
     updated_at: datetime
-
-    @classmethod
-    def of(cls, customer: Any) -> "Customer":
-        return cls.model_validate(customer, from_attributes=True)

@@ -80,13 +80,13 @@ async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Respons
     policies, at, query = lookup.policies, lookup.at, lookup.query
     desk = policies.in_force(lookup.on).desk_for(customer.country, customer.help_desk)
     desk_changes_at = civil.state(desk.schedule, at).changes_at
-    key = AnswerKey(policies, customer, lookup.on, desk_changes_at, language, query.explain)
-    answer = _memory.answer(key)
+    answer = _memory.answer(
+        AnswerKey(policies, customer, lookup.on, desk_changes_at, language, query.explain)
+    )
     body = answer.before + json_bytes(at) + answer.after
     # Asked about now, only the instant differs from one answer to the next.
     etag = answer.etag if query.at is None else False
-    headers = {"Content-Language": language}
-    return json_response(lookup.request, body, etag=etag, headers=headers)
+    return json_response(lookup.request, body, etag=etag, headers={"Content-Language": language})
 
 
 @entitlements.looks_up("/entitlements/check", CheckBody, _SCOPE, CheckQuery)
@@ -113,8 +113,7 @@ async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
         "help_desk": help_desk_body(desk, at),
         "say": sentences(policy, answer, len(continues), desk, at, language),
     }
-    headers = {"Content-Language": language}
-    return json_response(lookup.request, body, etag=False, headers=headers)
+    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
 
 
 @entitlements.acts(
@@ -146,8 +145,9 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
                 raise one
             customer = lookups.only(found.get(index, []))
         except ServiceError as error:
-            problem = body_of(error, language, request_id)
-            results.append({"lookup": _repeated(sent), "problem": problem})
+            results.append(
+                {"lookup": _repeated(sent), "problem": body_of(error, language, request_id)}
+            )
             continue
         answer = json_bytes(_answer(customer, context.policies, on, at, language))
         # Render each answer at once: a thousand answers are a hundred thousand objects.
@@ -177,8 +177,7 @@ def _answer(
     customer: Known, policies: Policies, on: date, at: datetime, language: Language
 ) -> dict[str, Any]:
     facts = customer.facts()
-    decision = decide(policies, facts, on)
-    return entitlements_body(customer, facts, decision, policies, at, language)
+    return entitlements_body(customer, facts, decide(policies, facts, on), policies, at, language)
 
 
 @entitlements.reads(
@@ -224,12 +223,15 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
                 yield bytes(chunk)
         yield json_bytes({"end": True, "count": count}) + b"\n"
 
-    headers = {
-        "Cache-Control": "private, no-store",
-        "Vary": "Authorization, Accept-Language",
-        "Content-Language": language,
-    }
-    return StreamingResponse(lines(), headers=headers, media_type=_NDJSON)
+    return StreamingResponse(
+        lines(),
+        headers={
+            "Cache-Control": "private, no-store",
+            "Vary": "Authorization, Accept-Language",
+            "Content-Language": language,
+        },
+        media_type=_NDJSON,
+    )
 
 
 @entitlements.looks_up(
@@ -251,10 +253,11 @@ async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
     facts = customer.facts()
     before, after, facts_after = simulate(policies, facts, on, assumptions)
     was, will = before.answer, after.answer
-    body_after = entitlements_body(customer, facts_after, after, policies, at, language)
     body = {
         "before": entitlements_body(customer, facts, before, policies, at, language),
-        "after": _without_assumed_ids(body_after),
+        "after": _without_assumed_ids(
+            entitlements_body(customer, facts_after, after, policies, at, language)
+        ),
         "changes": {
             "columns_gained": [column for column in will.columns if column not in was.columns],
             "columns_lost": [column for column in was.columns if column not in will.columns],
@@ -269,8 +272,7 @@ async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
             ],
         },
     }
-    headers = {"Content-Language": language}
-    return json_response(lookup.request, body, etag=False, headers=headers)
+    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
 
 
 def _without_assumed_ids(body: dict[str, Any]) -> dict[str, Any]:
@@ -308,5 +310,4 @@ async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Respon
             for at, day, answer in forecast(policies, facts, lookup.now, until)
         ],
     }
-    headers = {"Content-Language": language}
-    return json_response(lookup.request, body, etag=False, headers=headers)
+    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})

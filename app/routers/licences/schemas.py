@@ -1,7 +1,7 @@
 """Licences on the wire."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from app.http.fields import (
@@ -13,6 +13,7 @@ from app.http.fields import (
     Name,
     Output,
     ShortText,
+    StoredOutput,
     absent,
 )
 from app.http.paging import PageQuery
@@ -60,7 +61,7 @@ class Upgrade(Output):
     contract_id: UUID | None
 
 
-class Licence(Output):
+class Licence(StoredOutput):
     id: UUID
     customer_id: UUID
     serial_number: str
@@ -71,7 +72,3 @@ class Licence(Output):
     withdrawn_on: date | None
     withdrawal_reason: str | None
     upgrades: list[Upgrade]
-
-    @classmethod
-    def of(cls, row: Any) -> "Licence":
-        return cls.model_validate(row._asdict())

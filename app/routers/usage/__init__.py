@@ -1,5 +1,1 @@
 """What a customer was granted, used and has left, with every movement behind it (R37, R38)."""
-
-from app.routers.usage.endpoints import usage
-
-__all__ = ["usage"]
