@@ -3,7 +3,7 @@
 `app.services.customers` stores them, because they belong to the customer's record.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -84,21 +84,12 @@ def match(given: Sequence[GivenContact], known: Sequence[Contact]) -> list[UUID]
         place: contact.id for place, contact in enumerate(given) if contact.id is not None
     }
 
-    def pair(same: Callable[[GivenContact, Contact], bool]) -> None:
-        taken = set(ids.values())
-        for place, contact in enumerate(given):
-            if place in ids:
-                continue
-            for candidate in known:
-                if candidate.id not in taken and same(contact, candidate):
-                    ids[place] = candidate.id
-                    taken.add(candidate.id)
-                    break
-
     # Two known contacts may share an address; the one with the same name as well comes first.
-    pair(lambda one, other: _same_email(one, other) and _same_name(one, other))
-    pair(_same_email)
-    pair(_same_name)
+    for same in (_same_email_and_name, _same_email, _same_name):
+        for place, contact in enumerate(given):
+            alike = (one.id for one in known if same(contact, one) and one.id not in ids.values())
+            if place not in ids and (found := next(alike, None)) is not None:
+                ids[place] = found
     return [ids.get(place) or new_id() for place in range(len(given))]
 
 
@@ -116,6 +107,10 @@ def _same_email(one: GivenContact, other: Contact) -> bool:
 
 def _same_name(one: GivenContact, other: Contact) -> bool:
     return one.name.casefold() == other.name.casefold()
+
+
+def _same_email_and_name(one: GivenContact, other: Contact) -> bool:
+    return _same_email(one, other) and _same_name(one, other)
 
 
 def _refuse_ambiguity(given: Sequence[GivenContact], known: set[UUID]) -> None:

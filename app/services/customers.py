@@ -75,7 +75,6 @@ _BEGINNINGS = text(
 
 # Only a taken code makes the insert do nothing; any other conflict would be our own mistake.
 _INSERT = insert(customers).on_conflict_do_nothing().returning(customers.c.id)
-_INSERT_REFERENCE = insert(external_refs)
 _INSERT_CONTACT = insert(contacts)
 _UPSERT_CONTACT = _INSERT_CONTACT.on_conflict_do_update(
     index_elements=[contacts.c.id],
@@ -240,24 +239,23 @@ async def delete_contact(
     before = await _read_locked(work, key)
     contact = _contact(before, contact_id)
     precondition(contact)
-    people = [one for one in before.contacts if one.id != contact.id]
-    await _change(work, before, replace(before, contacts=people))
+    left = [one for one in before.contacts if one.id != contact.id]
+    await _change(work, before, replace(before, contacts=left))
 
 
 def check_desk(policies: Policies, desk: str | None) -> None:
     """Raises InvalidInput for a help desk that no version of the policy has (R35)."""
     if desk is not None and desk not in policies.desk_ids:
-        allowed = ", ".join(sorted(policies.desk_ids))
-        raise invalid("/help_desk", "not_allowed_value", allowed=allowed)
+        raise invalid(
+            "/help_desk", "not_allowed_value", allowed=", ".join(sorted(policies.desk_ids))
+        )
 
 
 def own_fields(policies: Policies, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A customer's own fields, the language filled in. Raises as `check_desk`."""
     check_desk(policies, fields["help_desk"])
-    language = (
-        fields["language"] or policies.versions[-1].desk_for(fields["country"], None).language
-    )
-    return {**fields, "language": language}
+    by_country = policies.versions[-1].desk_for(fields["country"], None).language
+    return {**fields, "language": fields["language"] or by_country}
 
 
 def difference(before: Customer, after: Customer) -> CustomerUpdated | None:
@@ -353,15 +351,16 @@ async def _change(work: UnitOfWork, before: Customer, after: Customer) -> None:
             await work.connection.execute(delete(contacts).where(contacts.c.id.in_(gone)))
         await _write_contacts(work, after)
     own = {name: getattr(after, name) for name in _OWN if name in data["changed"]}
-    row = changing(customers).where(customers.c.id == after.id)
-    await work.connection.execute(row.values(**own, updated_at=work.now))
+    await work.connection.execute(
+        changing(customers).where(customers.c.id == after.id).values(**own, updated_at=work.now)
+    )
     await _record(work, after.id, data)
 
 
 async def _insert_references(work: UnitOfWork, customer: Customer) -> None:
     if customer.external_refs:
         await work.connection.execute(
-            _INSERT_REFERENCE,
+            insert(external_refs),
             [
                 {"customer_id": customer.id, "system": system, "ref": ref}
                 for system, ref in customer.external_refs.items()

@@ -53,8 +53,9 @@ async def start(connection: AsyncConnection, now: datetime, today: date) -> date
 
 async def is_loaded(connection: AsyncConnection) -> bool:
     """Whether every example is loaded."""
-    loaded = exists().where(events.c.type == EventType.DEMO_LOADED)
-    return bool(await connection.scalar(select(loaded)))
+    return bool(
+        await connection.scalar(select(exists().where(events.c.type == EventType.DEMO_LOADED)))
+    )
 
 
 async def finish(connection: AsyncConnection, now: datetime) -> None:

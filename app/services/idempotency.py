@@ -17,8 +17,11 @@ async def claim(work: UnitOfWork, key: str) -> bool:
     An advisory lock, because a second INSERT of the key would wait for the first.
     """
     name = f"{work.caller.client}\n{key}"
-    lock = select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0)))
-    return bool(await work.connection.scalar(lock))
+    return bool(
+        await work.connection.scalar(
+            select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0)))
+        )
+    )
 
 
 async def stored(work: UnitOfWork, key: str) -> Row[Any] | None:
@@ -55,5 +58,4 @@ async def remember(
 
 async def forget(connection: AsyncConnection, before: datetime) -> int:
     """Delete the keys that were first used before an instant: how many."""
-    done = await connection.execute(delete(keys).where(keys.c.created_at < before))
-    return done.rowcount
+    return (await connection.execute(delete(keys).where(keys.c.created_at < before))).rowcount

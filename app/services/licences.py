@@ -31,8 +31,6 @@ _UPGRADES = literal_column(
     JSON,
 ).label("upgrades")
 _COLUMNS = [column for column in licences.c if column.name != "created_at"]
-_INSERT = insert(licences)
-_INSERT_UPGRADE = insert(licence_upgrades)
 
 
 def _whole(work: UnitOfWork) -> Select[Any]:
@@ -161,7 +159,7 @@ async def upgrade(
         raise WrongState("withdrawn", "in_force")
     contract_id = await _paying_contract(work, licence, on) if paid_by == "contract" else None
     await work.connection.execute(
-        _INSERT_UPGRADE,
+        insert(licence_upgrades),
         {
             "id": new_id(),
             "customer_id": licence.customer_id,
@@ -198,7 +196,7 @@ async def _insert(
 ) -> Row[Any]:
     id_ = new_id()
     own = {"id": id_, "customer_id": customer_id, "serial_number": serial_number}
-    await work.connection.execute(_INSERT, {**own, **fields, "created_at": work.now})
+    await work.connection.execute(insert(licences), {**own, **fields, "created_at": work.now})
     licence = await read(work, id_)
     data: LicenceRegistered = {"serial_number": serial_number, "after": _texts(fields)}
     await _record(work, EventType.LICENCE_REGISTERED, licence, data)

@@ -1,5 +1,7 @@
 """Telephone numbers: whatever people write, kept in E.164."""
 
+import re
+
 import phonenumbers
 
 
@@ -19,7 +21,7 @@ def e164(text: str, region: str | None) -> str | None:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-_SCHEMES = ("tel:", "sip:", "sips:")
+_scheme = re.compile("(tel|sips?):", re.IGNORECASE)
 
 
 def caller_number(text: str, region: str | None) -> str | None:
@@ -30,13 +32,7 @@ def caller_number(text: str, region: str | None) -> str | None:
     """
     if text.startswith(" "):
         text = "+" + text.lstrip(" ")
-    lowered = text.lower()
-    for scheme in _SCHEMES:
-        if lowered.startswith(scheme):
-            text = text[len(scheme) :].partition("@")[0]
-            break
-    if text.startswith("00"):
-        international = e164("+" + text[2:], None)
-        if international is not None:
-            return international
-    return e164(text, region)
+    if scheme := _scheme.match(text):
+        text = text[scheme.end() :].partition("@")[0]
+    international = e164("+" + text[2:], None) if text.startswith("00") else None
+    return international or e164(text, region)

@@ -31,6 +31,8 @@ def simulate(
         raise EditorLicenceRequired from None
     except NothingPays as nothing:
         case, decision = nothing.assumed, nothing.decision
-        answer = refusal(policies, nothing.facts, decision, case.channel, case.pay_with)
-        raise NotEntitled(answer, decision.standing.policy) from None
+        raise NotEntitled(
+            refusal(policies, nothing.facts, decision, case.channel, case.pay_with),
+            decision.standing.policy,
+        ) from None
     return Simulated(decide(policies, facts, on), decide(policies, facts_after, on), facts_after)

@@ -8,7 +8,7 @@ chosen before anything is read.
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.errors import CustomerNotFound, InsufficientScope, NotFound, Unauthorized
+from app.errors import CustomerNotFound, InsufficientScope, Unauthorized
 from app.ids import as_id, new_id
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.services.visibility import called, find
@@ -105,8 +105,9 @@ async def authenticate(
     For a bound token the connection belongs to the bound role and is in a transaction: it sees
     nothing before this statement, and one customer's rows after it.
     """
-    find_token = _ADMIT_BOUND if is_bound(token) else _FIND
-    found = await connection.execute(find_token, {"token_hash": hash_of(token), "now": now})
+    found = await connection.execute(
+        _ADMIT_BOUND if is_bound(token) else _FIND, {"token_hash": hash_of(token), "now": now}
+    )
     return admitted(found.one_or_none(), scope)
 
 
@@ -171,11 +172,9 @@ async def read(work: UnitOfWork, customer: str, token_id: UUID) -> Row[Any]:
 
 
 async def _of_customer(work: UnitOfWork, customer_id: UUID, token_id: UUID) -> Row[Any]:
-    query = select(tokens).where(tokens.c.id == token_id, tokens.c.customer_id == customer_id)
-    row: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
-    if row is None:
-        raise NotFound
-    return row
+    return await find(
+        work, tokens, token_id, select(tokens).where(tokens.c.customer_id == customer_id)
+    )
 
 
 async def create_key(
@@ -193,8 +192,9 @@ async def create_key(
     """
     customer_id: UUID | None = None
     if customer is not None:
-        query = select(customers.c.id).where(called(customers, customer))
-        customer_id = await connection.scalar(query)
+        customer_id = await connection.scalar(
+            select(customers.c.id).where(called(customers, customer))
+        )
         if customer_id is None:
             raise CustomerNotFound
     _, token = await store(
@@ -208,16 +208,16 @@ async def create_key(
     return token
 
 
-async def valid_keys(connection: AsyncConnection, now: datetime) -> list[Row[Any]]:
+async def valid_keys(connection: AsyncConnection, now: datetime) -> Sequence[Row[Any]]:
     """Every valid token in the order of creation, with `code`, its customer's code or None."""
-    query = (
+    rows = await connection.execute(
         select(tokens, customers.c.code)
         .outerjoin(customers, customers.c.id == tokens.c.customer_id)
         .where(tokens.c.revoked_at.is_(None))
         .where(tokens.c.expires_at.is_(None) | (tokens.c.expires_at > now))
         .order_by(tokens.c.id)
     )
-    return list(await connection.execute(query))
+    return rows.all()
 
 
 async def revoke(connection: AsyncConnection, now: datetime, *keys: str) -> int:
@@ -225,12 +225,13 @@ async def revoke(connection: AsyncConnection, now: datetime, *keys: str) -> int:
     wanted: list[ColumnElement[bool]] = [
         tokens.c.name == key if (id_ := as_id(key)) is None else tokens.c.id == id_ for key in keys
     ]
-    ending = update(tokens).where(or_(*wanted), tokens.c.revoked_at.is_(None))
-    return (await connection.execute(ending.values(revoked_at=now))).rowcount
+    ended = await connection.execute(
+        update(tokens).where(or_(*wanted), tokens.c.revoked_at.is_(None)).values(revoked_at=now)
+    )
+    return ended.rowcount
 
 
 async def record_uses(connection: AsyncConnection, last_used: Mapping[UUID, datetime]) -> None:
     """Store when each token was last used, in the order of ids: two writers cannot deadlock."""
     ids = sorted(last_used)
-    parameters = {"ids": ids, "instants": [last_used[id_] for id_ in ids]}
-    await connection.execute(_USED, parameters)
+    await connection.execute(_USED, {"ids": ids, "instants": [last_used[id_] for id_ in ids]})

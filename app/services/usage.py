@@ -1,7 +1,9 @@
 """Usage: what a customer was granted, used and has left, with every movement (R37, R38)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from itertools import accumulate
+from operator import add
 from typing import NamedTuple
 
 from app.policy.civil import civil_date
@@ -38,8 +40,7 @@ class Balance(NamedTuple):
 
     def after(self, movement: Movement) -> "Balance":
         """The balance with this movement added."""
-        added = Balance.of(movement)
-        return Balance(*(have + more for have, more in zip(self, added, strict=True)))
+        return Balance(*map(add, self, Balance.of(movement)))
 
 
 class Account(NamedTuple):
@@ -82,8 +83,7 @@ async def statement(work: UnitOfWork, customer: str, start: date, end: date) -> 
     """A customer's statement for the civil dates [start, end) (R38). Raises NotFound."""
     row = await find(work, customers, customer)
     known, openings, movements = await usage.statement(work.connection, row.id, start, end)
-    last_day = end - timedelta(days=1)
-    allowances = every_allowance(work.policies, known.facts(), last_day)
+    allowances = every_allowance(work.policies, known.facts(), end - timedelta(days=1))
     return Statement(known, start, end, _accounts(allowances, openings, movements))
 
 
@@ -109,11 +109,9 @@ def _accounts(
 
 
 def _account(
-    allowance: Allowance | None, opening: Balance | None, movements: Iterable[Movement]
+    allowance: Allowance | None, opening: Balance | None, movements: Sequence[Movement]
 ) -> Account:
-    opening = balance = opening or Balance(0, 0, 0, 0)
-    moved = []
-    for movement in movements:
-        balance = balance.after(movement)
-        moved.append((movement, balance))
-    return Account(allowance, opening, moved, balance)
+    opening = opening or Balance(0, 0, 0, 0)
+    balances = list(accumulate(movements, Balance.after, initial=opening))
+    moved = list(zip(movements, balances[1:], strict=True))
+    return Account(allowance, opening, moved, balances[-1])
