@@ -4,7 +4,7 @@ import asyncio
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -57,9 +57,8 @@ def serve(
     most), stops the embedded database and exits with 0.
     """
     with operator_errors():
-        settings = Settings()
-        changes = {"host": host, "port": port}
-        settings = settings.model_copy(update={k: v for k, v in changes.items() if v is not None})
+        options: dict[str, Any] = {"host": host, "port": port}
+        settings = Settings(**{name: given for name, given in options.items() if given is not None})
         configure(settings.log_level)
         load(settings.policy_dir)
         if settings.database_url is not None:
@@ -69,19 +68,15 @@ def serve(
         with EmbeddedPostgres(settings.data_dir).serve() as server:
             settings = on_embedded(settings, server)
             asyncio.run(migrations.upgrade_or_accept(settings.migration_database_url))
-            watcher = threading.Thread(
+            threading.Thread(
                 target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
-            )
-            watcher.start()
+            ).start()
             _serve(settings, demo)
 
 
 async def _check_schema(settings: Settings) -> None:
-    database = Database(settings)
-    try:
+    async with Database(settings) as database:
         refusal = await migrations.refusal(database.reading)
-    finally:
-        await database.close()
     if refusal is not None:
         raise failure(refusal)
 
@@ -128,9 +123,8 @@ def openapi() -> None:
     with operator_errors():
         # Without settings, so that the document is the same on every machine.
         app = create_app(Settings.model_construct(policy_dir=None))
-        document = app.openapi()
         sys.stdout.buffer.write(
-            orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         )
 
 
@@ -173,13 +167,9 @@ def reconcile_command() -> None:
     """Compare every balance with the ledger. Exits with 1 on a difference; changes nothing."""
 
     async def compare(settings: Settings) -> tuple[dict[str, int], list[reconcile.Difference]]:
-        database = Database(settings)
-        try:
-            async with reconcile.snapshot(database) as snapshot:
-                found = [difference async for difference in snapshot.differences()]
-                return await snapshot.checked(), found
-        finally:
-            await database.close()
+        async with Database(settings) as database, reconcile.snapshot(database) as snapshot:
+            found = [difference async for difference in snapshot.differences()]
+            return await snapshot.checked(), found
 
     with database_settings() as settings:
         checked, differences = asyncio.run(compare(settings))

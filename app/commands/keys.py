@@ -1,8 +1,9 @@
 """`assistenza keys`: create, list and revoke the tokens of clients."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -45,9 +46,8 @@ async def _create_key(
     settings: Settings, name: str, scopes: list[str], customer: str | None, days: int | None
 ) -> str:
     now = clock.now()
-    database = Database(settings)
     try:
-        async with database.writing.begin() as connection:
+        async with Database(settings) as database, database.writing.begin() as connection:
             return await tokens.create_key(
                 connection,
                 now,
@@ -58,39 +58,24 @@ async def _create_key(
             )
     except CustomerNotFound as error:
         raise failure(f"no customer has the code {customer!r}") from error
-    finally:
-        await database.close()
 
 
 @keys.command("list")
 def list_keys() -> None:
     """List the valid tokens with id, name and scopes. The tokens themselves are not stored."""
 
-    async def read(settings: Settings) -> list[tuple[str, ...]]:
-        database = Database(settings)
-        try:
-            async with database.reading.connect() as connection:
-                rows = await tokens.valid_keys(connection, clock.now())
-        finally:
-            await database.close()
-        return [
-            (
-                str(row.id),
-                row.name,
-                " ".join(row.scopes),
-                row.code or "",
-                *(
-                    "" if at is None else f"{at:%Y-%m-%d %H:%M}"
-                    for at in (row.expires_at, row.last_used_at)
-                ),
-            )
-            for row in rows
-        ]
+    async def read(settings: Settings) -> Sequence[Any]:
+        async with Database(settings) as database, database.reading.connect() as connection:
+            return await tokens.valid_keys(connection, clock.now())
 
     with database_settings() as settings:
         table = Table("id", "name", "scopes", "customer", "expires", "last used", box=None)
-        for line in asyncio.run(read(settings)):
-            table.add_row(*line)
+        for row in asyncio.run(read(settings)):
+            dates = (
+                "" if at is None else f"{at:%Y-%m-%d %H:%M}"
+                for at in (row.expires_at, row.last_used_at)
+            )
+            table.add_row(str(row.id), row.name, " ".join(row.scopes), row.code or "", *dates)
         printer().print(table)
 
 
@@ -101,12 +86,8 @@ def revoke_key(
     """Revoke a token, or all tokens of a client, with immediate effect."""
 
     async def revoke(settings: Settings) -> int:
-        database = Database(settings)
-        try:
-            async with database.writing.begin() as connection:
-                return await tokens.revoke(connection, clock.now(), key)
-        finally:
-            await database.close()
+        async with Database(settings) as database, database.writing.begin() as connection:
+            return await tokens.revoke(connection, clock.now(), key)
 
     with database_settings() as settings:
         count = asyncio.run(revoke(settings))

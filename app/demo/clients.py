@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from app.services.tokens import Scope
@@ -11,6 +11,8 @@ Greeting = Callable[[str, int], str]
 """Takes the host and port on which the service listens; returns the text to print at its start."""
 
 VALID_FOR = timedelta(days=30)
+# For a service that listens on every address. Every IPv6 address does not include the IPv4 ones.
+_LOOPBACK = {str(IPv4Address(0)): "127.0.0.1", str(IPv6Address(0)): "::1"}
 
 
 class Client(NamedTuple):
@@ -109,11 +111,5 @@ def greeting(
 
 def _reached_at(host: str) -> str:
     """Where a client on this machine reaches a service that listens on `host`, for a URL."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        # Listening on every IPv6 address does not include the IPv4 ones.
-        return "127.0.0.1" if address.version == 4 else "[::1]"
-    return host if address.version == 4 else f"[{host}]"
+    address = _LOOPBACK.get(host, host)
+    return f"[{address}]" if ":" in address else address

@@ -9,7 +9,7 @@ import httpx
 from app.demo.abroad import ABROAD
 from app.demo.germany import GERMANY
 from app.demo.italy import ITALY
-from app.demo.steps import Customer, Known, Step
+from app.demo.steps import Known, Step
 
 CUSTOMERS = ITALY + GERMANY + ABROAD
 
@@ -36,24 +36,24 @@ async def load_records(client: httpx.AsyncClient, today: date) -> None:
     run's date, because steps already done are recognised by an equal body. Raises StepRefused.
     """
     for customer in CUSTOMERS:
-        made = Step("/v1/customers", customer.body, keeps="customer")
-        await _run(client, f"{customer.code}-record", (made, *customer.records), {}, today)
+        steps = (Step("/v1/customers", customer.body, keeps="customer"), *customer.records)
+        await _run(client, f"{customer.code}-record", steps, {}, today)
 
 
 async def load_cases(client: httpx.AsyncClient, today: date) -> None:
     """Load every customer's cases, after `load_records`. Raises StepRefused."""
     for customer in CUSTOMERS:
         if customer.cases:
+            contact = customer.contacts[0]
             known = {
                 "customer": (await client.get(f"/v1/customers/{customer.code}")).json()["id"],
-                "requester": _requester(customer),
+                "requester": {
+                    "name": contact["name"],
+                    "email": contact["email"],
+                    "phone": contact["phones"][0],
+                },
             }
             await _run(client, f"{customer.code}-case", customer.cases, known, today)
-
-
-def _requester(customer: Customer) -> dict[str, str]:
-    contact = customer.contacts[0]
-    return {"name": contact["name"], "email": contact["email"], "phone": contact["phones"][0]}
 
 
 async def _run(
@@ -66,7 +66,7 @@ async def _run(
     for position, step in enumerate(steps):
         path = step.path.format_map(known)
         headers = {} if step.method == "PATCH" else {"Idempotency-Key": f"{key}-{position}"}
-        body = _filled(step.body, known, today)
+        body = {name: _filled(value, known, today) for name, value in step.body.items()}
         answer = await client.request(step.method, path, json=body, headers=headers)
         if not answer.is_success:
             problem = answer.json()
@@ -78,13 +78,7 @@ async def _run(
             known[step.keeps] = answer.json()["id"]
 
 
-def _filled(body: Mapping[str, Any], known: Mapping[str, Any], today: date) -> dict[str, Any]:
-    filled = {}
-    for name, value in body.items():
-        if isinstance(value, Known):
-            filled[name] = known[value.name]
-        elif callable(value):
-            filled[name] = value(today).isoformat()
-        else:
-            filled[name] = value
-    return filled
+def _filled(value: Any, known: Mapping[str, Any], today: date) -> Any:
+    if isinstance(value, Known):
+        return known[value.name]
+    return value(today).isoformat() if callable(value) else value

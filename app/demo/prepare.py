@@ -30,8 +30,7 @@ async def prepare(settings: Settings) -> Greeting:
     """
     now = clock.now()
     policies = load(settings.policy_dir)
-    database = Database(settings)
-    try:
+    async with Database(settings) as database:
         async with database.writing.begin() as connection:
             try:
                 loaded_on = await demo.start(connection, now, civil_date(now, policies.zone))
@@ -56,8 +55,6 @@ async def prepare(settings: Settings) -> Greeting:
                     expires_at=now + VALID_FOR,
                 )
         return greeting(made, shown.code, shown.phone or shown.code, shown.customers, loaded_on)
-    finally:
-        await database.close()
 
 
 async def _end_tokens(connection: Connection, now: datetime) -> None:
@@ -69,13 +66,11 @@ async def _load(
 ) -> None:
     """Load every example through the service's own API, in this process, with its own token."""
     async with database.writing.begin() as connection:
-        expires_at = now + _LOADING_TAKES
         _, token = await tokens.store(
-            connection, now, name=_LOADER, scopes=SCOPES, expires_at=expires_at
+            connection, now, name=_LOADER, scopes=SCOPES, expires_at=now + _LOADING_TAKES
         )
-    app = create_app(settings, policies=policies, database=database)
     client = httpx.AsyncClient(
-        transport=httpx.ASGITransport(app),
+        transport=httpx.ASGITransport(create_app(settings, policies=policies, database=database)),
         base_url="http://demo",
         headers={"Authorization": f"Bearer {token}", "Accept-Language": "en"},
     )

@@ -101,25 +101,28 @@ def other(serial_number: str, bought: Day) -> Step:
 
 
 def _licence(kind: str, product: str, serial_number: str, bought: Day) -> Step:
-    body = {
-        "customer_id": Known("customer"),
-        "serial_number": serial_number,
-        "kind": kind,
-        "product": product,
-        "version": "4.1",
-        "purchased_on": bought,
-    }
-    return Step("/v1/licences", body)
+    return Step(
+        "/v1/licences",
+        {
+            "customer_id": Known("customer"),
+            "serial_number": serial_number,
+            "kind": kind,
+            "product": product,
+            "version": "4.1",
+            "purchased_on": bought,
+        },
+    )
 
 
 def upgraded(serial_number: str, on: Day, paid_by: Literal["purchase", "contract"]) -> Step:
-    body = {"version": "4.2", "upgraded_on": on, "paid_by": paid_by}
-    return Step(f"/v1/licences/{serial_number}/upgrades", body)
+    return Step(
+        f"/v1/licences/{serial_number}/upgrades",
+        {"version": "4.2", "upgraded_on": on, "paid_by": paid_by},
+    )
 
 
 def withdrawn(serial_number: str, on: Day, reason: str) -> Step:
-    body = {"withdrawn_on": on, "reason": reason}
-    return Step(f"/v1/licences/{serial_number}/withdrawal", body)
+    return Step(f"/v1/licences/{serial_number}/withdrawal", {"withdrawn_on": on, "reason": reason})
 
 
 def contract(number: str, starts: Day, minutes: int | None = None) -> Step:
@@ -130,23 +133,26 @@ def contract(number: str, starts: Day, minutes: int | None = None) -> Step:
 def renewed(
     number: str, by: str, starts: Literal["today", "at_end"], *, take_over: bool = False
 ) -> Step:
-    body = {"starts": starts, "number": by, "take_over_overrun": take_over}
-    return Step(f"/v1/contracts/{number}/renewal", body)
+    return Step(
+        f"/v1/contracts/{number}/renewal",
+        {"starts": starts, "number": by, "take_over_overrun": take_over},
+    )
 
 
 def cancelled(number: str, on: Day, reason: str) -> Step:
-    body = {"cancelled_on": on, "reason": reason}
-    return Step(f"/v1/contracts/{number}/cancellation", body)
+    return Step(f"/v1/contracts/{number}/cancellation", {"cancelled_on": on, "reason": reason})
 
 
 def tickets(number: str, quantity: int, bought: Day) -> Step:
-    body = {
-        "customer_id": Known("customer"),
-        "number": number,
-        "quantity": quantity,
-        "purchased_on": bought,
-    }
-    return Step("/v1/ticket-packs", body)
+    return Step(
+        "/v1/ticket-packs",
+        {
+            "customer_id": Known("customer"),
+            "number": number,
+            "quantity": quantity,
+            "purchased_on": bought,
+        },
+    )
 
 
 def case(subject: str, description: str, **more: str) -> Step:
@@ -180,8 +186,11 @@ def comment(text: str, *, internal: bool = False) -> Step:
 
 def worked(technician: str, minutes: int, note: str) -> Step:
     """Recorded as worked now: an earlier instant might lie before the case's opening day."""
-    body = {"technician": technician, "minutes": minutes, "note": note}
-    return Step("/v1/cases/{case}/time-entries", body, keeps="entry")
+    return Step(
+        "/v1/cases/{case}/time-entries",
+        {"technician": technician, "minutes": minutes, "note": note},
+        keeps="entry",
+    )
 
 
 def not_worked(reason: str) -> Step:

@@ -45,29 +45,29 @@ async def run(settings: Settings, sources: Sequence[Source], *, dry_run: bool) -
     now = clock.now()
     moment = Moment(now, civil_date(now, policies.zone), policies)
     finished: list[Source] = []
-    database = Database(settings)
     progress = _progress_bar()
 
     def done(imported: Imported) -> None:
         finished.append(imported.source)
         progress.print(_outcome(imported, dry_run), markup=False)
 
+    task = progress.add_task("", total=1)
+
+    def watch(source: Source, doing: str, read: int) -> None:
+        name = f"{source.path.name}: {doing}"
+        progress.update(task, description=name, completed=read, total=source.size)
+
     try:
         with progress:
-            task = progress.add_task("", total=1)
-
-            def watch(source: Source, doing: str, read: int) -> None:
-                name = f"{source.path.name}: {doing}"
-                progress.update(task, description=name, completed=read, total=source.size)
-
-            await import_files(database, moment, sources, dry_run=dry_run, watch=watch, done=done)
+            async with Database(settings) as database:
+                await import_files(
+                    database, moment, sources, dry_run=dry_run, watch=watch, done=done
+                )
     except (BadRows, ImportRefused, *FAILURES) as error:
         _print_failure(error)
         rest = ", ".join(str(source.path) for source in sources if source not in finished)
         _say(f"Not imported: {rest}")
         return False
-    finally:
-        await database.close()
     if dry_run:
         _say("Nothing was written: this was a dry run.")
     return True
@@ -99,9 +99,8 @@ def _outcome(imported: Imported, dry_run: bool) -> str:
 def _print_failure(error: BaseException) -> None:
     """Print why an import failed. Raises an error that is a defect of the program."""
     if isinstance(error, BadRows):
-        headers = error.source.columns.headers
         for line, column, reason in error.rows:
-            where = "" if column is None else f"{headers.get(column, column)}: "
+            where = f"{error.source.columns.headers.get(column, column)}: " if column else ""
             print(f"{error.source.path}:{line}: {where}{reason}")
         lines = len({bad.line for bad in error.rows})
         _say(f"{error.source.path}: nothing imported, {lines:,} bad rows.")
