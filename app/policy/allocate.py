@@ -73,8 +73,11 @@ def refusal(
 
 
 def grants_bug(standing: Standing, channel: Channel) -> bool:
-    """Whether staff may open a case as a bug on a channel: some column grants it, whatever is
-    left, a held ticket sufficing (R23)."""
+    """Whether staff may open a case as a bug on a channel (R23).
+
+    One of the customer's columns must grant the channel. Nothing needs to be left of its
+    allowance, and a ticket that another case holds is enough.
+    """
     cells = standing.policy.service_of_channel[channel].by_column
     return any(cells[column].granted for column in standing.columns if column != "NO_DEV")
 

@@ -137,7 +137,8 @@ def _open_on(schedule: Schedule, day: date) -> list[tuple[datetime, datetime]]:
 def _even_pieces(day: date, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime, timedelta]]:
     """A civil day cut, in UTC, where the clocks change: each piece with its one offset from UTC.
 
-    Only so do hours that a clock change skips or repeats come out as a wall clock shows them.
+    Without the cut, working hours on such a day would be off by the hour that the clock change
+    skips or repeats.
     """
     begins, ends = start_of_day(day, zone), start_of_day(day + _DAY, zone)
     before, after = _offset(begins, zone), _offset(ends, zone)

@@ -21,7 +21,10 @@ _DAY = timedelta(days=1)
 
 
 class Answer(NamedTuple):
-    """All that depends on the civil date and nothing else; two equal ones say the same."""
+    """What a customer may use on a civil date, and why.
+
+    Equal answers mean that nothing has changed for the customer from one date to another (R13).
+    """
 
     policy: str
     columns: tuple[Column, ...]
@@ -51,7 +54,8 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
     answer = _answer(policies, facts, standing)
     for day in changing_days(policies, facts, on):
         later = stand(policies, facts, day)
-        # The cheap half first: where what is stood on differs, so does the answer.
+        # If the standings differ, so do the answers. They are compared first because building an
+        # answer costs more.
         if (
             later.columns != standing.columns
             or later.service_year != standing.service_year
@@ -94,7 +98,8 @@ def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
                 add_months(bought, terms.allowances.free_hours.months),
             }
     for starts_on, year in facts.service_years.items():
-        # Only on its very first day would another purchase not restart the hours (R12, R14).
+        # On the first day of a service year another purchase does not restart the hours; from the
+        # second day on it does, so `unlocked_by` may change (R12, R14).
         days |= {starts_on, starts_on + _DAY, year.ends_on}
     for contract in facts.contracts:
         days |= {contract.starts_on, contract.closes_on}

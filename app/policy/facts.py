@@ -117,12 +117,13 @@ class Facts(NamedTuple):
     contracts: tuple[Contract, ...] = ()
     packs: tuple[Pack, ...] = ()
     service_years: Mapping[date, ServiceYear] = {}
-    """Those recorded, by first day; one never charged need not be here."""
+    """By first day. A service year is stored when something is first recorded against it, so one
+    that was never charged may be missing."""
     open_cases: tuple[OpenCase, ...] = ()
 
 
 class Reason(NamedTuple):
-    """Why one column does not grant a service, with the facts that rests on."""
+    """Why one column does not grant a service, with the facts behind it."""
 
     column: Column
     code: ReasonCode

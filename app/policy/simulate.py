@@ -1,6 +1,6 @@
 """What if: facts as they would be after something were bought or worked. Nothing is written.
 
-Made of the same functions that bind cases and draw minutes, so that doing it gives the same.
+It uses the functions that bind cases and draw minutes, so that the real steps give the same result.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from app.policy.document import Channel, PaidBy, Policies
 from app.policy.facts import Contract, Facts, Licence, LicenceKind, Pack
 from app.policy.standing import holds_editor
 
-# Sorts behind every id there is: what is made last is the last of equals (R18).
+# Sorts after every real id: of allowances that are otherwise equal, the newest pays last (R18).
 _ASSUMED_ID = "~assumed-{}"
 
 

@@ -101,7 +101,7 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
     contracts = [contract for contract in facts.contracts if contract.in_force(on)]
     if len(contracts) > 1:
         contracts.sort(key=burn_order)
-    # A held ticket stands for as long as its case is open, expired since or not (R5).
+    # A pack with a held ticket counts while that case is open, even after it has expired (R5).
     packs = [pack for pack in facts.packs if pack.held or pack.available(on)]
     if len(packs) > 1:
         packs.sort(key=pack_order)

@@ -75,8 +75,11 @@ def _days(policies: Policies, facts: Facts) -> set[date]:
 
 
 def _end_of(policies: Policies, facts: Facts, year: ServiceYear, on: date) -> date:
-    """The day a service year ended: by the next purchase or with the last Editor sooner than by
-    its twelve months (R14)."""
+    """The first day after a service year (R14).
+
+    It ends after its twelve months, or earlier on the day of the next purchase or on the day the
+    last Editor is withdrawn.
+    """
     for day in sorted(_days(policies, facts), reverse=True):
         if year.starts_on < day <= min(on, year.ends_on):
             before, after = (service_year(policies, facts, d) for d in (day - _DAY, day))
@@ -87,8 +90,7 @@ def _end_of(policies: Policies, facts: Facts, year: ServiceYear, on: date) -> da
 
 
 def _service_year(year: ServiceYear, standing: ServiceYear | None, on: date) -> Allowance:
-    # One that has begun and does not stand has ended: by its twelve months, by the purchase that
-    # started the next, or with the last Editor (R14).
+    # A year that has begun and is not the one in force has ended: see `_end_of`.
     state: AllowanceState = "expired"
     if on < year.starts_on:
         state = "upcoming"

@@ -45,8 +45,10 @@ CASE_THEN = """CROSS JOIN LATERAL (
             SELECT e.data->>'state' AS state, e.data->>'paid_by' AS paid_by FROM events e
             WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
             ORDER BY e.id DESC LIMIT 1) last"""
-"""What a case `k` was at a past instant: every step that opens, closes or rebinds one says in its
-event what it left behind."""
+"""SQL for the state and payer of a case `k` at a past instant (R13).
+
+Every step that opens, closes or rebinds a case stores in its event the state and payer that result;
+the last event up to the instant is read."""
 
 _CASES = {
     "now": """
@@ -96,7 +98,10 @@ _LOAD_PAST = text(f"SELECT {CUSTOMER}, {FACTS_PAST} FROM customers c WHERE c.id 
 
 
 class Known(NamedTuple):
-    """A customer with its facts, as they came: two equal ones have the same answers."""
+    """A customer with its facts as JSON text, as the database returned them.
+
+    Answers are cached by it: customers that compare equal have the same answer.
+    """
 
     id: UUID
     code: str

@@ -259,8 +259,11 @@ class Ledger:
     async def take_over(
         self, predecessor: UUID, successor: UUID, starts_on: date, included_minutes: int
     ) -> list[dict[str, Any]]:
-        """A new successor takes over its predecessor's standing overrun, oldest first, up to its
-        own minutes, dated its first day (R24). What moved."""
+        """Charge the overrun that is left on a contract to its new successor (R24).
+
+        The oldest comes first, up to the successor's included minutes. The charges count on
+        `starts_on`, the successor's first day. Returns the minutes moved, each with its case.
+        """
         rows = (await self._connection.execute(_OVERRUN_OF, {"allowance": predecessor})).all()
         return await self._move(rows, included_minutes, successor, dated=starts_on)
 

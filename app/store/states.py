@@ -1,4 +1,7 @@
-"""In SQL, for lists, what the policy says of a state in Python; one test holds the two equal."""
+"""The states of contracts and ticket packs as SQL expressions, so that lists can filter by them.
+
+The policy computes the same states in Python; a test compares the two.
+"""
 
 from datetime import date
 from typing import Literal

@@ -12,7 +12,7 @@ from app.store.facts import CASE_THEN, CUSTOMER, FACTS_NOW, FACTS_PAST, Known, k
 
 
 class Totals(NamedTuple):
-    """Cases by what had become of them, and minutes; worked are net of reversals."""
+    """Numbers of cases by state, and minutes. `worked_minutes` leaves reversed entries out."""
 
     opened: int
     open: int
