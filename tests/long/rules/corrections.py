@@ -47,8 +47,12 @@ def _moved(year: Year, old: Anchor, new: Anchor | None) -> Year | None:
 
 def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
     lifted = _lift(customer, moves)
+    overrun: dict[Case, Year] = {}
     for case in customer.cases:
         if isinstance(case.binding, Year) and case.binding in moves:
+            moved = moves[case.binding]
+            if moved is not None:
+                overrun[case] = moved
             _bind(case, _rebound(customer, case, moves[case.binding]))
         if isinstance(case.first, Year) and case.first in moves:
             case.first = _rebound(customer, case, moves[case.first])
@@ -60,14 +64,25 @@ def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
             kept = min(minutes, customer.left(new))
             entry.add(kept, new)
         again.append((case, entry, minutes - kept))
+    _cover_moved(customer, overrun)
     for case, entry, minutes in again:
         charging.charge(customer, case, entry, minutes)
+
+
+def _cover_moved(customer: Customer, overrun: dict[Case, Year]) -> None:
+    """A moved year takes its overrun along and covers it (R22), even if the case leaves the year."""
+    for case, entry in customer.work():
+        year = overrun.get(case)
+        if year is not None and years.covers(customer, year, entry.day):
+            part = min(entry.overrun, customer.left(year))
+            entry.drop_overrun(part)
+            entry.add(part, year)
 
 
 def _lift(
     customer: Customer, moves: dict[Year, Year | None]
 ) -> list[tuple[Case, Entry, int, Year]]:
-    """Take away the moved charges, oldest first. Overrun stays what it is, the case's own."""
+    """Take away the moved charges, oldest first."""
     lifted: list[tuple[Case, Entry, int, Year]] = []
     for case, entry in customer.work():
         lifted += [
