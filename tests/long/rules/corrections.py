@@ -70,7 +70,7 @@ def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
 
 
 def _cover_moved(customer: Customer, overrun: dict[Case, Year]) -> None:
-    """A moved year takes its overrun along and covers it (R22), even if the case leaves the year."""
+    """A moved year takes its overrun along and covers it (R22), even if the case leaves it."""
     for case, entry in customer.work():
         year = overrun.get(case)
         if year is not None and years.covers(customer, year, entry.day):
