@@ -118,8 +118,10 @@ class EntitlementsBody(Output):
     )
     policy: str
     columns: list[Column]
-    services: list[ServiceBody]
+    # Before the other lists: OpenAPI Generator's Python client gives one variable for all lists of
+    # a model the type of the first, and would not type-check otherwise.
     allowances: list[HoursBody | PackBody]
+    services: list[ServiceBody]
     help_desk: HelpDeskState
     explanation: list[ColumnBody] | None = Field(default=None, description="With `explain=true`.")
 

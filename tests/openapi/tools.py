@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,3 +51,11 @@ def node_packages(folder: Path, *packages: str) -> Path:
     quiet = ("--no-audit", "--no-fund", "--no-save", "--no-package-lock", "--ignore-scripts")
     run("npm", "install", *quiet, *packages, cwd=folder)
     return folder / "node_modules" / ".bin"
+
+
+def python_packages(folder: Path, *packages: str) -> Path:
+    """Installs Python packages (`name==version`) into an environment of their own; its Python."""
+    run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    python = folder / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", *packages, cwd=folder.parent)
+    return python
