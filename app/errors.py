@@ -8,7 +8,8 @@
     ├── MethodNotAllowed · NotAcceptable · RequestTimeout
     ├── Conflict                          the request cannot be done as things stand
     │   ├── AlreadyExists · WrongState · NotEntitled · EditorLicenceRequired · AlreadyRenewed
-    │   ├── ContractHasLaterCharges · AlreadyReversed · CaseHasWork · AmbiguousLookup
+    │   ├── TermOver · ContractHasLaterCharges · ContractHasLaterUpgrades · CorrectionConflicts
+    │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── Unprocessable                     the request was understood, but its content is wrong
@@ -191,8 +192,23 @@ class AlreadyRenewed(Conflict, code="already_renewed"):
     """A contract has one successor at most."""
 
 
+class TermOver(Conflict, code="term_over"):
+    """A renewal whose twelve months would have passed already (R24)."""
+
+
 class ContractHasLaterCharges(Conflict, code="contract_has_later_charges"):
     """A contract cannot end before a day on which time was charged to it."""
+
+
+class ContractHasLaterUpgrades(Conflict, code="contract_has_later_upgrades"):
+    """A contract cannot end before an upgrade that it paid for (R25)."""
+
+
+class CorrectionConflicts(Conflict, code="correction_conflicts"):
+    """`conflicts` names the records that stand in the way of a correction (R40)."""
+
+    def __init__(self, conflicts: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(details={"conflicts": list(conflicts)})
 
 
 class AlreadyReversed(Conflict, code="already_reversed"):
@@ -201,6 +217,10 @@ class AlreadyReversed(Conflict, code="already_reversed"):
 
 class CaseHasWork(Conflict, code="case_has_work"):
     """A case on which worked time stands cannot be cancelled."""
+
+
+class ReopeningTooLate(Conflict, code="reopening_too_late"):
+    """The case was closed too long ago: a new request is a new case (R29)."""
 
 
 class AmbiguousLookup(Conflict, code="ambiguous_lookup"):

@@ -1,6 +1,7 @@
 """Random histories of one customer, lived through the API on days gone by."""
 
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -27,8 +28,13 @@ _WEIGHTS = {
     "cancellation": 1,
     "bug": 3,
     "no bug": 4,
+    "binding": 2,
     "renew": 2,
-    "buy": 1,
+    "sign": 1,
+    "end": 1,
+    "buy": 2,
+    "withdraw": 1,
+    "correct": 1,
 }
 Step = tuple[str, int, int, int]
 """What happens, to which of those there are, for how many minutes, how many days before."""
@@ -66,7 +72,11 @@ class Opened:
     entries: list[str] = field(default_factory=list)
 
 
-async def live(client: httpx.AsyncClient, drawn: list[Step]) -> Customer:
+async def live(
+    client: httpx.AsyncClient,
+    drawn: list[Step],
+    after_each: Callable[[Customer], Awaitable[None]] | None = None,
+) -> Customer:
     """The steps one after another; what the service refuses does not happen.
 
     Allowances are small, so that they run out: work goes over to others and into overrun. Time is
@@ -98,13 +108,53 @@ async def live(client: httpx.AsyncClient, drawn: list[Step]) -> Customer:
             elif what == "renew":
                 body = {"starts": "today", "take_over_overrun": True}
                 await _refusable(client.post(f"/v1/contracts/{contract['id']}/renewal", json=body))
-            elif what == "buy":
-                if which % 4 == 0:
-                    await customer.licence("runtime", (today - FIRST).days)
+            elif what == "sign":
+                body = {
+                    "customer_id": customer.id,
+                    "starts_on": str(today - timedelta(days=days)),
+                    "included_minutes": minutes,
+                    "take_over_overrun": which % 2 == 0,
+                }
+                await _refusable(client.post("/v1/contracts", json=body))
+            elif what == "end":
+                mine = {"customer_id": customer.id}
+                ending = await _one(client, "contracts", mine, which)
+                day = ending["starts_on"] if minutes < 100 else str(today)
+                body = {"cancelled_on": day, "reason": "By agreement."}
+                await _refusable(
+                    client.post(f"/v1/contracts/{ending['id']}/cancellation", json=body)
+                )
+            elif what in ("buy", "withdraw", "correct"):
+                await _trade(client, customer, what, which, today - timedelta(days=days))
             else:
                 case = cases[which % len(cases)]
                 await _step(client, case, what, minutes, today - timedelta(days=days))
+            if after_each is not None:
+                await after_each(customer)
     return customer
+
+
+async def _trade(
+    client: httpx.AsyncClient, customer: Customer, what: str, which: int, day: date
+) -> None:
+    """Licences bought late, withdrawn, and sent again with another day or kind."""
+    if what == "buy":
+        kind = ("editor", "runtime")[which % 2]
+        await customer.licence(kind, (day - FIRST).days)
+        return
+    licence = await _one(client, "licences", {"customer_id": customer.id}, which)
+    if licence["serial_number"] == customer.serials[0]:
+        return  # contracts need an Editor all along
+    if what == "withdraw":
+        on = licence["purchased_on"] if which % 3 == 0 else max(str(day), licence["purchased_on"])
+        body = {"withdrawn_on": on, "reason": "Given back."}
+        await _refusable(client.post(f"/v1/licences/{licence['id']}/withdrawal", json=body))
+        return
+    names = ("customer_id", "kind", "product", "version", "purchased_on")
+    body = {name: licence[name] for name in names}
+    body |= {"kind": "runtime"} if which % 5 == 0 else {"purchased_on": str(day)}
+    url = f"/v1/licences/by-serial/{licence['serial_number']}"
+    await _refusable(client.put(url, json=body))
 
 
 async def _step(
@@ -127,8 +177,12 @@ async def _step(
             category = "bug" if what == "bug" else "problem"
             await _refusable(client.patch(url, json={"category": category}))
         case _:
-            why = "resolution" if what == "closure" else "reason"
-            await _refusable(client.post(f"{url}/{what}", json={why: "Because."}))
+            words: dict[str, dict[str, str]] = {
+                "closure": {"resolution": "Because."},
+                "binding": {},
+            }
+            said = words.get(what, {"reason": "Because."})
+            await _refusable(client.post(f"{url}/{what}", json=said))
 
 
 async def _refusable(request: Any) -> Any:

@@ -16,7 +16,14 @@ from app.policy.facts import Contract, Facts, Licence, OpenCase, Pack
 from app.policy.standing import service_year
 
 DIRECTORY = Path(__file__).parent / "scenarios"
-FILES = ("columns.yaml", "allowances.yaml", "cells.yaml", "boundaries.yaml")
+FILES = (
+    "columns.yaml",
+    "allowances.yaml",
+    "cells.yaml",
+    "boundaries.yaml",
+    "changed.yaml",
+    "service_years.yaml",
+)
 _OFFSET = re.compile(r"(?:(?P<months>[+-]?\d+)m)?(?:(?P<days>[+-]?\d+)d)?")
 
 

@@ -123,7 +123,7 @@ ITALY = (
         "Acquedotto Modello S.p.A.",
         "IT",
         "it",
-        "DEV: an old Editor, the purchase of a runtime licence renewed the status",
+        "DEV: an old Editor, kept current by a runtime licence; an anniversary renewed its hours",
         records=(editor("ED-0005", ago(months=30)), runtime("RT-0005", ago(months=2))),
     ),
     Customer(
@@ -131,7 +131,7 @@ ITALY = (
         "Imballaggi Esempio S.r.l.",
         "IT",
         "it",
-        "DEV: an old Editor, a paid upgrade renewed the status",
+        "DEV: an old Editor, a paid upgrade started new free hours",
         records=(
             editor("ED-0006", ago(months=20)),
             upgraded("ED-0006", ago(months=3), "purchase"),

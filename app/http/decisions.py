@@ -244,7 +244,7 @@ def allowances_body(decision: Decision) -> list[dict[str, Any]]:
                 "id": pack.id,
                 "number": pack.number,
                 "starts_on": pack.purchased_on,
-                "ends_on": pack.expires_on,
+                "ends_on": pack.ends_on,
                 "quantity": pack.quantity,
                 "available": available,
                 "held": pack.held,

@@ -89,7 +89,7 @@ async def import_files(
 async def _import(connection: Connection, moment: Moment, source: Source, watch: Watch) -> Imported:
     kind = _KINDS[source.columns.layout.kind]
     fields, systems = source.columns.staged, source.columns.systems
-    work = kind.service(connection, moment.now, moment.today, fields, systems)
+    work = kind.service(connection, moment.now, moment.today, moment.policies, fields, systems)
     await work.begin()
     count, bad = await _stage(work, kind, moment, source, watch)
     watch(source, "checking", source.size)

@@ -1,22 +1,21 @@
-"""Which allowance pays: binding a case at its opening, drawing minutes for time worked (R18-R23).
+"""Which allowance pays: binding a case, and charging the minutes worked on it (R18-R23, R29).
 
-Pure: the ledger does what these functions say, and a simulation may ask them the same.
+These functions are pure: the ledger writes what they return, and a simulation calls the same ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from typing import NamedTuple
 
 from app.policy.decide import Decision, narrowed
 from app.policy.document import Channel, PaidBy, Policies
-from app.policy.facts import CasePaidBy, Contract, Facts, ServiceAnswer, ServiceYear
-from app.policy.standing import (
-    Standing,
-    last_purchase,
-    restarting_licences,
-    service_year_from,
-    stand,
-)
+from app.policy.facts import CasePaidBy, Contract, Facts, Pack, ServiceAnswer, ServiceYear
+from app.policy.standing import Standing, stand
+from app.policy.years import covers, year_from
+
+ALL: tuple[PaidBy, ...] = ("free_hours", "contract", "ticket")
+HOURS: tuple[PaidBy, ...] = ("free_hours", "contract")
+TICKETS: tuple[PaidBy, ...] = ("ticket",)
 
 
 class Source(NamedTuple):
@@ -25,6 +24,8 @@ class Source(NamedTuple):
     kind: PaidBy
     id: str | None = None
     starts_on: date | None = None
+    position: int | None = None
+    """Of a lengthened ticket (R19). None: the first free one of the pack's other tickets."""
 
 
 class Drawn(NamedTuple):
@@ -34,28 +35,51 @@ class Drawn(NamedTuple):
     overrun_minutes: int
 
 
-def bind(decision: Decision, channel: Channel, pay_with: PaidBy | None = None) -> Source | None:
-    """The allowance that pays for a new case on a channel, or None where none does (R18).
+def bind(standing: Standing, channel: Channel, kinds: Collection[PaidBy] = ALL) -> Source | None:
+    """The allowance that pays for a case on a channel, or None (R18).
 
-    Narrowest first: free hours, contracts by the day they end, tickets by the day they expire.
-    `pay_with` asks for one kind and gets it or nothing.
+    Narrowest first: free hours, contracts by the day on which they end, tickets by that on which
+    they expire. Only the `kinds` asked for are considered.
     """
-    standing = decision.standing
-    service = standing.policy.service_of_channel[channel].id
-    answer = next(s for s in decision.answer.services if s.service == service)
-    for grant in answer.granted_by:
-        if grant.paid_by is None or pay_with not in (None, grant.paid_by):
+    grants = standing.policy.service_of_channel[channel].grants
+    for column in standing.columns:
+        kind = grants[column][1] if column in grants else None
+        if kind is None or kind not in kinds or not standing.left[kind]:
             continue
-        match grant.paid_by:
+        match kind:
             case "free_hours" if standing.service_year:
                 return Source("free_hours", starts_on=standing.service_year.starts_on)
             case "contract":
                 contract = next(c for c in standing.contracts if c.remaining_minutes)
                 return Source("contract", contract.id)
             case "ticket":
-                pack = next(p for p in standing.packs if p.available(standing.on))
-                return Source("ticket", pack.id)
+                return _next_ticket(standing.packs, standing.on)
     return None
+
+
+def _next_ticket(packs: tuple[Pack, ...], on: date) -> Source | None:
+    """By expiry; ties by purchase, then id, then position in the pack (R18)."""
+    available = [
+        (ticket[0], pack.purchased_on, pack.id, ticket[1])
+        for pack in packs
+        if (ticket := pack.next_ticket(on))
+    ]
+    if not available:
+        return None
+    _, _, pack_id, position = min(available, key=lambda found: found[:3])
+    return Source("ticket", pack_id, position=position)
+
+
+def bind_late(
+    policies: Policies, facts: Facts, channel: Channel, worked_on: date, today: date
+) -> Source | None:
+    """What pays for a case, so far unpaid, on which time is recorded (R29).
+
+    Hour allowances count as of the day worked, tickets as of today.
+    """
+    return bind(stand(policies, facts, worked_on), channel, HOURS) or bind(
+        stand(policies, facts, today), channel, TICKETS
+    )
 
 
 def refusal(
@@ -72,16 +96,6 @@ def refusal(
     return next(s for s in decision.answer.services if s.service == service.id)
 
 
-def grants_bug(standing: Standing, channel: Channel) -> bool:
-    """Whether staff may open a case as a bug on a channel (R23).
-
-    One of the customer's columns must grant the channel. Nothing needs to be left of its
-    allowance, and a ticket that another case holds is enough.
-    """
-    cells = standing.policy.service_of_channel[channel].by_column
-    return any(cells[column].granted for column in standing.columns if column != "NO_DEV")
-
-
 def draw(
     policies: Policies,
     facts: Facts,
@@ -92,10 +106,10 @@ def draw(
 ) -> Drawn:
     """Which allowances pay for minutes worked on a day (R20, R21).
 
-    The case's own first, as far as the day lies inside its period; then every other hour
-    allowance that covers the channel that day, in R18's order, never a ticket by itself; what
-    remains is overrun. A ticket pays for its case whatever time that takes (R16). A case bound
-    to nothing has no allowance to go on from: all is its own overrun (R22).
+    The case's own allowance pays first, if the day lies inside its period; then every other hour
+    allowance that covers the channel on that day, in R18's order, never a ticket by itself. The
+    rest is overrun. A ticket pays for its case whatever time that takes (R16). A case bound to
+    nothing has no allowance to go on from: all its time is its own overrun (R29).
     """
     if bound is None:
         return Drawn((), minutes)
@@ -114,7 +128,7 @@ def _hours(
     policies: Policies, facts: Facts, own: Source, channel: Channel, day: date
 ) -> Iterator[tuple[Source, int]]:
     if pays_on(policies, facts, own, day):
-        yield own, _hour_allowance(policies, facts, own).remaining_minutes
+        yield own, hour_allowance(policies, facts, own).remaining_minutes
     standing = stand(policies, facts, day)
     covers = standing.policy.covers
     year = standing.service_year
@@ -129,25 +143,36 @@ def _hours(
                 yield source, contract.remaining_minutes
 
 
-def _hour_allowance(policies: Policies, facts: Facts, source: Source) -> Contract | ServiceYear:
+def hour_allowance(policies: Policies, facts: Facts, source: Source) -> Contract | ServiceYear:
     if source.starts_on is not None:
-        return service_year_from(policies, facts, source.starts_on)
+        return year_from(policies, facts, source.starts_on)
     return next(contract for contract in facts.contracts if contract.id == source.id)
 
 
 def pays_on(policies: Policies, facts: Facts, source: Source, day: date) -> bool:
     """Whether a day lies inside an hour allowance's period (R20).
 
-    A cancelled contract's ends when the cancellation takes effect; a service year's at the next
-    purchase. Neither asks for an Editor: cases bound before its withdrawal go on drawing.
+    A cancelled contract ends when the cancellation takes effect, a service year when the next
+    Editor is bought (R14). Neither needs an Editor or DEV on the day: cases bound before their
+    end go on drawing.
     """
-    allowance = _hour_allowance(policies, facts, source)
-    if isinstance(allowance, Contract):
-        return allowance.in_force(day)
-    if not allowance.starts_on <= day < allowance.ends_on:
-        return False
-    restarted = last_purchase(restarting_licences(policies, facts, day), day)
-    return restarted is None or restarted <= allowance.starts_on
+    if source.starts_on is not None:
+        return covers(policies, facts, source.starts_on, day)
+    return next(contract for contract in facts.contracts if contract.id == source.id).in_force(day)
+
+
+def uncovered(facts: Facts) -> list[Source]:
+    """Hour allowances with minutes left and standing overrun, which R22 may want covered."""
+    years = [
+        Source("free_hours", starts_on=year.starts_on)
+        for year in facts.service_years.values()
+        if year.overrun_minutes and year.remaining_minutes
+    ]
+    return years + [
+        Source("contract", contract.id)
+        for contract in facts.contracts
+        if contract.overrun_minutes and contract.remaining_minutes
+    ]
 
 
 def kind_of(bound: Source | None) -> CasePaidBy:
@@ -156,19 +181,23 @@ def kind_of(bound: Source | None) -> CasePaidBy:
 
 def charged(policies: Policies, facts: Facts, bound: Source | None, drawn: Drawn) -> Facts:
     """The facts after minutes were drawn, for what is drawn next."""
-    moves = [(source, minutes, 0) for source, minutes in drawn.charges]
+    for source, minutes in drawn.charges:
+        facts = moved(policies, facts, source, used=minutes)
     if bound is not None and drawn.overrun_minutes:
-        moves.append((bound, 0, drawn.overrun_minutes))
-    for source, used, overrun in moves:
-        allowance = _hour_allowance(policies, facts, source)
-        moved = allowance._replace(
-            used_minutes=allowance.used_minutes + used,
-            overrun_minutes=allowance.overrun_minutes + overrun,
-        )
-        if isinstance(moved, Contract):
-            others = (moved if c.id == moved.id else c for c in facts.contracts)
-            facts = facts._replace(contracts=tuple(others))
-        else:
-            years = {**facts.service_years, moved.starts_on: moved}
-            facts = facts._replace(service_years=years)
+        facts = moved(policies, facts, bound, overrun=drawn.overrun_minutes)
     return facts
+
+
+def moved(
+    policies: Policies, facts: Facts, source: Source, *, used: int = 0, overrun: int = 0
+) -> Facts:
+    """The facts after minutes were charged to an hour allowance, or given back (negative)."""
+    allowance = hour_allowance(policies, facts, source)
+    after = allowance._replace(
+        used_minutes=allowance.used_minutes + used,
+        overrun_minutes=allowance.overrun_minutes + overrun,
+    )
+    if isinstance(after, Contract):
+        others = (after if c.id == after.id else c for c in facts.contracts)
+        return facts._replace(contracts=tuple(others))
+    return facts._replace(service_years={**facts.service_years, after.starts_on: after})

@@ -1,6 +1,9 @@
 """The states of a case and the steps between them (R29)."""
 
+from datetime import date, timedelta
 from typing import Literal
+
+from app.policy.document import Policies
 
 State = Literal["open", "in_progress", "waiting_for_customer", "closed", "cancelled"]
 CaseStep = Literal[
@@ -11,8 +14,8 @@ OPEN: tuple[State, ...] = ("open", "in_progress", "waiting_for_customer")
 _STAYS: dict[State, State] = {state: state for state in OPEN}
 _STAYS_CLOSED_TOO: dict[State, State] = {**_STAYS, "closed": "closed"}
 
-# For each step, the states in which it is allowed and what each becomes. What happens to ticket
-# and minutes stands in README.md beside this file.
+# For each step, the states in which it is allowed and what each becomes. README.md beside this file
+# says what happens to ticket and minutes.
 _NEXT: dict[CaseStep, dict[State, State]] = {
     "take": {"open": "in_progress", "waiting_for_customer": "in_progress"},
     "wait": {"in_progress": "waiting_for_customer"},
@@ -25,7 +28,7 @@ _NEXT: dict[CaseStep, dict[State, State]] = {
     "cancel": dict.fromkeys(OPEN, "cancelled"),
 }
 
-# What a step leads to, for whoever is told that it cannot be taken.
+# The state that a refused step would have led to.
 LEADS_TO: dict[CaseStep, State] = {
     "take": "in_progress",
     "wait": "waiting_for_customer",
@@ -42,3 +45,12 @@ LEADS_TO: dict[CaseStep, State] = {
 def after(state: State, step: CaseStep) -> State | None:
     """The state that a step leads to, or None where it is not allowed."""
     return _NEXT[step].get(state)
+
+
+def reopens_until(policies: Policies, closed_on: date) -> date:
+    """The first day on which a case that was last closed on a day is not reopened any more.
+
+    By the policy in force on the day of closing.
+    """
+    days = policies.in_force(closed_on).cases.reopen_within_days
+    return closed_on + timedelta(days=days)

@@ -15,7 +15,8 @@ from app.policy.facts import (
     ServiceYear,
     Step,
 )
-from app.policy.standing import Standing, pack_order, service_year_from, stand
+from app.policy.standing import Standing, stand
+from app.policy.years import anchors, periods, year_from, year_of
 
 _DAY = timedelta(days=1)
 
@@ -48,7 +49,8 @@ class Decision(NamedTuple):
 def decide(policies: Policies, facts: Facts, on: date) -> Decision:
     """What a customer with these facts may use on a date, and until when that holds.
 
-    Takes civil dates of the vendor's time zone; facts as of the instant asked about (R13).
+    `on` is a civil date of the vendor's time zone, `facts` are those of the instant in question
+    (R13).
     """
     standing = stand(policies, facts, on)
     answer = _answer(policies, facts, standing)
@@ -68,7 +70,7 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
 
 
 def answer_on(policies: Policies, facts: Facts, on: date) -> Answer:
-    """The answer of a date alone, without looking for its end."""
+    """The answer of a date, without searching until when it holds."""
     return _answer(policies, facts, stand(policies, facts, on))
 
 
@@ -85,26 +87,33 @@ def service_valid_until(
 def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
     """Every later day on which time alone might change an answer, in order (R13)."""
     days = {*policies.starts}
+    lapses = date.min
+    anchoring: set[date] = set()
     for licence in facts.licences:
         if licence.withdrawn_on is not None:
             if licence.withdrawn_on <= after:
                 continue
             days.add(licence.withdrawn_on)
         for bought in (licence.purchased_on, *licence.paid_upgrades):
-            terms = policies.in_force(bought)
-            days |= {
-                bought,
-                add_months(bought, terms.development.months),
-                add_months(bought, terms.allowances.free_hours.months),
-            }
+            ends_on = add_months(bought, policies.in_force(bought).development.months)
+            days |= {bought, ends_on}
+            lapses = max(lapses, ends_on)
+        anchoring.update(anchors(policies, licence))
+    # An anniversary renews the hours while DEV stands (R14). Later ones change no answer: a year
+    # that sleeps is shown by its recorded use alone, whose days follow.
+    for anchor in anchoring:
+        for starts_on, ends_on in periods(policies, anchor, after, lapses):
+            days |= {starts_on, ends_on}
     for starts_on, year in facts.service_years.items():
-        # On the first day of a service year another purchase does not restart the hours; from the
+        # On the first day of a service year another Editor does not renew the hours; from the
         # second day on it does, so `unlocked_by` may change (R12, R14).
         days |= {starts_on, starts_on + _DAY, year.ends_on}
     for contract in facts.contracts:
         days |= {contract.starts_on, contract.closes_on}
     for pack in facts.packs:
         days |= {pack.purchased_on, pack.expires_on}
+        for ticket in pack.lengthened:
+            days.add(ticket.expires_on)
     return sorted([day for day in days if day > after])
 
 
@@ -161,7 +170,7 @@ _GRANTS_NOTHING = Cell(granted=False, provenance="inferred")
 
 
 class _Reasons:
-    """Why columns do not grant, and which single step would (R12). Each is found at most once."""
+    """Why columns do not grant, and which single step would (R12). Computes each at most once."""
 
     def __init__(self, policies: Policies, facts: Facts, standing: Standing) -> None:
         self._policies = policies
@@ -169,7 +178,7 @@ class _Reasons:
         self._standing = standing
         self._known: dict[Column, Reason] = {}
         self._denials: dict[object, tuple[tuple[Reason, ...], tuple[Step, ...]]] = {}
-        self._fresh: int | None = None
+        self._left_if_bought: dict[bool, int] = {}
 
     def denial(self, row: ServiceRow) -> tuple[tuple[Reason, ...], tuple[Step, ...]]:
         """Why a service is denied, and what would change that."""
@@ -246,13 +255,13 @@ class _Reasons:
             return Reason("TCK", "tickets_all_in_use", {"held": held, "consumed": consumed})
         if not packs:
             return Reason("TCK", "no_tickets")
-        latest = max(packs, key=pack_order)
-        if latest.unused:
-            return Reason(
-                "TCK",
-                "tickets_expired",
-                {"expired_on": latest.expires_on, "expired": latest.unused},
-            )
+        # The latest pack says why; packs of one day are taken together.
+        bought_on = max(pack.purchased_on for pack in packs)
+        latest = [pack for pack in packs if pack.purchased_on == bought_on]
+        expired = sum(pack.expired(on) for pack in latest)
+        if expired:
+            ended_on = max(pack.ends_on for pack in latest if pack.unused)
+            return Reason("TCK", "tickets_expired", {"expired_on": ended_on, "expired": expired})
         return Reason("TCK", "tickets_consumed", {"consumed": consumed})
 
     def unlocked_by(self, cells: dict[Column, Cell]) -> tuple[Step, ...]:
@@ -262,18 +271,15 @@ class _Reasons:
         steps: list[Step] = []
         if not standing.holds_editor:
             revived = sum(c.remaining_minutes for c in standing.contracts)
-            if (dev.granted and self._bought_today_grants(dev)) or (
+            if (dev.granted and (not dev.needs or self._left_after(editor=True))) or (
                 contract.granted and standing.contracts and (not contract.needs or revived)
             ):
                 steps.append("buy_editor_licence")
         else:
             if dev.granted:
-                # Whether hours restart with any purchase is the policy's switch (R14).
-                restarts = standing.policy.allowances.free_hours.restart == "any"
-                year_left = standing.left["free_hours"]
-                if self._bought_today_grants(dev) if restarts else not dev.needs or year_left:
+                if not dev.needs or self._left_after(editor=False):
                     steps.append("buy_any_licence")
-                elif self._bought_today_grants(dev):
+                elif self._left_after(editor=True):
                     steps.append("buy_editor_licence")
             if contract.granted:
                 # R24: neither a renewed nor a cancelled contract can be renewed (again).
@@ -285,14 +291,24 @@ class _Reasons:
             steps.append("buy_tickets")
         return tuple(steps)
 
-    def _bought_today_grants(self, cell: Cell) -> bool:
-        """Purchases on one day make one service year, which may be spent already (R12, R14)."""
-        if not cell.needs:
-            return True
-        if self._fresh is None:
-            year = service_year_from(self._policies, self._facts, self._standing.on)
-            self._fresh = year.remaining_minutes
-        return self._fresh > 0
+    def _left_after(self, *, editor: bool) -> int:
+        """Free minutes that a new case would find if a licence were bought today (R12, R14).
+
+        An Editor begins a year today, which may be spent already if one begins today anyway. Any
+        other licence ends the sleep of the year that runs, unless the policy lets it begin one.
+        """
+        left = self._left_if_bought.get(editor)
+        if left is None:
+            standing = self._standing
+            if editor or standing.policy.anchored_by_any:
+                left = year_from(self._policies, self._facts, standing.on).remaining_minutes
+            elif standing.anchor is None:
+                left = 0
+            else:
+                year = year_of(self._policies, self._facts, standing.anchor, standing.on)
+                left = year.remaining_minutes
+            self._left_if_bought[editor] = left
+        return left
 
 
 def _hours(allowances: tuple[Contract | ServiceYear, ...]) -> dict[str, int]:
@@ -306,8 +322,8 @@ def _hours(allowances: tuple[Contract | ServiceYear, ...]) -> dict[str, int]:
 def continuing(policy: Policy, facts: Facts) -> dict[str, list[str]]:
     """Open cases by the service on which they go on being served (R11).
 
-    On every channel that the case's own allowance covers; a case that nothing pays for is served
-    on its own channel (R23).
+    A case is served on every channel that its own allowance covers, and on its own channel if
+    nothing pays for it (R23, R29).
     """
     found: dict[str, list[str]] = {}
     for case in facts.open_cases:

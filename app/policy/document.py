@@ -146,7 +146,7 @@ class Development(_Part):
 class FreeHours(_Part):
     minutes: Minutes
     months: Months
-    restart: Literal["any", "editor"]
+    anchor: Literal["any", "editor"]
 
 
 class ContractTerms(_Part):
@@ -156,6 +156,10 @@ class ContractTerms(_Part):
 
 class TicketTerms(_Part):
     months: Months
+
+
+class CaseTerms(_Part):
+    reopen_within_days: Annotated[int, Field(ge=1, le=3650)]
 
 
 class AllowanceTerms(_Part):
@@ -256,6 +260,7 @@ class Policy(_Part):
     time_zone: str
     development: Development
     allowances: AllowanceTerms
+    cases: CaseTerms
     services: Annotated[tuple[ServiceRow, ...], Field(strict=False)]
     help_desks: Annotated[tuple[HelpDesk, ...], Field(min_length=1, strict=False)]
     sales_contact: SalesContact
@@ -284,6 +289,11 @@ class Policy(_Part):
     @cached_property
     def id(self) -> str:
         return f"{self.name}/{self.effective_from.isoformat()}"
+
+    @cached_property
+    def anchored_by_any(self) -> bool:
+        """Whether the purchase of any licence starts service years anew, not an Editor's alone."""
+        return self.allowances.free_hours.anchor == "any"
 
     @cached_property
     def covers(self) -> dict[PaidBy, frozenset[Channel]]:
@@ -335,6 +345,12 @@ class Policies:
                 raise PolicyError(
                     f"policy documents {before.id} and {after.id} differ in name or time_zone"
                 )
+
+    @cached_property
+    def year_months(self) -> int | None:
+        """How long a service year lasts, if all versions agree (R14, R17)."""
+        months = {policy.allowances.free_hours.months for policy in self.versions}
+        return months.pop() if len(months) == 1 else None
 
     def in_force(self, on: date) -> Policy:
         """The version in force on a date; dates before the first use the first (R17)."""

@@ -1,4 +1,4 @@
-"""Which rules were tested for each column, what came of it, and on which record it rests."""
+"""The rules tested for each column, whether each passed, and the record that it rests on."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ class Rule(NamedTuple):
     test: str
     passed: bool
     record: dict[str, Any] | None
-    """What it was found on; None where there is nothing to point at."""
+    """What the result rests on; None where there is no such record."""
 
 
 def explain(facts: Facts, standing: Standing) -> list[tuple[Column, bool, list[Rule]]]:
@@ -101,7 +101,7 @@ def _pack(pack: Pack | None) -> dict[str, Any] | None:
         "ticket_pack_id": pack.id,
         "number": pack.number,
         "purchased_on": pack.purchased_on,
-        "expires_on": pack.expires_on,
+        "expires_on": pack.ends_on,
         "unused": pack.unused,
         "held": pack.held,
         "consumed": pack.consumed,

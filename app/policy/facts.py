@@ -1,7 +1,7 @@
-"""What is known about one customer when a rule is asked, and the codes an answer is made of.
+"""The facts about one customer that the rules work on, and the codes of an answer.
 
-Named tuples, not dataclasses: a frozen dataclass takes four times as long to make, and these are
-made anew for every question.
+These are named tuples because they are built for every question, and a frozen dataclass takes four
+times as long to build.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Licence(NamedTuple):
 
 
 class ServiceYear(NamedTuple):
-    """A service year against which something was recorded, or one that stands on a date (R14)."""
+    """A service year of free hours, with what was recorded against it (R14)."""
 
     starts_on: date
     ends_on: date
@@ -67,7 +67,7 @@ class Contract(NamedTuple):
     used_minutes: int = 0
     overrun_minutes: int = 0
     renewed: bool = False
-    """A successor that is not cancelled exists (R24)."""
+    """A successor exists that is not cancelled as of its own first day (R24)."""
 
     @property
     def closes_on(self) -> date:
@@ -86,22 +86,65 @@ class Contract(NamedTuple):
         return max(self.granted_minutes - self.used_minutes, 0)
 
 
+class LengthenedTicket(NamedTuple):
+    """A ticket that got back the days for which a bug had taken it (R19)."""
+
+    position: int
+    expires_on: date
+    """Later than its pack's."""
+    state: Literal["held", "consumed"] | None = None
+    """None: no case uses it."""
+
+
 class Pack(NamedTuple):
     id: str
     number: str
     purchased_on: date
     expires_on: date
+    """Purchase + 12 months: when every ticket ends that was not lengthened."""
     quantity: int
     held: int = 0
     consumed: int = 0
+    lengthened: tuple[LengthenedTicket, ...] = ()
+
+    @property
+    def ends_on(self) -> date:
+        """When the last ticket ends that is not consumed, as answers show it (R19)."""
+        if not self.lengthened:
+            return self.expires_on
+        own = (t.expires_on for t in self.lengthened if t.state != "consumed")
+        return max(own, default=self.expires_on)
 
     @property
     def unused(self) -> int:
+        """Tickets that no case uses, whether they have expired or not."""
         return self.quantity - self.held - self.consumed
 
     def available(self, on: date) -> int:
         """Tickets that can pay for a new case on the date (R5)."""
-        return self.unused if self.purchased_on <= on < self.expires_on else 0
+        if on < self.purchased_on:
+            return 0
+        if not self.lengthened:
+            return self.unused if on < self.expires_on else 0
+        free = [t.expires_on for t in self.lengthened if t.state is None]
+        plain = self.unused - len(free) if on < self.expires_on else 0
+        return plain + sum(on < expires_on for expires_on in free)
+
+    def next_ticket(self, on: date) -> tuple[date, int | None] | None:
+        """The available ticket that ends first, as its end and position (R18).
+
+        The position is None for one that was not lengthened: all of these are alike.
+        """
+        if on < self.purchased_on:
+            return None
+        free = [(t.expires_on, t.position) for t in self.lengthened if t.state is None]
+        if on < self.expires_on and self.unused > len(free):
+            return self.expires_on, None
+        return min((ticket for ticket in free if on < ticket[0]), default=None)
+
+    def expired(self, on: date) -> int:
+        """Tickets whose own year has passed unused (R19)."""
+        return 0 if on < self.purchased_on else self.unused - self.available(on)
 
 
 class OpenCase(NamedTuple):
@@ -111,7 +154,7 @@ class OpenCase(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """One customer's facts, from one snapshot; for a past instant, as R13 wants them."""
+    """One customer's facts, from one snapshot: as they are, or as of a past instant (R13)."""
 
     licences: tuple[Licence, ...] = ()
     contracts: tuple[Contract, ...] = ()
@@ -131,7 +174,7 @@ class Reason(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """One column that grants a service; `remaining` in minutes or tickets, None if uncounted."""
+    """One column that grants a service. `remaining`: minutes or tickets, None if nothing counts."""
 
     column: Column
     paid_by: PaidBy | None

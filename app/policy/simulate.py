@@ -1,4 +1,4 @@
-"""What if: facts as they would be after something were bought or worked. Nothing is written.
+"""Facts as they would be if something were bought or worked. Nothing is written.
 
 It uses the functions that bind cases and draw minutes, so that the real steps give the same result.
 """
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from app.policy.allocate import Source, bind, charged, draw
+from app.policy.allocate import ALL, Source, bind, charged, draw
 from app.policy.civil import add_months
 from app.policy.decide import Decision, decide
 from app.policy.document import Channel, PaidBy, Policies
 from app.policy.facts import Contract, Facts, Licence, LicenceKind, Pack
-from app.policy.standing import holds_editor
+from app.policy.standing import holds_editor, stand
 
 # Sorts after every real id: of allowances that are otherwise equal, the newest pays last (R18).
 _ASSUMED_ID = "~assumed-{}"
@@ -92,10 +92,10 @@ def _after(policies: Policies, facts: Facts, on: date, assumption: Assumption, i
 
 
 def _worked(policies: Policies, facts: Facts, on: date, assumed: AssumedTime) -> Facts:
-    decision = decide(policies, facts, on)
-    source = bind(decision, assumed.channel, assumed.pay_with)
+    kinds = ALL if assumed.pay_with is None else (assumed.pay_with,)
+    source = bind(stand(policies, facts, on), assumed.channel, kinds)
     if source is None:
-        raise NothingPays(decision, facts, assumed)
+        raise NothingPays(decide(policies, facts, on), facts, assumed)
     if source.kind == "ticket":
         return facts._replace(packs=tuple(_consumed(pack, source) for pack in facts.packs))
     drawn = draw(policies, facts, source, assumed.channel, on, assumed.minutes)
@@ -103,4 +103,10 @@ def _worked(policies: Policies, facts: Facts, on: date, assumed: AssumedTime) ->
 
 
 def _consumed(pack: Pack, source: Source) -> Pack:
-    return pack._replace(consumed=pack.consumed + 1) if pack.id == source.id else pack
+    if pack.id != source.id:
+        return pack
+    lengthened = tuple(
+        ticket._replace(state="consumed") if ticket.position == source.position else ticket
+        for ticket in pack.lengthened
+    )
+    return pack._replace(consumed=pack.consumed + 1, lengthened=lengthened)

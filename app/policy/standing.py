@@ -6,10 +6,11 @@ from typing import NamedTuple
 from app.policy.civil import add_months
 from app.policy.document import Column, PaidBy, Policies, Policy
 from app.policy.facts import Contract, Facts, Licence, Pack, ServiceYear
+from app.policy.years import anchors, year_of
 
 
 class Standing(NamedTuple):
-    """All that the matrix asks about a customer on one date."""
+    """What the matrix needs to know about a customer on one date."""
 
     on: date
     policy: Policy
@@ -17,19 +18,22 @@ class Standing(NamedTuple):
     holds_editor: bool
     last_purchase: date | None
     development_ends: date | None
-    """The day DEV ends or ended (R3), None without any purchase."""
+    """The day on which DEV ends or ended (R3). None without any purchase."""
+    anchor: date | None
+    """The purchase from which service years are counted (R14)."""
     service_year: ServiceYear | None
+    """The year that pays for new cases. None while it sleeps: without an Editor, without DEV."""
     contracts: tuple[Contract, ...]
     """In force or suspended, in R18's order."""
     packs: tuple[Pack, ...]
-    """With a ticket available or held, in R18's order."""
+    """With a ticket available or held, by the day on which they end."""
     left: dict[PaidBy, int]
     """Minutes, or tickets, with which a new case could be paid."""
 
 
 def holds_editor(licences: tuple[Licence, ...], on: date) -> bool:
-    """At least one Editor licence, bought and not withdrawn by then (R1)."""
-    for licence in licences:  # noqa: SIM110 - a generator costs more than what it goes through
+    """At least one Editor licence was bought and not withdrawn by then (R1)."""
+    for licence in licences:  # noqa: SIM110 - a generator costs more than this loop
         if licence.kind == "editor" and licence.held(on):
             return True
     return False
@@ -49,35 +53,9 @@ def last_purchase(licences: tuple[Licence, ...], on: date) -> date | None:
     return latest
 
 
-def service_year_from(policies: Policies, facts: Facts, starts_on: date) -> ServiceYear:
-    """The service year that starts on a date: as recorded, else by the policy of that day (R17)."""
-    recorded = facts.service_years.get(starts_on)
-    if recorded is not None:
-        return recorded
-    terms = policies.in_force(starts_on).allowances.free_hours
-    return ServiceYear(starts_on, add_months(starts_on, terms.months), terms.minutes)
-
-
-def restarting_licences(policies: Policies, facts: Facts, on: date) -> tuple[Licence, ...]:
-    """Those whose purchase starts a new service year: a switch of the policy (R14)."""
-    if policies.in_force(on).allowances.free_hours.restart == "any":
-        return facts.licences
-    return tuple(licence for licence in facts.licences if licence.kind == "editor")
-
-
 def service_year(policies: Policies, facts: Facts, on: date) -> ServiceYear | None:
-    """The service year of free hours that stands on a date, for a holder of an Editor (R14)."""
-    if not holds_editor(facts.licences, on):
-        return None
-    return _year_of_holder(policies, facts, on)
-
-
-def _year_of_holder(policies: Policies, facts: Facts, on: date) -> ServiceYear | None:
-    starts_on = last_purchase(restarting_licences(policies, facts, on), on)
-    if starts_on is None:
-        return None
-    year = service_year_from(policies, facts, starts_on)
-    return year if on < year.ends_on else None
+    """The service year that pays for new cases on a date (R14)."""
+    return stand(policies, facts, on).service_year
 
 
 def burn_order(contract: Contract) -> tuple[date, date, str]:
@@ -86,18 +64,36 @@ def burn_order(contract: Contract) -> tuple[date, date, str]:
 
 
 def pack_order(pack: Pack) -> tuple[date, date, str]:
-    """What expires first pays first; ties by purchase, then id (R18)."""
-    return pack.expires_on, pack.purchased_on, pack.id
+    """Packs by the day on which they end; ties by purchase, then id."""
+    return pack.ends_on, pack.purchased_on, pack.id
 
 
 def stand(policies: Policies, facts: Facts, on: date) -> Standing:
     policy = policies.in_force(on)
-    editor = holds_editor(facts.licences, on)
-    latest = last_purchase(facts.licences, on)
+    editor = False
+    latest: date | None = None
+    anchor: date | None = None
+    # One pass, written out: this runs several times for every answer.
+    for licence in facts.licences:
+        if not licence.held(on):
+            continue
+        if licence.kind == "editor":
+            editor = True
+        bought = licence.purchased_on
+        for upgraded_on in licence.paid_upgrades:
+            if bought < upgraded_on <= on:
+                bought = upgraded_on
+        if latest is None or bought > latest:
+            latest = bought
+        for day in anchors(policies, licence):
+            if day <= on and (anchor is None or day > anchor):
+                anchor = day
     development_ends = (
         None if latest is None else add_months(latest, policies.in_force(latest).development.months)
     )
-    year = _year_of_holder(policies, facts, on) if editor else None
+    develops = editor and development_ends is not None and on < development_ends
+    # R14: no new case is bound to a year while DEV is lapsed.
+    year = year_of(policies, facts, anchor, on) if develops and anchor is not None else None
     contracts = [contract for contract in facts.contracts if contract.in_force(on)]
     if len(contracts) > 1:
         contracts.sort(key=burn_order)
@@ -107,7 +103,7 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
         packs.sort(key=pack_order)
 
     columns: list[Column] = []
-    if editor and development_ends is not None and on < development_ends:
+    if develops:
         columns.append("DEV")
     if editor and contracts:
         columns.append("SA")
@@ -127,6 +123,7 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
         editor,
         latest,
         development_ends,
+        anchor,
         year,
         tuple(contracts),
         tuple(packs),

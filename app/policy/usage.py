@@ -1,16 +1,17 @@
 """Every allowance that a customer ever had, as it stands on a date, ended ones included (R37)."""
 
-from datetime import date, timedelta
+from collections.abc import Iterator
+from datetime import date
 from typing import Literal, NamedTuple
 
+from app.policy.civil import add_months
 from app.policy.document import Policies
 from app.policy.facts import Contract, Facts, Pack, ServiceYear
-from app.policy.standing import holds_editor, service_year
+from app.policy.standing import holds_editor, stand
+from app.policy.years import anchors, periods, running_year
 
 AllowanceKind = Literal["free_hours", "contract", "ticket_pack"]
 AllowanceState = Literal["upcoming", "in_force", "suspended", "expired", "cancelled"]
-
-_DAY = timedelta(days=1)
 
 
 class Allowance(NamedTuple):
@@ -22,80 +23,91 @@ class Allowance(NamedTuple):
     number: str | None
     starts_on: date
     ends_on: date
-    """The first day on which it pays no more: a cancelled contract ends early."""
+    """The first day on which it pays no more: a cancelled contract ends early. A service year
+    that the next Editor cut short keeps its anniversary (R14)."""
     state: AllowanceState
+    """A contract is suspended without an Editor (R4), a service year while DEV is lapsed (R14)."""
     granted: int
     used: int
     held: int
     overrun: int
+    expired_before: int = 0
+    """Tickets that ended before the last one of their pack does (R19)."""
+    never_began: bool = False
+    """A service year on record that no purchase begins as things are known now (R40)."""
 
     @property
     def lapsed(self) -> int:
         """What was never used and no longer can be (R14, R19)."""
         ended = self.state in ("expired", "cancelled")
-        return self.granted - self.used - self.held if ended else 0
+        return self.granted - self.used - self.held if ended else self.expired_before
 
     @property
     def left(self) -> int:
         """Granted, and neither used, held nor lapsed."""
         return self.granted - self.used - self.held - self.lapsed
 
+    @property
+    def begun(self) -> bool:
+        return self.state != "upcoming" and not self.never_began
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything is recorded against it."""
+        return bool(self.used or self.held or self.overrun)
+
 
 def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowance]:
     """Contracts, packs and service years by first day, whether anything was charged or not."""
-    standing = service_year(policies, facts, on)
-    years = {**_years_until(policies, facts, on), **facts.service_years}
+    years = {year.starts_on: year for year in _years_until(policies, facts, on)}
+    pays = stand(policies, facts, on).service_year
+    runs = running_year(policies, facts, on)
     editor = holds_editor(facts.licences, on)
-    found = [
-        _service_year(year._replace(ends_on=_end_of(policies, facts, year, on)), standing, on)
-        for year in years.values()
+    found = [_service_year(year, pays, runs, on) for year in years.values()]
+    found += [
+        _service_year(year, pays, runs, on)._replace(never_began=True)
+        for starts_on, year in facts.service_years.items()
+        if starts_on not in years
     ]
     found += [_contract(contract, editor, on) for contract in facts.contracts]
     found += [_pack(pack, on) for pack in facts.packs]
     return sorted(found, key=lambda one: (one.starts_on, one.kind, one.key))
 
 
-def _years_until(policies: Policies, facts: Facts, on: date) -> dict[date, ServiceYear]:
-    """Every service year that ever stood, by first day (R14).
+def _years_until(policies: Policies, facts: Facts, on: date) -> Iterator[ServiceYear]:
+    """Every service year that ever paid for new cases, up to a date (R14).
 
-    Another can come to stand only on a day of a purchase, a withdrawal or a new policy.
+    Another can begin to pay only on a day of a purchase, of a withdrawal or of an anniversary.
     """
-    days = _days(policies, facts)
-    stood = (service_year(policies, facts, day) for day in days if day <= on)
-    return {year.starts_on: year for year in stood if year is not None}
-
-
-def _days(policies: Policies, facts: Facts) -> set[date]:
-    days = set(policies.starts)
+    days = set()
+    lapses = date.min
     for licence in facts.licences:
-        days.update((licence.purchased_on, *licence.paid_upgrades))
+        for bought in (licence.purchased_on, *licence.paid_upgrades):
+            days.add(bought)
+            ends_on = add_months(bought, policies.in_force(bought).development.months)
+            lapses = max(lapses, ends_on)
         if licence.withdrawn_on is not None:
             days.add(licence.withdrawn_on)
-    return days
+    for licence in facts.licences:
+        for anchor in anchors(policies, licence):
+            days |= {starts_on for starts_on, _ in periods(policies, anchor, anchor, lapses)}
+    for day in days:
+        if day <= on and (year := stand(policies, facts, day).service_year):
+            yield year
 
 
-def _end_of(policies: Policies, facts: Facts, year: ServiceYear, on: date) -> date:
-    """The first day after a service year (R14).
-
-    It ends after its twelve months, or earlier on the day of the next purchase or on the day the
-    last Editor is withdrawn.
-    """
-    for day in sorted(_days(policies, facts), reverse=True):
-        if year.starts_on < day <= min(on, year.ends_on):
-            before, after = (service_year(policies, facts, d) for d in (day - _DAY, day))
-            stood = before is not None and before.starts_on == year.starts_on
-            if stood and (after is None or after.starts_on != year.starts_on):
-                return day
-    return year.ends_on
-
-
-def _service_year(year: ServiceYear, standing: ServiceYear | None, on: date) -> Allowance:
-    # A year that has begun and is not the one in force has ended: see `_end_of`.
+def _service_year(
+    year: ServiceYear, pays: ServiceYear | None, runs: ServiceYear | None, on: date
+) -> Allowance:
+    # A year that has begun and no longer runs has ended: by its anniversary, by the next Editor
+    # bought, or with the last Editor (R14).
     state: AllowanceState = "expired"
     if on < year.starts_on:
         state = "upcoming"
-    elif standing is not None and standing.starts_on == year.starts_on:
+    elif pays is not None and pays.starts_on == year.starts_on:
         state = "in_force"
+    elif runs is not None and runs.starts_on == year.starts_on:
+        state = "suspended"
     return Allowance(
         "free_hours",
         year.starts_on.isoformat(),
@@ -136,17 +148,18 @@ def _pack(pack: Pack, on: date) -> Allowance:
     state: AllowanceState = "in_force"
     if on < pack.purchased_on:
         state = "upcoming"
-    elif pack.expires_on <= on:
+    elif pack.ends_on <= on:
         state = "expired"
     return Allowance(
         "ticket_pack",
         pack.id,
         pack.number,
         pack.purchased_on,
-        pack.expires_on,
+        pack.ends_on,
         state,
         pack.quantity,
         pack.consumed,
         pack.held,
         0,
+        pack.expired(on),
     )

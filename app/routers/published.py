@@ -55,8 +55,8 @@ class Development(Output):
 class FreeHours(Output):
     minutes: int
     months: int
-    restart: Literal["any", "editor"] = Field(
-        description="The licences whose purchase starts them again."
+    anchor: Literal["any", "editor"] = Field(
+        description="Whose purchase starts service years anew."
     )
 
 
@@ -67,6 +67,10 @@ class ContractTerms(Output):
 
 class TicketTerms(Output):
     months: int
+
+
+class CaseTerms(Output):
+    reopen_within_days: int
 
 
 class Allowances(Output):
@@ -85,6 +89,10 @@ class SalesContact(Output):
     names: Texts
 
 
+_SHARED = {"development", "allowances", "cases", "advice", "sales_contact"}
+"""What the matrix shows as the policy document has it."""
+
+
 class ServiceMatrix(Output):
     policy: str
     effective_from: date
@@ -92,6 +100,7 @@ class ServiceMatrix(Output):
     services: list[MatrixRow]
     development: Development
     allowances: Allowances
+    cases: CaseTerms
     advice: list[Advice]
     sales_contact: SalesContact
 
@@ -107,9 +116,7 @@ class ServiceMatrix(Output):
                 "effective_from": policy.effective_from,
                 "columns": COLUMNS,
                 "services": services,
-                **policy.model_dump(
-                    include={"development", "allowances", "advice", "sales_contact"}, mode="json"
-                ),
+                **policy.model_dump(include=_SHARED, mode="json"),
             }
         )
 

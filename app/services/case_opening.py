@@ -17,7 +17,7 @@ from app.errors import (
     invalid,
 )
 from app.ids import new_id
-from app.policy.allocate import bind, grants_bug, refusal
+from app.policy.allocate import ALL, bind, refusal
 from app.policy.decide import Decision, decide
 from app.policy.document import Channel, PaidBy
 from app.policy.facts import Facts
@@ -70,15 +70,16 @@ async def open_case(
     await lock_customer(work, customer_id)
     customer = await load(work.connection, customer_id)
     facts = customer.facts()
-    _check_serial_number(facts, serial_number, work.today)
+    serial_verified = _verify(facts, serial_number, work.today)
     requested_by = await _requester_columns(work, customer, requester)
 
     decision = decide(work.policies, facts, work.today)
-    # Only staff decide that a problem is a bug (R23).
+    # Only staff record a bug, for any customer; nothing pays for it (R23).
     is_bug = category == "bug" and work.caller.may("cases:work")
     wanted: PaidBy | None = None if pay_with == "auto" else pay_with
-    source = None if is_bug else bind(decision, channel, wanted)
-    if source is None and not (is_bug and grants_bug(decision.standing, channel)):
+    kinds = ALL if wanted is None else (wanted,)
+    source = None if is_bug else bind(decision.standing, channel, kinds)
+    if source is None and not is_bug:
         raise _refused(work, customer_id, facts, decision, channel, pay_with, wanted)
 
     ledger = Ledger(work.connection, work.policies, customer_id, work.now)
@@ -94,6 +95,7 @@ async def open_case(
             "id": case_id,
             "customer_id": customer_id,
             "serial_number": serial_number,
+            "serial_verified": serial_verified,
             "channel": channel,
             "category": "problem" if category == "bug" and not is_bug else category,
             "priority_requested": priority_requested,
@@ -128,14 +130,16 @@ async def open_case(
     return opened
 
 
-def _check_serial_number(facts: Facts, serial_number: str | None, today: date) -> None:
-    """R27: a holder of an Editor names one of its licences, not withdrawn."""
+def _verify(facts: Facts, serial_number: str | None, today: date) -> bool:
+    """Whether a serial number is that of a licence which the customer holds (R27).
+
+    A holder of an Editor must name one. Raises SerialNumberRequired, SerialNumberNotOfCustomer.
+    """
     held = {lic.serial_number.lower(): lic for lic in facts.licences if lic.held(today)}
-    if serial_number is not None:
-        if serial_number.lower() not in held:
-            raise SerialNumberNotOfCustomer
-    elif any(licence.kind == "editor" for licence in held.values()):
-        raise SerialNumberRequired
+    verified = serial_number is not None and serial_number.lower() in held
+    if not verified and any(licence.kind == "editor" for licence in held.values()):
+        raise SerialNumberRequired if serial_number is None else SerialNumberNotOfCustomer
+    return verified
 
 
 async def _requester_columns(

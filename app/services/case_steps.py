@@ -7,14 +7,16 @@ from uuid import UUID
 
 from sqlalchemy import Row, Select, bindparam, select, text, update
 
-from app.errors import CaseHasWork, WrongState
+from app.errors import CaseHasWork, ReopeningTooLate, WrongState
 from app.policy.allocate import Source
-from app.policy.cases import LEADS_TO, CaseStep, State, after
+from app.policy.cases import LEADS_TO, CaseStep, State, after, reopens_until
+from app.policy.civil import civil_date
 from app.services.cases import WHOLE, Binding
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find_locked
+from app.store.entries import Work
 from app.store.event_types import CaseChanged, CaseDetails, EventType
-from app.store.ledger import Ledger, Work
+from app.store.ledger import Ledger
 from app.store.tables import cases, time_entries
 
 # The fields that the timeline shows when they change; the others are our own ids and instants.
@@ -32,9 +34,9 @@ _SHOWN = {
 _UPDATE = update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE)
 _YEAR_STARTS = text("SELECT starts_on FROM service_years WHERE id = :id")
 _WORK = (
-    select(time_entries.c.id, time_entries.c.worked_on, time_entries.c.minutes)
+    select(*(time_entries.c[name] for name in ("id", "worked_on", "worked_at", "minutes")))
     .where(time_entries.c.case_id == bindparam("of_case"), time_entries.c.reversed_at.is_(None))
-    .order_by(time_entries.c.worked_at, time_entries.c.id)
+    .order_by(time_entries.c.worked_at, time_entries.c.recorded_at, time_entries.c.id)
 )
 
 
@@ -75,7 +77,7 @@ class LockedCase:
     async def worked(self) -> list[Work]:
         """Its time entries that are not reversed, oldest work first."""
         rows = await self.work.connection.execute(_WORK, {"of_case": self.id})
-        return [Work(row.id, row.worked_on, row.minutes) for row in rows]
+        return [Work(*row) for row in rows]
 
     async def change(
         self,
@@ -149,12 +151,15 @@ async def close(work: UnitOfWork, key: str, resolution: str) -> Row[Any]:
 
 
 async def reopen(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
-    """Open a closed case again. Raises NotFound, WrongState.
+    """Open a closed case again. Raises NotFound, WrongState, ReopeningTooLate.
 
     It takes back the ticket that it had consumed, even if that has expired since (R29).
     """
     locked = await LockedCase.lock(work, key)
     state = locked.next("reopen")
+    closed_on = civil_date(locked.row.closed_at, work.policies.zone)
+    if work.today >= reopens_until(work.policies, closed_on):
+        raise ReopeningTooLate
     if locked.bound.ticket is not None:
         await locked.ledger.take_back(locked.id, *locked.bound.ticket, work.today)
     fields = {"state": state, "resolution": None, "closed_at": None}

@@ -174,9 +174,6 @@ class Binding(NamedTuple):
 
 
 async def binding(ledger: Ledger, facts: Facts, source: Source | None) -> Binding:
-    """Bind a case to an allowance; to the first free ticket of a pack (R18)."""
+    """Bind a case to an allowance; to the ticket of a pack that comes first (R18)."""
     allowance_id = await ledger.allowance_id(facts, source)
-    position = None
-    if source is not None and source.kind == "ticket" and allowance_id is not None:
-        position = await ledger.free_position(allowance_id)
-    return Binding(kind_of(source), allowance_id, position)
+    return Binding(kind_of(source), allowance_id, await ledger.position_of(source))

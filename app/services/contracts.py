@@ -4,12 +4,14 @@ from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, Select, exists, func, select, update
+from sqlalchemy import Row, Select, exists, func, or_, select, update
 
 from app.errors import (
     AlreadyRenewed,
     ContractHasLaterCharges,
+    ContractHasLaterUpgrades,
     EditorLicenceRequired,
+    TermOver,
     WrongState,
 )
 from app.ids import new_id
@@ -30,7 +32,7 @@ from app.store.keyset import Listing
 from app.store.ledger import Ledger
 from app.store.numbers import insert_numbered
 from app.store.states import ContractState, contract_state
-from app.store.tables import balances, contracts
+from app.store.tables import balances, contracts, licence_upgrades
 from app.store.tables import ledger as entries
 
 _LEFT = (contracts.c.included_minutes - balances.c.used_minutes).label("remaining_minutes")
@@ -89,8 +91,9 @@ async def sign(
     starts_on: date,
     number: str | None,
     included_minutes: int | None,
+    take_over_overrun: bool,
 ) -> Row[Any]:
-    """Sign a contract. Raises CustomerNotFound, EditorLicenceRequired (R15)."""
+    """Sign a contract (R15). Raises CustomerNotFound, EditorLicenceRequired."""
     await lock_customer(work, customer_id)
     await _require_editor(work, customer_id, starts_on)
     contract = await _insert(
@@ -100,7 +103,11 @@ async def sign(
         number=number,
         included_minutes=included_minutes,
     )
-    await _record(work, EventType.CONTRACT_SIGNED, contract, _terms_of(contract))
+    data: ContractSigned = _terms_of(contract)
+    if take_over_overrun:
+        contract = await _take_over(work, contract)
+        data["taken_over_minutes"] = contract.used_minutes
+    await _record(work, EventType.CONTRACT_SIGNED, contract, data)
     return contract
 
 
@@ -114,17 +121,23 @@ async def renew(
 ) -> Row[Any]:
     """Sign a contract's successor (R24).
 
-    Raises NotFound, WrongState, AlreadyRenewed, EditorLicenceRequired.
+    Raises NotFound, WrongState, AlreadyRenewed, TermOver, EditorLicenceRequired.
     """
     old = await find_locked(work, contracts, key)
     if old.cancelled_on is not None:
         raise WrongState("cancelled", "renewed")
     if work.today < old.starts_on:
         raise WrongState("upcoming", "renewed")
-    successors = exists().where(contracts.c.renews == old.id, contracts.c.cancelled_on.is_(None))
+    # A successor that is cancelled as of its first day frees its predecessor, no later one.
+    successors = exists().where(
+        contracts.c.renews == old.id,
+        or_(contracts.c.cancelled_on.is_(None), contracts.c.cancelled_on > contracts.c.starts_on),
+    )
     if await work.connection.scalar(select(successors)):
         raise AlreadyRenewed
     starts_on = work.today if starts == "today" else old.ends_on
+    if terms(work.policies, starts_on, None)[0] <= work.today:
+        raise TermOver
     # R24 asks for an Editor held today, R15 for one held on the successor's first day.
     await _require_editor(work, old.customer_id, work.today, starts_on)
     successor = await _insert(
@@ -135,9 +148,7 @@ async def renew(
         renews=old.id,
     )
     if take_over_overrun:
-        ledger = Ledger(work.connection, work.policies, old.customer_id, work.now)
-        await ledger.take_over(old.id, successor.id, starts_on, successor.included_minutes)
-        successor = await read(work, successor.id)
+        successor = await _take_over(work, successor)
     data: ContractRenewed = {
         **_terms_of(successor),
         "renews": old.number,
@@ -148,19 +159,29 @@ async def renew(
 
 
 async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str) -> Row[Any]:
-    """End a contract early (R4). Raises NotFound, WrongState, ContractHasLaterCharges."""
+    """End a contract early, on a day within it (R4, R25).
+
+    Raises NotFound, WrongState, ContractHasLaterUpgrades, ContractHasLaterCharges.
+    """
     old = await find_locked(work, contracts, key)
     if old.cancelled_on is not None:
         raise WrongState("cancelled", "cancelled")
+    paid = select(
+        exists().where(
+            licence_upgrades.c.contract_id == old.id, licence_upgrades.c.upgraded_on >= cancelled_on
+        )
+    )
+    if await work.connection.scalar(paid):
+        raise ContractHasLaterUpgrades
     # End it before giving minutes back, so that they cover no work outside its period (R20, R22).
     await work.connection.execute(
         update(contracts)
         .where(contracts.c.id == old.id)
         .values(cancelled_on=cancelled_on, cancellation_reason=reason)
     )
-    if old.renews is not None:
-        ledger = Ledger(work.connection, work.policies, old.customer_id, work.now)
-        await ledger.give_back(old.id, old.renews)
+    if cancelled_on == old.starts_on:
+        # R24: one cancelled later keeps what it paid.
+        await Ledger(work.connection, work.policies, old.customer_id, work.now).give_back(old.id)
     # A reversal counts on the day of what it reverses, so the sum is what stands unreversed.
     later = select(func.coalesce(func.sum(entries.c.used_minutes), 0)).where(
         entries.c.allowance_id == old.id, entries.c.counts_on >= cancelled_on
@@ -175,6 +196,15 @@ async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str)
     }
     await _record(work, EventType.CONTRACT_CANCELLED, cancelled, data)
     return cancelled
+
+
+async def _take_over(work: UnitOfWork, contract: Row[Any]) -> Row[Any]:
+    """Let a new contract cover the overrun that stands now (R24). The contract afterwards."""
+    ledger = Ledger(work.connection, work.policies, contract.customer_id, work.now)
+    await ledger.take_over(
+        contract.id, contract.starts_on, contract.included_minutes, contract.renews
+    )
+    return await read(work, contract.id)
 
 
 async def _require_editor(work: UnitOfWork, customer_id: UUID, *days: date) -> None:

@@ -7,21 +7,24 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Row, Select, insert, literal_column, select, update
 
-from app.errors import AlreadyExists, NotEntitled, WrongState, invalid
+from app.errors import AlreadyExists, CorrectionConflicts, NotEntitled, WrongState, invalid
 from app.ids import new_id
 from app.policy.decide import decide
 from app.policy.facts import LicenceKind
+from app.services.service_years import follow_licences
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import called, find, find_locked, lock_customer, visible
 from app.store import facts
 from app.store.event_types import (
     EventData,
     EventType,
+    LicenceCorrected,
     LicenceRegistered,
     LicenceUpgraded,
     LicenceWithdrawn,
 )
 from app.store.keyset import Listing
+from app.store.ledger import Ledger
 from app.store.tables import licence_upgrades, licences
 
 _UPGRADES = literal_column(
@@ -30,7 +33,7 @@ _UPGRADES = literal_column(
         FROM licence_upgrades WHERE licence_id = licences.id), '[]')""",
     JSON,
 ).label("upgrades")
-_COLUMNS = [column for column in licences.c if column.name != "created_at"]
+_COLUMNS = [column for column in licences.c if column.name not in {"sent", "created_at"}]
 
 
 def _whole(work: UnitOfWork) -> Select[Any]:
@@ -83,16 +86,22 @@ async def put(
     *,
     customer_id: UUID,
     purchased_on: date,
+    reason: str | None,
     **fields: Any,
 ) -> tuple[Row[Any], bool]:
-    """Register a licence, or replace what is known of it: the licence, and whether it is new.
+    """Register a licence, or correct what is known of it: the licence, and whether it is new.
 
+    What was sent last, sent again, changes nothing, whatever staff have corrected since. Another
+    day of purchase or kind is a correction, for `reason` or "sent again" (R40).
     `precondition` takes the stored licence, or None. Raises as `register` and `precondition` do,
-    AlreadyExists for another customer's serial number, WrongState for a withdrawn licence.
+    AlreadyExists for another customer's serial number, WrongState for a withdrawn licence,
+    CorrectionConflicts if a contract paid for an upgrade of a licence whose kind changes.
     """
     await _lock_buyer(work, customer_id, purchased_on)
     wanted = {**fields, "purchased_on": purchased_on}
-    query = select(licences.c.id, licences.c.customer_id).where(called(licences, serial_number))
+    query = select(licences.c.id, licences.c.customer_id, licences.c.sent).where(
+        called(licences, serial_number)
+    )
     known = (await work.connection.execute(query)).one_or_none()
     if known is None:
         precondition(None)
@@ -101,10 +110,19 @@ async def put(
         raise AlreadyExists("serial_number")
     before = await read(work, known.id)
     precondition(before)
+    changed = {name: value for name, value in wanted.items() if getattr(before, name) != value}
+    if _texts(wanted) == known.sent:
+        return before, False
+    if not changed:
+        await _update(work, before, {"sent": _texts(wanted)})
+        return before, False
     if _withdrawn(before, work.today):
         raise WrongState("withdrawn", "in_force")
     if any(upgraded_on < purchased_on for upgraded_on in _upgrade_dates(before)):
         raise invalid("/purchased_on", "wrong_order")
+    await _update(work, before, {"sent": _texts(wanted)})
+    if changed.keys() & {"kind", "purchased_on"}:
+        return await _correct(work, before, changed, reason or "sent again"), False
     return await _change(work, before, wanted), False
 
 
@@ -121,13 +139,17 @@ async def correct(
 
 
 async def withdraw(work: UnitOfWork, key: str, *, withdrawn_on: date, reason: str) -> Row[Any]:
-    """Withdraw a licence from a day on. Raises NotFound, WrongState, InvalidInput."""
+    """Withdraw a licence from a day on. Raises NotFound, WrongState, InvalidInput.
+
+    As of the day of its purchase it never was, and neither were its service years (R14).
+    """
     licence = await find_locked(work, licences, key, _whole(work))
     if licence.withdrawn_on is not None:
         raise WrongState("withdrawn", "withdrawn")
     if withdrawn_on < licence.purchased_on:
         raise invalid("/withdrawn_on", "wrong_order")
-    await _update(work, licence, {"withdrawn_on": withdrawn_on, "withdrawal_reason": reason})
+    withdrawal = {"withdrawn_on": withdrawn_on, "withdrawal_reason": reason}
+    await _update_and_follow(work, licence, withdrawal)
     data: LicenceWithdrawn = {
         "serial_number": licence.serial_number,
         "withdrawn_on": withdrawn_on.isoformat(),
@@ -196,7 +218,8 @@ async def _insert(
 ) -> Row[Any]:
     id_ = new_id()
     own = {"id": id_, "customer_id": customer_id, "serial_number": serial_number}
-    await work.connection.execute(insert(licences), {**own, **fields, "created_at": work.now})
+    values = {**own, **fields, "sent": _texts(fields), "created_at": work.now}
+    await work.connection.execute(insert(licences), values)
     licence = await read(work, id_)
     data: LicenceRegistered = {"serial_number": serial_number, "after": _texts(fields)}
     await _record(work, EventType.LICENCE_REGISTERED, licence, data)
@@ -216,6 +239,37 @@ async def _change(work: UnitOfWork, before: Row[Any], wanted: Mapping[str, Any])
     }
     await _record(work, EventType.LICENCE_REGISTERED, before, data)
     return await read(work, before.id)
+
+
+async def _correct(
+    work: UnitOfWork, before: Row[Any], changed: Mapping[str, Any], reason: str
+) -> Row[Any]:
+    """Correct a licence as if it had been right from the start (R40)."""
+    free = [one for one in before.upgrades if one["paid_by"] == "contract"]
+    if free and "kind" in changed:
+        # R25: a contract pays for upgrades of an Editor alone.
+        raise CorrectionConflicts(
+            [{"kind": "upgrade", "name": one["version"], "on": one["upgraded_on"]} for one in free]
+        )
+    await _update_and_follow(work, before, changed)
+    data: LicenceCorrected = {
+        "serial_number": before.serial_number,
+        "reason": reason,
+        "before": _texts({name: getattr(before, name) for name in changed}),
+        "after": _texts(changed),
+    }
+    await _record(work, EventType.LICENCE_CORRECTED, before, data)
+    return await read(work, before.id)
+
+
+async def _update_and_follow(
+    work: UnitOfWork, licence: Row[Any], values: Mapping[str, Any]
+) -> None:
+    """Change a licence, and let its service years and their cases follow."""
+    was = (await facts.load(work.connection, licence.customer_id)).facts().licences
+    await _update(work, licence, values)
+    ledger = Ledger(work.connection, work.policies, licence.customer_id, work.now)
+    await follow_licences(ledger, work.caller.actor, was, [licence.id])
 
 
 async def _update(work: UnitOfWork, licence: Row[Any], values: Mapping[str, Any]) -> None:

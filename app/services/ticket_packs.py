@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Row, Select, literal_column
+from sqlalchemy import JSON, Date, Row, Select, literal, literal_column
 
 from app.errors import invalid
 from app.ids import new_id
@@ -24,12 +24,24 @@ _USES = literal_column(
         '{}')""",
     JSON,
 ).label("uses")
+# Days that a bug gave back, by position (R19). Few packs have any.
+_LENGTHENED = literal_column(
+    """CASE WHEN balances.lengthened_days > 0 THEN (
+        SELECT json_object_agg(l.ticket_position, l.days) FROM (
+            SELECT ticket_position, sum(lengthened_days) AS days FROM ledger
+            WHERE allowance_id = ticket_packs.id AND lengthened_days > 0
+            GROUP BY ticket_position) l) ELSE '{}' END""",
+    JSON,
+).label("lengthened")
 _COLUMNS = [column for column in ticket_packs.c if column.name != "created_at"]
 
 
 def _whole(work: UnitOfWork) -> Select[Any]:
-    """Every pack in sight, with its balance and the used tickets: `uses` has state and case number
-    by position."""
+    """Every pack in sight, with its balance, as of `today`.
+
+    By position, `uses` has the state and case number of used tickets, and `lengthened` the days by
+    which a ticket ends later than its pack.
+    """
     return (
         visible(work.caller, ticket_packs)
         .join(balances, balances.c.allowance_id == ticket_packs.c.id)
@@ -40,6 +52,8 @@ def _whole(work: UnitOfWork) -> Select[Any]:
             tickets_available(work.today),
             tickets_expired(work.today),
             _USES,
+            _LENGTHENED,
+            literal(work.today, Date).label("today"),
         )
     )
 

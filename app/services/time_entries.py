@@ -9,13 +9,13 @@ from sqlalchemy import JSON, ColumnElement, Row, bindparam, insert, literal_colu
 from app.errors import AlreadyReversed, NotFound, WorkedBeforeOpening, invalid
 from app.ids import new_id
 from app.policy.civil import civil_date
+from app.services.case_binding import charge
 from app.services.case_steps import LockedCase
 from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible
+from app.store.entries import Work
 from app.store.event_types import EventType, RecordedTime, ReversedTime
-from app.store.facts import load
-from app.store.ledger import Work
 from app.store.tables import cases, time_entries
 
 # What remains of an entry after reversals: its charges, on whatever allowance, and its overrun.
@@ -93,11 +93,10 @@ async def record(
             "recorded_at": work.now,
         },
     )
+    fields: dict[str, Any] = {}
     if locked.row.category != "bug":
-        facts = (await load(work.connection, locked.row.customer_id)).facts()
-        source = await locked.source(locked.bound)
-        done = [Work(entry_id, worked_on, minutes)]
-        await locked.ledger.charge(facts, locked.id, source, locked.row.channel, done)
+        facts = await locked.ledger.facts()
+        fields = await charge(locked, facts, Work(entry_id, worked_on, worked_at, minutes))
     entry = await _read(work, locked.id, entry_id)
     details: RecordedTime = {
         "time_entry_id": str(entry_id),
@@ -107,7 +106,10 @@ async def record(
         "charges": entry.charges,
         "overrun_minutes": entry.overrun_minutes,
     }
-    await locked.record(EventType.TIME_RECORDED, details)
+    if fields:
+        await locked.change(EventType.TIME_RECORDED, fields, details)
+    else:
+        await locked.record(EventType.TIME_RECORDED, details)
     return entry
 
 

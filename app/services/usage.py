@@ -73,8 +73,9 @@ async def of_customer(work: UnitOfWork, customer: str, at: datetime | None) -> U
     allowances = [
         allowance
         for allowance in every_allowance(work.policies, known.facts(), on)
-        # A contract may be signed before its first day; nothing else is known that early.
-        if allowance.state != "upcoming" or allowance.kind == "contract"
+        # A contract may be signed before its first day; nothing else is known that early, unless
+        # minutes lie on it all the same (R37, R40).
+        if allowance.begun or allowance.kind == "contract" or allowance.moved
     ]
     return Usage(known, at, on, allowances, totals)
 
@@ -97,7 +98,7 @@ def _accounts(
     used = opened.keys() | moved.keys()
     accounts = []
     for one in allowances:
-        if one.state != "upcoming" or one.key in used:
+        if one.begun or one.key in used:
             account = _account(one, opened.get(one.key), moved.get(one.key, ()))
             closing = account.closing
             consumed = closing.consumed if one.kind == "ticket_pack" else closing.used_minutes

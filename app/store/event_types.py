@@ -53,6 +53,12 @@ class LicenceRegistered(TypedDict):
     after: Mapping[str, str]
 
 
+class LicenceCorrected(LicenceRegistered):
+    """Another day of purchase or kind, as if it had been right from the start (R40)."""
+
+    reason: str
+
+
 class LicenceUpgraded(TypedDict):
     serial_number: str
     version: str
@@ -72,6 +78,8 @@ class ContractSigned(TypedDict):
     starts_on: str
     ends_on: str
     included_minutes: int
+    taken_over_minutes: NotRequired[int]
+    """The overrun that it covered at once (R24)."""
 
 
 class ContractRenewed(ContractSigned):
@@ -79,7 +87,6 @@ class ContractRenewed(ContractSigned):
 
     renews: str
     """The number of the contract that it succeeds."""
-    taken_over_minutes: int
 
 
 class ContractCancelled(TypedDict):
@@ -142,6 +149,8 @@ class CaseChanged(TypedDict):
     before: NotRequired[Mapping[str, Any]]
     """The fields that the step changed, if any, and their values before it."""
     after: NotRequired[Mapping[str, Any]]
+    corrected: NotRequired[bool]
+    """The payer was wrong from the start: answers about the past use the new one (R40)."""
 
 
 class Covered(TypedDict):
@@ -219,6 +228,7 @@ class EventType(StrEnum):
     TOKEN_ISSUED = "token.issued", TokenIssued
     CUSTOMER_UPDATED = "customer.updated", CustomerUpdated
     LICENCE_REGISTERED = "licence.registered", LicenceRegistered
+    LICENCE_CORRECTED = "licence.corrected", LicenceCorrected
     LICENCE_UPGRADED = "licence.upgraded", LicenceUpgraded
     LICENCE_WITHDRAWN = "licence.withdrawn", LicenceWithdrawn
     CONTRACT_SIGNED = "contract.signed", ContractSigned

@@ -1,7 +1,8 @@
-"""Rows to facts: one customer's, in one statement and so from one snapshot.
+"""One customer's facts, read by one statement and so from one snapshot.
 
-Two forms of one statement. The present reads one balance row for each allowance, whatever the
-ledger's length, and serves future dates too; a past instant sums the ledger instead (R13).
+There are two forms of that statement. The one for the present, which serves future dates too, reads
+one balance row for each allowance, however long the ledger is. The one for a past instant sums the
+ledger (R13).
 """
 
 from datetime import date, datetime
@@ -13,42 +14,75 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.policy.document import Language
-from app.policy.facts import Contract, Facts, Licence, OpenCase, Pack, ServiceYear
+from app.policy.facts import (
+    Contract,
+    Facts,
+    LengthenedTicket,
+    Licence,
+    OpenCase,
+    Pack,
+    ServiceYear,
+)
 
-# What a balance is now, and what it was: charges count on the day they were worked, a ticket's
-# state changes when it is recorded.
+# A pack's tickets that a bug lengthened (R19): position, end and state. Few packs have any.
+_LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
+        SELECT json_agg(json_build_array(t.position, a.expires_on + t.days, t.state)
+            ORDER BY t.position)
+        FROM (
+            SELECT e.ticket_position AS position, sum(e.lengthened_days)::integer AS days,
+                CASE WHEN sum(e.held) > 0 THEN 'held'
+                    WHEN sum(e.consumed) > 0 THEN 'consumed' END AS state
+            FROM ledger e WHERE e.allowance_id = a.id {then}
+            GROUP BY e.ticket_position HAVING sum(e.lengthened_days) > 0) t) END"""
+
 _BALANCE = {
     "now": {
-        "used": "b.used_minutes",
-        "overrun": "b.overrun_minutes",
-        "held": "b.held",
-        "consumed": "b.consumed",
-        "balance": "JOIN balances b ON b.allowance_id = a.id",
+        "hours": "JOIN balances b ON b.allowance_id = a.id",
         "tickets": "JOIN balances b ON b.allowance_id = a.id",
+        "lengthened": _LENGTHENED.format(then=""),
+        "later": "",
     },
+    # Charges count for work begun by then, and minutes that a contract took over not before it
+    # starts; until then they are overrun of the case's own allowance. A ticket is in the state
+    # that was recorded by then (R13).
     "past": {
-        "used": "b.used",
-        "overrun": "b.overrun",
-        "held": "b.held",
-        "consumed": "b.consumed",
-        "balance": """CROSS JOIN LATERAL (
-                SELECT coalesce(sum(used_minutes), 0) AS used,
-                    coalesce(sum(overrun_minutes), 0) AS overrun
-                FROM ledger e WHERE e.allowance_id = a.id AND e.counts_on <= :on) b""",
+        "hours": """LEFT JOIN later ON later.allowance_id = a.id CROSS JOIN LATERAL (
+                SELECT
+                    coalesce(sum(e.used_minutes) FILTER (WHERE e.counts_on <= :on), 0)
+                        AS used_minutes,
+                    coalesce(sum(e.overrun_minutes), 0) + coalesce(later.minutes, 0)
+                        AS overrun_minutes
+                FROM ledger e JOIN time_entries t ON t.id = e.time_entry_id
+                WHERE e.allowance_id = a.id AND t.worked_at <= :at) b""",
         "tickets": """CROSS JOIN LATERAL (
-                SELECT coalesce(sum(held), 0) AS held, coalesce(sum(consumed), 0) AS consumed
+                SELECT coalesce(sum(held), 0) AS held, coalesce(sum(consumed), 0) AS consumed,
+                    coalesce(sum(lengthened_days), 0) AS lengthened_days
                 FROM ledger e WHERE e.allowance_id = a.id AND e.recorded_at <= :at) b""",
+        "lengthened": _LENGTHENED.format(then="AND e.recorded_at <= :at"),
+        "later": """WITH later AS MATERIALIZED (
+                SELECT k.allowance_id, sum(e.used_minutes) AS minutes
+                FROM ledger e
+                JOIN time_entries t ON t.id = e.time_entry_id
+                JOIN cases k ON k.id = e.case_id
+                WHERE e.customer_id = c.id AND e.counts_on > :on AND t.worked_at <= :at
+                GROUP BY k.allowance_id)""",
     },
 }
 
 CASE_THEN = """CROSS JOIN LATERAL (
-            SELECT e.data->>'state' AS state, e.data->>'paid_by' AS paid_by FROM events e
+            SELECT e.data->>'state' AS state, coalesce((
+                SELECT x.data->'after'->>'paid_by' FROM events x
+                WHERE x.case_id = k.id AND x.occurred_at > :at AND x.data ? 'corrected'
+                    AND x.data->'before'->>'paid_by' = e.data->>'paid_by'
+                ORDER BY x.id DESC LIMIT 1), e.data->>'paid_by') AS paid_by
+            FROM events e
             WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
             ORDER BY e.id DESC LIMIT 1) last"""
 """SQL for the state and payer of a case `k` at a past instant (R13).
 
 Every step that opens, closes or rebinds a case stores in its event the state and payer that result;
-the last event up to the instant is read."""
+the last event up to the instant is read. A payer that was corrected since was wrong from the start
+(R40)."""
 
 _CASES = {
     "now": """
@@ -72,17 +106,17 @@ def _facts(when: Literal["now", "past"]) -> str:
                 ARRAY(SELECT u.upgraded_on FROM licence_upgrades u
                     WHERE u.licence_id = a.id AND u.paid_by = 'purchase'))
             FROM licences a WHERE a.customer_id = c.id ORDER BY a.id),
-        ARRAY(SELECT json_build_array(a.id, a.number, a.starts_on, a.ends_on, a.cancelled_on,
-                a.included_minutes, {b["used"]}, {b["overrun"]},
-                EXISTS (SELECT FROM contracts s
-                    WHERE s.renews = a.id AND s.cancelled_on IS NULL))
-            FROM contracts a {b["balance"]} WHERE a.customer_id = c.id ORDER BY a.id),
+        ARRAY({b["later"]} SELECT json_build_array(a.id, a.number, a.starts_on, a.ends_on,
+                a.cancelled_on, a.included_minutes, b.used_minutes, b.overrun_minutes,
+                EXISTS (SELECT FROM contracts s WHERE s.renews = a.id
+                    AND (s.cancelled_on IS NULL OR s.cancelled_on > s.starts_on)))
+            FROM contracts a {b["hours"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY(SELECT json_build_array(a.id, a.number, a.purchased_on, a.expires_on, a.quantity,
-                {b["held"]}, {b["consumed"]})
+                b.held, b.consumed, {b["lengthened"]})
             FROM ticket_packs a {b["tickets"]} WHERE a.customer_id = c.id ORDER BY a.id),
-        ARRAY(SELECT json_build_array(a.starts_on, a.ends_on, a.granted_minutes,
-                {b["used"]}, {b["overrun"]})
-            FROM service_years a {b["balance"]} WHERE a.customer_id = c.id),
+        ARRAY({b["later"]} SELECT json_build_array(a.starts_on, a.ends_on, a.granted_minutes,
+                b.used_minutes, b.overrun_minutes)
+            FROM service_years a {b["hours"]} WHERE a.customer_id = c.id),
         ARRAY(SELECT json_build_array(k.number, k.channel, k.paid_by) FROM ({_CASES[when]}) k)
         )::text AS facts"""
 
@@ -146,6 +180,13 @@ def _date(value: str | None) -> date | None:
     return None if value is None else date.fromisoformat(value)
 
 
+def _lengthened(tickets: list[Any]) -> tuple[LengthenedTicket, ...]:
+    return tuple(
+        LengthenedTicket(position, date.fromisoformat(expires_on), state)
+        for position, expires_on, state in tickets
+    )
+
+
 def parse(document: str) -> Facts:
     licences, contracts, packs, years, cases = orjson.loads(document)
     day = date.fromisoformat
@@ -159,8 +200,17 @@ def parse(document: str) -> Facts:
             for key, number, starts, ends, cancelled, *rest in contracts
         ),
         tuple(
-            Pack(key, number, day(bought), day(expires), *rest)
-            for key, number, bought, expires, *rest in packs
+            Pack(
+                key,
+                number,
+                day(bought),
+                day(expires),
+                quantity,
+                held,
+                consumed,
+                () if lengthened is None else _lengthened(lengthened),
+            )
+            for key, number, bought, expires, quantity, held, consumed, lengthened in packs
         ),
         {day(starts): ServiceYear(day(starts), day(ends), *rest) for starts, ends, *rest in years},
         tuple(OpenCase(*case) for case in cases),

@@ -1,66 +1,36 @@
-"""The sole writer of holds, charges, reversals and overrun.
+"""The only writer of holds, charges, reversals and overrun.
 
-Entries are only ever added. Each says what it moves (minutes used, minutes of overrun, tickets
-held and consumed), so that every balance is a sum over them. Whoever calls holds the customer's
-lock (`app.store.lock`).
+Entries are only ever added. Each gives the minutes used, the minutes of overrun and the tickets
+that it moves, so that every balance is a sum over them. The caller holds the customer's lock
+(`app.store.lock`).
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, insert, select, text
+from sqlalchemy import Row, TextClause, bindparam, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.ids import new_id
-from app.policy.allocate import Drawn, Source, charged, draw, pays_on
+from app.policy.allocate import (
+    Drawn,
+    Source,
+    charged,
+    draw,
+    hour_allowance,
+    pays_on,
+    uncovered,
+)
 from app.policy.document import Policies
 from app.policy.facts import Facts
-from app.policy.standing import service_year_from
+from app.policy.years import year_from
+from app.store import entries as standing
+from app.store.entries import Work
 from app.store.facts import load
 from app.store.tables import ledger, service_years
-
-# What is left of charges and overruns after their reversals, oldest work first.
-_STANDING = """
-    SELECT l.id, l.kind, l.case_id, l.allowance_id, l.time_entry_id, l.counts_on, l.covers,
-        t.worked_on, l.used_minutes + r.used AS used_minutes,
-        l.overrun_minutes + r.overrun AS overrun_minutes
-    FROM ledger l
-    JOIN time_entries t ON t.id = l.time_entry_id
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(used_minutes), 0) AS used, coalesce(sum(overrun_minutes), 0) AS overrun
-        FROM ledger WHERE reverses = l.id) r
-    WHERE l.kind IN ('charge', 'overrun') AND {which}
-        AND l.used_minutes + r.used + l.overrun_minutes + r.overrun > 0
-    ORDER BY t.worked_at, l.id"""
-_OF_ENTRIES = text(_STANDING.format(which="l.time_entry_id = ANY(:entries)"))
-_OVERRUN_OF = text(_STANDING.format(which="l.kind = 'overrun' AND l.allowance_id = :allowance"))
-_TAKEN_OVER_BY = text(
-    _STANDING.format(
-        which="""l.allowance_id = :allowance AND EXISTS (
-            SELECT FROM ledger o WHERE o.id = l.covers AND o.allowance_id <> l.allowance_id)"""
-    )
-)
-_FREE_POSITION = text("""
-    SELECT min(position) FROM generate_series(1, (
-        SELECT quantity FROM ticket_packs WHERE id = :pack)) position
-    WHERE position NOT IN (SELECT u.position FROM ticket_uses u WHERE u.pack_id = :pack)""")
-_TICKET = text(
-    "SELECT case_id, state FROM ticket_uses WHERE pack_id = :pack AND position = :position"
-)
-_HOURS = text("""
-    SELECT b.kind, y.starts_on FROM balances b LEFT JOIN service_years y ON y.id = b.allowance_id
-    WHERE b.allowance_id = :id""")
-
-
-class Work(NamedTuple):
-    """One time entry, as far as the ledger is concerned."""
-
-    id: UUID
-    worked_on: date
-    minutes: int
 
 
 class Ledger:
@@ -69,21 +39,32 @@ class Ledger:
     def __init__(
         self, connection: AsyncConnection, policies: Policies, customer_id: UUID, now: datetime
     ) -> None:
-        self._connection = connection
-        self._policies = policies
-        self._customer_id = customer_id
-        self._now = now
+        self.connection = connection
+        self.policies = policies
+        self.customer_id = customer_id
+        self.now = now
+
+    async def facts(self) -> Facts:
+        return (await load(self.connection, self.customer_id)).facts()
+
+    async def standing(self, which: TextClause, **parameters: Any) -> Sequence[Row[Any]]:
+        """Entries of one of the questions in `app.store.entries`."""
+        return (await self.connection.execute(which, parameters)).all()
 
     # --- tickets ----------------------------------------------------------------------------
 
-    async def free_position(self, pack_id: UUID) -> int | None:
-        """The first ticket of a pack that no case uses (R18), None where all are used."""
-        position: int | None = await self._connection.scalar(_FREE_POSITION, {"pack": pack_id})
+    async def position_of(self, source: Source | None) -> int | None:
+        """The position of the ticket that a case is bound to, None if no ticket pays."""
+        if source is None or source.kind != "ticket" or source.position is not None:
+            return source and source.position
+        position: int | None = await self.connection.scalar(
+            standing.FREE_POSITION, {"pack": source.id}
+        )
         return position
 
     async def ticket_is_free(self, pack_id: UUID, position: int) -> bool:
-        found = await self._connection.execute(_TICKET, {"pack": pack_id, "position": position})
-        return found.one_or_none() is None
+        found = await self.standing(standing.TICKET, pack=pack_id, position=position)
+        return not found
 
     async def hold(self, case_id: UUID, pack_id: UUID, position: int, on: date) -> None:
         """A case takes a ticket (R19). The database refuses one that another case uses."""
@@ -96,44 +77,51 @@ class Ledger:
         """A reopened case holds the ticket that it had consumed (R29)."""
         await self._ticket("reopening", case_id, pack_id, position, on, held=1, consumed=-1)
 
-    async def release(self, case_id: UUID, pack_id: UUID, position: int, on: date) -> None:
-        """A ticket goes back to its pack, held or consumed (R19, R22)."""
-        found = await self._connection.execute(_TICKET, {"pack": pack_id, "position": position})
-        taken = {"held": {"held": -1}, "consumed": {"consumed": -1}}[found.one().state]
-        await self._ticket("release", case_id, pack_id, position, on, **taken)
+    async def release(
+        self, case_id: UUID, pack_id: UUID, position: int, on: date, *, lengthen: bool = False
+    ) -> None:
+        """Give a ticket back to its pack, held or consumed (R19, R22).
+
+        With `lengthen` it gets back the days for which the case had taken it: its end minus the
+        day of taking is what it had left, and is left again from `on`.
+        """
+        (found,) = await self.standing(standing.TICKET, pack=pack_id, position=position)
+        moves = {"held": {"held": -1}, "consumed": {"consumed": -1}}[found.state]
+        if lengthen:
+            moves["lengthened_days"] = (on - found.taken_on).days
+        await self._ticket("release", case_id, pack_id, position, on, **moves)
 
     async def _ticket(
-        self,
-        kind: str,
-        case_id: UUID,
-        pack_id: UUID,
-        position: int,
-        on: date,
-        held: int = 0,
-        consumed: int = 0,
+        self, kind: str, case_id: UUID, pack_id: UUID, position: int, on: date, **moves: int
     ) -> None:
-        await self._write(
+        await self.write(
             {
                 "kind": kind,
                 "case_id": case_id,
                 "allowance_id": pack_id,
                 "ticket_position": position,
-                "held": held,
-                "consumed": consumed,
                 "counts_on": on,
+                **moves,
             }
         )
 
     # --- time -------------------------------------------------------------------------------
 
-    async def service_year(self, facts: Facts, starts_on: date) -> UUID:
-        """The id of a service year, made when something is first recorded against it (R14, R17)."""
-        year = service_year_from(self._policies, facts, starts_on)
-        await self._connection.execute(
+    async def allowance_id(self, facts: Facts, source: Source | None) -> UUID | None:
+        if source is None:
+            return None
+        if source.starts_on is not None:
+            return await self._service_year(facts, source.starts_on)
+        return UUID(source.id)
+
+    async def _service_year(self, facts: Facts, starts_on: date) -> UUID:
+        """The id of a service year, created when something is first recorded against it (R17)."""
+        year = year_from(self.policies, facts, starts_on)
+        await self.connection.execute(
             upsert(service_years)
             .values(
                 id=new_id(),
-                customer_id=self._customer_id,
+                customer_id=self.customer_id,
                 starts_on=starts_on,
                 ends_on=year.ends_on,
                 granted_minutes=year.granted_minutes,
@@ -141,18 +129,11 @@ class Ledger:
             .on_conflict_do_nothing()
         )
         found = select(service_years.c.id).where(
-            service_years.c.customer_id == self._customer_id,
+            service_years.c.customer_id == self.customer_id,
             service_years.c.starts_on == starts_on,
         )
-        identity: UUID = (await self._connection.execute(found)).scalar_one()
+        identity: UUID = (await self.connection.execute(found)).scalar_one()
         return identity
-
-    async def allowance_id(self, facts: Facts, source: Source | None) -> UUID | None:
-        if source is None:
-            return None
-        if source.starts_on is not None:
-            return await self.service_year(facts, source.starts_on)
-        return UUID(source.id)
 
     async def charge(
         self,
@@ -160,20 +141,21 @@ class Ledger:
         case_id: UUID,
         bound: Source | None,
         channel: Any,
-        entries: Iterable[Work],
+        work: Iterable[Work],
     ) -> Facts:
         """Charge work as of the days it was done (R20, R21); the facts as they are afterwards."""
         rows: list[dict[str, Any]] = []
-        for entry in entries:
-            drawn = draw(self._policies, facts, bound, channel, entry.worked_on, entry.minutes)
-            rows += await self._drawn(facts, case_id, bound, entry, drawn)
-            facts = charged(self._policies, facts, bound, drawn)
-        await self._write(*rows)
+        for entry in work:
+            drawn = draw(self.policies, facts, bound, channel, entry.worked_on, entry.minutes)
+            rows += await self.drawn(facts, case_id, bound, entry, drawn)
+            facts = charged(self.policies, facts, bound, drawn)
+        await self.write(*rows)
         return facts
 
-    async def _drawn(
+    async def drawn(
         self, facts: Facts, case_id: UUID, bound: Source | None, entry: Work, drawn: Drawn
     ) -> list[dict[str, Any]]:
+        """The entries, not written yet, that record where minutes of a time entry go."""
         common = {"case_id": case_id, "time_entry_id": entry.id, "counts_on": entry.worked_on}
         rows = [
             common
@@ -192,52 +174,59 @@ class Ledger:
     async def reverse(self, case_id: UUID, entries: Sequence[UUID]) -> list[dict[str, Any]]:
         """Take back everything that stands for these time entries, wherever it went (R22, R30).
 
-        What an hour allowance gets back covers its standing overrun first; those movements are
-        returned, with both cases.
+        What the minutes given back cover then is returned, as by `settle`.
         """
         if not entries:
             return []
-        found = (await self._connection.execute(_OF_ENTRIES, {"entries": list(entries)})).all()
-        await self._write(*(_reversal(row) for row in found))
-        given_back = dict.fromkeys(row.allowance_id for row in found if row.used_minutes)
-        moved = []
-        for allowance_id in given_back:
-            moved += await self._cover(allowance_id, case_id)
-        return moved
+        rows = await self.standing(standing.OF_TIME_ENTRIES, entries=list(entries))
+        await self.write(*(reversal(row) for row in rows))
+        return await self.settle(cause=case_id) if any(row.used_minutes for row in rows) else []
 
-    async def _cover(self, allowance_id: UUID, cause: UUID) -> list[dict[str, Any]]:
-        """Standing overrun, oldest work first, as far as it lies inside the period (R22)."""
-        rows = (await self._connection.execute(_OVERRUN_OF, {"allowance": allowance_id})).all()
-        if not rows:
-            return []
-        facts = (await load(self._connection, self._customer_id)).facts()
-        hours = (await self._connection.execute(_HOURS, {"id": allowance_id})).one()
-        if hours.starts_on is not None:
-            source = Source("free_hours", starts_on=hours.starts_on)
-            left = service_year_from(self._policies, facts, hours.starts_on).remaining_minutes
-        else:
-            source = Source("contract", str(allowance_id))
-            left = next(c for c in facts.contracts if c.id == source.id).remaining_minutes
-        covered = [row for row in rows if pays_on(self._policies, facts, source, row.worked_on)]
-        return await self._move(covered, left, allowance_id, cause=cause)
+    async def take_overrun(self, case_id: UUID) -> list[Work]:
+        """Reverse the standing overrun of a case, and return it as work to charge anew (R29)."""
+        rows = await self.standing(standing.OVERRUN_OF_CASE, case_id=case_id)
+        await self.write(*(reversal(row) for row in rows))
+        return [
+            Work(row.time_entry_id, row.worked_on, row.worked_at, row.overrun_minutes)
+            for row in rows
+        ]
 
-    async def _move(
+    async def settle(
+        self, facts: Facts | None = None, cause: UUID | None = None
+    ) -> list[dict[str, Any]]:
+        """Cover standing overrun wherever its own allowance has minutes left (R22).
+
+        As far as the work lies inside the allowance's period, oldest first. Called after every
+        step that may have given minutes back or made a period longer. `cause` is the case that
+        gave them back, if one did. Returns the movements, with both cases.
+        """
+        facts = await self.facts() if facts is None else facts
+        moves = []
+        for source in uncovered(facts):
+            allowance_id = await self.allowance_id(facts, source)
+            rows = await self.standing(standing.OVERRUN_OF, allowance=allowance_id)
+            inside = [row for row in rows if pays_on(self.policies, facts, source, row.worked_on)]
+            left = hour_allowance(self.policies, facts, source).remaining_minutes
+            moves += await self._cover(inside, left, allowance_id, cause=cause)
+        return moves
+
+    async def _cover(
         self,
         overruns: Sequence[Row[Any]],
         left: int,
-        to: UUID,
+        to: UUID | None,
         *,
         cause: UUID | None = None,
         dated: date | None = None,
     ) -> list[dict[str, Any]]:
         """Turn overrun into charges on an allowance, up to what it has left."""
-        rows, moved = [], []
+        rows, moves = [], []
         for row in overruns:
             minutes = min(left, row.overrun_minutes)
             if not minutes:
                 break
             left -= minutes
-            rows.append(_reversal(row, overrun=minutes, cause=cause))
+            rows.append(reversal(row, overrun=minutes, cause=cause))
             rows.append(
                 {
                     "kind": "charge",
@@ -250,59 +239,57 @@ class Ledger:
                     "cause_case_id": cause,
                 }
             )
-            moved.append({"case_id": str(row.case_id), "minutes": minutes, "allowance": str(to)})
-        await self._write(*rows)
-        return moved
+            moves.append({"case_id": str(row.case_id), "minutes": minutes, "allowance": str(to)})
+        await self.write(*rows)
+        return moves
 
-    # --- renewal ----------------------------------------------------------------------------
+    # --- taking over (R24) ------------------------------------------------------------------
 
     async def take_over(
-        self, predecessor: UUID, successor: UUID, starts_on: date, included_minutes: int
+        self, contract_id: UUID, starts_on: date, minutes: int, predecessor: UUID | None
     ) -> list[dict[str, Any]]:
-        """Charge the overrun that is left on a contract to its new successor (R24).
+        """A new contract covers standing overrun, oldest first, dated its first day. What moved.
 
-        The oldest comes first, up to the successor's included minutes. The charges count on
-        `starts_on`, the successor's first day. Returns the minutes moved, each with its case.
+        A renewal takes its predecessor's overrun, any other contract that of service years and of
+        cases that nothing pays for.
         """
-        rows = (await self._connection.execute(_OVERRUN_OF, {"allowance": predecessor})).all()
-        return await self._move(rows, included_minutes, successor, dated=starts_on)
+        if predecessor is not None:
+            rows = await self.standing(standing.OVERRUN_OF, allowance=predecessor)
+        else:
+            rows = await self.standing(standing.OVERRUN_WITHOUT_CONTRACT, customer=self.customer_id)
+        return await self._cover(rows, minutes, contract_id, dated=starts_on)
 
-    async def give_back(self, successor: UUID, predecessor: UUID) -> None:
-        """A cancelled successor gives back what it took over: overrun again (R24)."""
-        rows = (await self._connection.execute(_TAKEN_OVER_BY, {"allowance": successor})).all()
-        await self._write(
-            *(_reversal(row) for row in rows),
-            *(
-                {
-                    "kind": "overrun",
-                    "case_id": row.case_id,
-                    "allowance_id": predecessor,
-                    "time_entry_id": row.time_entry_id,
-                    "counts_on": row.worked_on,
-                    "overrun_minutes": row.used_minutes,
-                }
-                for row in rows
-            ),
+    async def give_back(self, contract_id: UUID) -> list[dict[str, Any]]:
+        """What a contract took over is overrun again, of the case's own allowance or of the case.
+
+        What that allowance can cover by now is returned, as by `settle`.
+        """
+        rows = await self.standing(standing.TAKEN_OVER_BY, allowance=contract_id)
+        await self.write(
+            *(reversal(row) for row in rows),
+            *(overrun_again(row, row.own, row.used_minutes) for row in rows),
         )
+        return await self.settle() if rows else []
 
-    async def _write(self, *rows: dict[str, Any]) -> None:
+    async def write(self, *rows: dict[str, Any]) -> None:
         if rows:
-            common = {"customer_id": self._customer_id, "recorded_at": self._now}
-            await self._connection.execute(_INSERT, [_BLANK | common | row for row in rows])
+            common = {"customer_id": self.customer_id, "recorded_at": self.now}
+            await self.connection.execute(_INSERT, [_BLANK | common | row for row in rows])
 
 
-# One shape for all entries, so that each statement is prepared once.
+# All entries have the same columns, so that the statement is prepared once.
 _COLUMNS = [column.name for column in ledger.columns if column.name != "id"]
 _BLANK: dict[str, Any] = dict.fromkeys(_COLUMNS) | {
     "used_minutes": 0,
     "overrun_minutes": 0,
     "held": 0,
     "consumed": 0,
+    "lengthened_days": 0,
 }
 _INSERT = insert(ledger).values({name: bindparam(name) for name in _COLUMNS})
 
 
-def _reversal(
+def reversal(
     row: Row[Any], overrun: int | None = None, cause: UUID | None = None
 ) -> dict[str, Any]:
     """The entry that takes back what stands of another, or part of its overrun."""
@@ -316,4 +303,16 @@ def _reversal(
         "overrun_minutes": -(row.overrun_minutes if overrun is None else overrun),
         "reverses": row.id,
         "cause_case_id": cause,
+    }
+
+
+def overrun_again(row: Row[Any], allowance_id: UUID | None, minutes: int) -> dict[str, Any]:
+    """The entry that makes minutes overrun, of a case's own allowance or of the case itself."""
+    return {
+        "kind": "overrun",
+        "case_id": row.case_id,
+        "allowance_id": allowance_id,
+        "time_entry_id": row.time_entry_id,
+        "counts_on": row.worked_on,
+        "overrun_minutes": minutes,
     }

@@ -38,7 +38,7 @@ _BALANCES = """
         UNION ALL SELECT id, customer_id, 'ticket', NULL, quantity, number FROM ticket_packs),
     sums AS (
         SELECT allowance_id, sum(used_minutes) AS used, sum(overrun_minutes) AS overrun,
-            sum(held) AS held, sum(consumed) AS consumed
+            sum(held) AS held, sum(consumed) AS consumed, sum(lengthened_days) AS lengthened
         FROM ledger WHERE allowance_id IS NOT NULL GROUP BY allowance_id)
     SELECT coalesce(b.customer_id, g.customer_id) AS customer_id,
         coalesce(g.subject, b.allowance_id::text, s.allowance_id::text) AS subject,
@@ -54,7 +54,9 @@ _BALANCES = """
         ('used_minutes', b.used_minutes::text, coalesce(s.used, 0)::text),
         ('overrun_minutes', b.overrun_minutes::text, coalesce(s.overrun, 0)::text),
         ('held', b.held::text, coalesce(s.held, 0)::text),
-        ('consumed', b.consumed::text, coalesce(s.consumed, 0)::text)) v (field, kept, ledger)
+        ('consumed', b.consumed::text, coalesce(s.consumed, 0)::text),
+        ('lengthened_days', b.lengthened_days::text, coalesce(s.lengthened, 0)::text))
+        v (field, kept, ledger)
     WHERE v.kept IS DISTINCT FROM v.ledger"""
 
 # The state of each ticket that a case ever held, according to the ledger. Regular steps of a case

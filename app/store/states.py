@@ -6,10 +6,21 @@ The policy computes the same states in Python; a test compares the two.
 from datetime import date
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Date, and_, bindparam, case, exists, or_
+from sqlalchemy import (
+    ColumnElement,
+    Date,
+    Integer,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.sql.elements import BindParameter
 
-from app.store.tables import balances, contracts, licences, ticket_packs
+from app.store.tables import balances, contracts, ledger, licences, ticket_packs
 
 ContractState = Literal["upcoming", "in_force", "suspended", "expired", "cancelled"]
 
@@ -45,13 +56,43 @@ def _unused() -> ColumnElement[int]:
     return balances.c.quantity - balances.c.held - balances.c.consumed
 
 
+# The unused tickets of a pack that a bug lengthened, each with an end of its own (R19).
+_LENGTHENED = (
+    select(
+        (ticket_packs.c.expires_on + cast(func.sum(ledger.c.lengthened_days), Integer)).label(
+            "expires_on"
+        )
+    )
+    .where(ledger.c.allowance_id == ticket_packs.c.id)
+    .group_by(ledger.c.ticket_position)
+    .having(
+        func.sum(ledger.c.lengthened_days) > 0,
+        func.sum(ledger.c.held + ledger.c.consumed) == 0,
+    )
+    .correlate(ticket_packs)
+    .subquery("lengthened")
+)
+
+
 def tickets_available(on: date) -> ColumnElement[int]:
     """A pack's tickets that can pay for a new case (R5, `Pack.available`)."""
-    day = _day(on)
-    valid = and_(ticket_packs.c.purchased_on <= day, ticket_packs.c.expires_on > day)
-    return case((valid, _unused()), else_=0).label("available")
+    return case((ticket_packs.c.purchased_on <= _day(on), _valid(on)), else_=0).label("available")
 
 
 def tickets_expired(on: date) -> ColumnElement[int]:
-    """A pack's tickets whose year has passed unused (R19)."""
-    return case((ticket_packs.c.expires_on <= _day(on), _unused()), else_=0).label("expired")
+    """A pack's tickets whose own year has passed unused (R19, `Pack.expired`)."""
+    expired = _unused() - _valid(on)
+    return case((ticket_packs.c.purchased_on <= _day(on), expired), else_=0).label("expired")
+
+
+def _valid(on: date) -> ColumnElement[int]:
+    """Unused tickets that have not expired."""
+    lengthened = _count_lengthened()
+    plain = case((ticket_packs.c.expires_on > _day(on), _unused() - lengthened), else_=0)
+    return plain + _count_lengthened(_LENGTHENED.c.expires_on > _day(on))
+
+
+def _count_lengthened(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    count = select(func.count()).select_from(_LENGTHENED).where(*conditions).scalar_subquery()
+    # Few packs have any: the others are not searched.
+    return case((balances.c.lengthened_days > 0, count), else_=0)

@@ -1,4 +1,4 @@
-"""What a customer used, and every movement behind it, each in one statement and so one snapshot."""
+"""What a customer used, and every movement behind it: one statement each, so one snapshot."""
 
 from datetime import date, datetime
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Totals(NamedTuple):
     overrun_minutes: int
 
 
-def _usage(facts: str, cases: str, state: str, worked: str, counted: str) -> TextClause:
+def _usage(facts: str, cases: str, state: str, worked: str, minutes: str) -> TextClause:
     return text(f"""
         SELECT {CUSTOMER}, {facts}, n.*, w.*, l.*
         FROM customers c
@@ -38,20 +38,28 @@ def _usage(facts: str, cases: str, state: str, worked: str, counted: str) -> Tex
             FROM cases k JOIN time_entries t ON t.case_id = k.id
             WHERE k.customer_id = c.id AND t.reversed_at IS NULL {worked}) w
         CROSS JOIN LATERAL (
-            SELECT coalesce(sum(e.used_minutes), 0) AS charged_minutes,
-                coalesce(sum(e.overrun_minutes), 0) AS overrun_minutes
-            FROM ledger e WHERE e.customer_id = c.id {counted}) l
+            SELECT {minutes} WHERE e.customer_id = c.id) l
         WHERE c.id = :id""")
 
 
-_NOW = _usage(FACTS_NOW, "WHERE k.customer_id = c.id", "k.state", "", "")
-# R13: work and charges up to that civil date as known now, states as of that instant.
+_MINUTES_NOW = """coalesce(sum(e.used_minutes), 0) AS charged_minutes,
+                coalesce(sum(e.overrun_minutes), 0) AS overrun_minutes
+            FROM ledger e"""
+# R13: minutes that a contract took over are overrun until it starts.
+_MINUTES_PAST = """coalesce(sum(e.used_minutes) FILTER (WHERE e.counts_on <= :on), 0)
+                    AS charged_minutes,
+                coalesce(sum(e.overrun_minutes), 0)
+                    + coalesce(sum(e.used_minutes) FILTER (WHERE e.counts_on > :on), 0)
+                    AS overrun_minutes
+            FROM ledger e JOIN time_entries t ON t.id = e.time_entry_id AND t.worked_at <= :at"""
+_NOW = _usage(FACTS_NOW, "WHERE k.customer_id = c.id", "k.state", "", _MINUTES_NOW)
+# R13: work begun by then, as known now; cases in the state that they had at that instant.
 _PAST = _usage(
     FACTS_PAST,
     f"{CASE_THEN} WHERE k.customer_id = c.id AND k.opened_at <= :at",
     "last.state",
-    "AND t.worked_on <= :on",
-    "AND e.counts_on <= :on",
+    "AND t.worked_at <= :at",
+    _MINUTES_PAST,
 )
 
 
@@ -73,7 +81,8 @@ class Movement(NamedTuple):
     allowance: str | None
     """As in `policy.usage.Allowance.key`; None for what no allowance bears."""
     entry: int
-    """Its number among the customer's own entries: the ledger's would tell of other customers."""
+    """Its number among the customer's own entries. The ledger's ids would reveal how much other
+    customers use."""
     reverses: int | None
     counts_on: date
     recorded_at: datetime
@@ -90,7 +99,7 @@ class Movement(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """What the entries before a period add up to."""
+    """The sums of the entries before a period."""
 
     allowance: str | None
     used_minutes: int

@@ -1,5 +1,6 @@
-"""Licences over HTTP (R1, R2, R25)."""
+"""Licences over HTTP (R1, R2, R25, R40)."""
 
+import json
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -87,7 +88,40 @@ async def test_put_registers_replaces_and_repeats(customer: Customer, service: S
     changed = fields(customer, kind="runtime", version="12", purchased_on=str(customer.today))
     answer = await customer.client.put(url, json=changed)
     assert answer.json() == {**licence, **changed}
-    assert await events(service, customer) == ["licence.registered"] * 2
+    version = {**changed, "version": "13"}
+    await made(await customer.client.put(url, json={**version, "reason": "Typing error"}), 200)
+    assert await events(service, customer) == [
+        "licence.registered",
+        "licence.corrected",
+        "licence.registered",
+    ]
+    corrected = json.loads((await recorded(service, customer.id, "licence.corrected"))[0][1])
+    assert corrected["reason"] == "sent again"
+    assert (corrected["before"]["kind"], corrected["after"]["kind"]) == ("editor", "runtime")
+
+
+async def test_the_kind_of_a_licence_with_a_free_upgrade_stays(customer: Customer) -> None:
+    """R40, R25: a contract paid for an upgrade of an Editor."""
+    licence = await customer.licence(days=-30)
+    await customer.contract()
+    await customer.post(f"licences/{licence['id']}/upgrades", 201, version="12", paid_by="contract")
+    url = f"{URL}/by-serial/{licence['serial_number']}"
+    body = fields(customer, kind="runtime", purchased_on=licence["purchased_on"])
+    problem = refused(await customer.client.put(url, json=body), "correction_conflicts")
+    assert [(one["kind"], one["name"]) for one in problem["conflicts"]] == [("upgrade", "12")]
+    assert (await customer.get(f"licences/{licence['id']}"))["kind"] == "editor"
+
+
+async def test_the_nightly_put_of_a_withdrawn_licence_changes_nothing(customer: Customer) -> None:
+    """R40: only a change of it is refused."""
+    licence = await customer.licence(days=-30)
+    await customer.withdraw(licence, customer.today)
+    url = f"{URL}/by-serial/{licence['serial_number']}"
+    same = {name: licence[name] for name in fields(customer)}
+    again = await customer.client.put(url, json=same)
+    assert (again.status_code, again.json()["withdrawn_on"]) == (200, str(customer.today))
+    other = {**same, "purchased_on": str(customer.today - DAY)}
+    refused(await customer.client.put(url, json=other), "wrong_state")
 
 
 async def test_put_under_conditions(customer: Customer) -> None:
@@ -238,6 +272,22 @@ async def test_a_contract_pays_for_an_upgrade(customer: Customer) -> None:
     refused(answer, "not_entitled")
 
 
+async def test_a_contract_is_not_cancelled_before_an_upgrade_that_it_paid(
+    customer: Customer,
+) -> None:
+    licence = await customer.licence(days=-400)
+    contract = await customer.contract(days=-40)
+    upgraded_on = customer.today - 10 * DAY
+    answer = await _upgrade(customer, licence, paid_by="contract", upgraded_on=str(upgraded_on))
+    assert answer.status_code == 201
+    url = f"/v1/contracts/{contract['id']}/cancellation"
+    for day in (upgraded_on, upgraded_on - DAY):
+        body = {"cancelled_on": str(day), "reason": "Agreed"}
+        refused(await customer.client.post(url, json=body), "contract_has_later_upgrades")
+    body = {"cancelled_on": str(upgraded_on + DAY), "reason": "Agreed"}
+    await made(await customer.client.post(url, json=body), 200)
+
+
 async def test_without_a_contract_all_reasons_are_given(customer: Customer) -> None:
     licence = await customer.licence(days=-30)
     answer = await _upgrade(customer, licence, paid_by="contract")
@@ -275,3 +325,24 @@ async def test_a_suspended_contract_pays_for_no_upgrade(
     assert last_day.json()["upgrades"][0]["contract_id"] == contract["id"]
     travel(customer.today + DAY)
     refused(await _upgrade(customer, licence, paid_by="contract"), "wrong_state")
+
+
+async def test_what_was_sent_last_undoes_nothing_that_staff_corrected(customer: Customer) -> None:
+    """R40: the CRM need not know; an upgrade's version and staff's corrections stay."""
+    sent = fields(customer)
+    url = f"{URL}/by-serial/{unique('S')}"
+    licence = await made(await customer.client.put(url, json=sent))
+    body = {"version": "99", "paid_by": "purchase"}
+    await customer.post(f"licences/{licence['id']}/upgrades", 201, **body)
+    patch = {"product": "Movicon.NExT"}
+    patched = await made(await customer.client.patch(f"{URL}/{licence['id']}", json=patch), 200)
+    assert (patched["version"], patched["product"]) == ("99", "Movicon.NExT")
+    again = await customer.client.put(url, json=sent)
+    assert (again.status_code, again.json()) == (200, patched)
+    # Other values count, and are what was sent last from then on.
+    other = {**sent, "product": "Connext"}
+    changed = await made(await customer.client.put(url, json=other), 200)
+    assert (changed["product"], changed["version"]) == ("Connext", sent["version"])
+    patch = {"version": "100"}
+    await made(await customer.client.patch(f"{URL}/{licence['id']}", json=patch), 200)
+    assert (await customer.client.put(url, json=other)).json()["version"] == "100"

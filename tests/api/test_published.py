@@ -37,7 +37,7 @@ async def test_the_matrix_is_the_policy_document(
         assert row["cells"] == known.cells.model_dump()
     assert matrix["development"] == {"months": 12}
     assert matrix["allowances"] == {
-        "free_hours": {"minutes": 300, "months": 12, "restart": "any"},
+        "free_hours": {"minutes": 300, "months": 12, "anchor": "editor"},
         "contract": {"minutes": 1200, "months": 12},
         "ticket": {"months": 12},
     }

@@ -87,6 +87,11 @@ async def _establish(service: Service, customer: Customer, scenario: Scenario, o
             )
             assert answer.status_code == 200, answer.text
     used = given.get("used", {})
+    if "free_hours" in used:
+        # Those of the year that stands today: an Editor that is gone leaves no year to spend.
+        for gone in [one for one in withdrawals if one[1] <= on]:
+            withdrawals.remove(gone)
+            await _withdraw(customer, *gone)
     aged = []
     for entry in given.get("packs", []):
         bought = day(entry["purchased"], on)
@@ -113,11 +118,15 @@ async def _establish(service: Service, customer: Customer, scenario: Scenario, o
             add_months(bought, 12),
         )
     for licence_id, withdrawn_on in withdrawals:
-        answer = await customer.client.post(
-            f"/v1/licences/{licence_id}/withdrawal",
-            json={"withdrawn_on": str(withdrawn_on), "reason": "Given back."},
-        )
-        assert answer.status_code == 200, answer.text
+        await _withdraw(customer, licence_id, withdrawn_on)
+
+
+async def _withdraw(customer: Customer, licence_id: str, withdrawn_on: date) -> None:
+    answer = await customer.client.post(
+        f"/v1/licences/{licence_id}/withdrawal",
+        json={"withdrawn_on": str(withdrawn_on), "reason": "Given back."},
+    )
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.ids import new_id
+from app.policy.civil import add_months
 from tests.api.build import Customer, errors, made, recorded, unique
 from tests.conftest import Service
 
@@ -23,7 +24,11 @@ async def test_a_pack_comes_back_as_it_was_bought(customer: Customer, service: S
     answer = await customer.client.post(URL, json=sent)
     pack = await made(answer)
     assert answer.headers["Location"] == f"{URL}/{pack['id']}"
-    unused = {"state": "available", "case_number": None}
+    unused = {
+        "state": "available",
+        "expires_on": str(add_months(customer.today, 12)),
+        "case_number": None,
+    }
     assert pack == {
         **sent,
         "id": pack["id"],

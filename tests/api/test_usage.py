@@ -153,7 +153,7 @@ async def test_what_was_left_lapses_with_the_allowance(client: httpx.AsyncClient
     assert await left(date(2025, 3, 1)) == [(0, 90), (0, 4)]
 
 
-async def test_a_purchase_ends_the_service_year_and_what_was_left(
+async def test_an_editor_bought_ends_the_service_year_and_what_was_left(
     client: httpx.AsyncClient, travel: Travel
 ) -> None:
     first = date(2025, 3, 1)
@@ -162,14 +162,16 @@ async def test_a_purchase_ends_the_service_year_and_what_was_left(
     await customer.licence(days=0)
     await customer.work(await customer.open(), 60)
     travel(first + 20 * DAY)
-    await customer.licence("runtime", days=20)
+    await customer.licence(days=20)
     old, new = (await usage(customer))["allowances"]
     assert (old["state"], old["used_minutes"], old["remaining_minutes"]) == ("expired", 60, 0)
     assert old["lapsed_minutes"] == 240
+    # R14: the cut shows in its state; its end stays the anniversary.
+    assert old["ends_on"] == "2026-03-01"
     assert (new["state"], new["remaining_minutes"]) == ("in_force", 300)
     # Never charged, it was there all the same until the next purchase.
     travel(first + 30 * DAY)
-    await customer.licence("runtime", days=30)
+    await customer.licence(days=30)
     years = (await usage(customer))["allowances"]
     assert [(one["state"], one["lapsed_minutes"]) for one in years] == [
         ("expired", 240),

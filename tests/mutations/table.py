@@ -36,9 +36,11 @@ def _m(clause: str, what: str, file: str, edit: Edit, tests: tuple[str, ...]) ->
 _OPENING = "services/case_opening"
 _STEPS = "services/case_steps"
 _CHANGES = "services/case_changes"
+_BINDING = "services/case_binding"
 _TIME = "services/time_entries"
 _CONTRACT = "services/contracts"
 _LEDGER = "store/ledger"
+_ENTRIES = "store/entries"
 _LOOKUPS = "services/lookups"
 
 _SERVICES = (
@@ -109,22 +111,22 @@ _SERVICES = (
     _m(
         "R22",
         "a case that proves no bug is bound anew",
-        _CHANGES,
-        condition("_bind_again", "bind", "True"),
+        _BINDING,
+        condition("bind_again", "stand", "True"),
         _CASES,
     ),
     _m(
         "R22",
         "a case that proves no bug is not charged",
-        _CHANGES,
-        drop("_bind_again", "charge"),
+        _BINDING,
+        drop("bind_again", "charge"),
         _CASES,
     ),
     _m(
         "R22",
         "a closed case that proves no bug only holds its ticket",
-        _CHANGES,
-        drop("_bind_again", "consume"),
+        _BINDING,
+        drop("_take", "consume"),
         _CASES,
     ),
     _m(
@@ -151,12 +153,13 @@ _SERVICES = (
         drop("renew", "_require_editor"),
         _CONTRACTS,
     ),
-    _m("R24", "nothing is taken over", _CONTRACT, drop("renew", "take_over"), _CONTRACTS),
+    _m("R24", "nothing is taken over", _CONTRACT, drop("renew", "_take_over"), _CONTRACTS),
+    _m("R24", "a new contract takes nothing over", _CONTRACT, drop("sign", "_take_over"), _CASES),
     _m(
         "R24",
         "overrun is taken over although nobody asked",
         _CONTRACT,
-        condition("renew", "take_over", "True"),
+        condition("renew", "_take_over", "True"),
         _CONTRACTS,
     ),
     _m(
@@ -166,6 +169,14 @@ _SERVICES = (
         drop("cancel", "give_back"),
         _CONTRACTS,
     ),
+    _m(
+        "R24",
+        "a successor cancelled later gives back as well",
+        _CONTRACT,
+        condition("cancel", "give_back", "True"),
+        _CONTRACTS,
+    ),
+    _m("R24", "a term that is over is signed", _CONTRACT, drop("renew", "TermOver"), _CONTRACTS),
     _m(
         "R4",
         "a contract with later charges is cancelled",
@@ -184,17 +195,83 @@ _SERVICES = (
         "R27",
         "a serial number is not asked for",
         _OPENING,
-        condition("_check_serial_number", "SerialNumberRequired", "False"),
+        expression(
+            "_verify",
+            'not verified and any(licence.kind == "editor" for licence in held.values())',
+            "False",
+        ),
         _CASES,
     ),
     _m(
         "R27",
         "the serial number of a withdrawn licence is accepted",
         _OPENING,
-        expression("_check_serial_number", "lic.held(today)", "True"),
+        expression("_verify", "lic.held(today)", "True"),
         _CASES,
     ),
     _m("R28", "training is covered", _OPENING, drop("open_case", "TrainingNotCovered"), _CASES),
+    _m("R29", "a case is reopened for ever", _STEPS, drop("reopen", "ReopeningTooLate"), _CASES),
+    _m("R29", "work binds no unpaid case", _BINDING, drop("charge", "_bind_unpaid"), _CASES),
+    _m(
+        "R29",
+        "a bound case is bound again",
+        _BINDING,
+        expression(
+            "bind_case",
+            'row.category == "bug" or row.paid_by != "none"',
+            'row.category == "bug"',
+        ),
+        _CASES,
+    ),
+    _m(
+        "R29",
+        "an unpaid case leaves its overrun behind",
+        _BINDING,
+        expression("_bind_unpaid", "[*overrun, *new]", "list(new)"),
+        _CASES,
+    ),
+    _m(
+        "R29",
+        "a ticket leaves the overrun of an unpaid case",
+        _BINDING,
+        drop("_bind_unpaid", "reverse"),
+        _CASES,
+    ),
+    _m(
+        "R19",
+        "a bug costs a ticket its days",
+        _CHANGES,
+        expression("_give_back", "True", "False"),
+        _CASES,
+    ),
+    _m(
+        "R22",
+        "a longer period covers nothing",
+        "store/corrections",
+        drop("follow", "settle"),
+        _CASES,
+    ),
+    _m(
+        "R22",
+        "what a contract gives back is not covered",
+        _LEDGER,
+        expression("Ledger.give_back", "await self.settle() if rows else []", "[]"),
+        _CASES,
+    ),
+    _m(
+        "R40",
+        "a correction moves no service year",
+        "services/licences",
+        drop("_update_and_follow", "follow_licences"),
+        _CASES,
+    ),
+    _m(
+        "R40",
+        "what was sent last undoes what staff corrected",
+        "services/licences",
+        expression("put", "_texts(wanted) == known.sent", "False"),
+        _LICENCES,
+    ),
     _m("R29", "a case with work is cancelled", _STEPS, drop("cancel", "CaseHasWork"), _CASES),
     _m(
         "R29",
@@ -271,15 +348,15 @@ _SQL = (
     _m(
         "R18",
         "the last ticket of a pack pays first",
-        _LEDGER,
-        text("_FREE_POSITION", r"min\(position\)", "max(position)"),
+        _ENTRIES,
+        text("FREE_POSITION", r"min\(position\)", "max(position)"),
         _CASES,
     ),
     _m(
         "R22",
         "the newest work is covered first",
-        _LEDGER,
-        text("_STANDING", r"ORDER BY t\.worked_at, l\.id", "ORDER BY t.worked_at DESC, l.id DESC"),
+        _ENTRIES,
+        text("_STANDING", r"ORDER BY t\.worked_at,", "ORDER BY t.worked_at DESC,"),
         _CASES,
     ),
     _m(

@@ -168,6 +168,25 @@ def _renamed(examples: dict[str, Example]) -> dict[str, Example]:
     return renamed
 
 
+async def _bind_late(record: Recorder) -> None:
+    """A case that was recorded as a bug proves to be none, and is bound to a ticket sold later."""
+    client = record.client
+    body = {"name": "Nuova Bottega S.r.l.", "country": "IT"}
+    customer = (await client.put("/v1/customers/by-code/C-0102", json=body)).json()["id"]
+    case = {
+        "customer_id": customer,
+        "requester": {"name": "Ufficio tecnico"},
+        "subject": "Report prints twice",
+        "description": "Every report is printed twice.",
+        "category": "bug",
+    }
+    path = f"/v1/cases/{(await client.post('/v1/cases', json=case)).json()['id']}"
+    await client.patch(path, json={"category": "problem"})
+    pack = {"customer_id": customer, "quantity": 1, "purchased_on": DAY}
+    await client.post("/v1/ticket-packs", json=pack)
+    await record.call("bind_case", "POST", f"{path}/binding", {"pay_with": "ticket"})
+
+
 async def _call_everything(record: Recorder, bound: Recorder) -> None:
     """At least one call of every operation. `bound` speaks as the reserved area of C-0001."""
     call = record.call
@@ -329,6 +348,7 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("reopen_case", "POST", f"{path}/reopening", {"reason": "Empty again since noon"})
     await call("get_case_timeline", "GET", f"{path}/timeline")
     await call("cancel_case", "POST", f"{path}/cancellation", {"reason": "Opened twice"})
+    await _bind_late(record)
 
     record.clock.move_to(13)
     await call("get_service_matrix", "GET", "/v1/service-matrix")

@@ -1,12 +1,22 @@
 """Random customers for properties: facts as the store could find them."""
 
 from datetime import date, timedelta
+from typing import Literal
 
 from hypothesis import strategies as st
 
 from app.policy.civil import add_months
 from app.policy.document import Channel, Policies, Policy, load
-from app.policy.facts import CasePaidBy, Contract, Facts, Licence, OpenCase, Pack, ServiceYear
+from app.policy.facts import (
+    CasePaidBy,
+    Contract,
+    Facts,
+    LengthenedTicket,
+    Licence,
+    OpenCase,
+    Pack,
+    ServiceYear,
+)
 
 ON = date(2026, 11, 23)
 PUBLISHED = load()
@@ -22,7 +32,7 @@ def _second_version(first: Policy, **changes: object) -> Policy:
     )
 
 
-EDITOR_ONLY = Policies(
+ANY_ANCHORS = Policies(
     [
         PUBLISHED.versions[0].model_copy(
             update={
@@ -31,7 +41,7 @@ EDITOR_ONLY = Policies(
                         update={
                             "free_hours": (
                                 PUBLISHED.versions[0].allowances.free_hours.model_copy(
-                                    update={"restart": "editor"}
+                                    update={"anchor": "any"}
                                 )
                             )
                         }
@@ -42,9 +52,12 @@ EDITOR_ONLY = Policies(
     ]
 )
 CHANGED = Policies(
-    [PUBLISHED.versions[0], _second_version(PUBLISHED.versions[0], minutes=120, months=6)]
+    [
+        PUBLISHED.versions[0],
+        _second_version(PUBLISHED.versions[0], minutes=120, months=6, anchor="any"),
+    ]
 )
-policies = st.sampled_from([PUBLISHED, EDITOR_ONLY, CHANGED])
+policies = st.sampled_from([PUBLISHED, ANY_ANCHORS, CHANGED])
 
 # Near each other and near the edges of twelve months, so that boundaries meet.
 days = st.one_of(
@@ -96,24 +109,41 @@ def contracts(draw: st.DrawFn) -> Contract:
     )
 
 
+_ticket_states: st.SearchStrategy[Literal["held", "consumed"] | None] = st.sampled_from(
+    (None, "held", "consumed")
+)
+
+
 @st.composite
 def packs(draw: st.DrawFn) -> Pack:
     bought = draw(days)
-    quantity = draw(st.integers(1, 4))
-    held = draw(st.integers(0, quantity))
-    consumed = draw(st.integers(0, quantity - held))
+    expires_on = add_months(bought, 12)
+    states = draw(st.lists(_ticket_states, min_size=1, max_size=4))
+    lengthened = [
+        LengthenedTicket(position, expires_on + timedelta(days=more), state)
+        for position, state in enumerate(states, 1)
+        if (more := draw(st.sampled_from([0, 0, 0, 1, 30, 200])))
+    ]
     identity = str(draw(st.uuids()))
     return Pack(
-        identity, f"TP-{identity[:8]}", bought, add_months(bought, 12), quantity, held, consumed
+        identity,
+        f"TP-{identity[:8]}",
+        bought,
+        expires_on,
+        len(states),
+        states.count("held"),
+        states.count("consumed"),
+        tuple(lengthened),
     )
 
 
 @st.composite
 def facts(draw: st.DrawFn) -> Facts:
     owned = tuple(draw(st.lists(licences(), max_size=4)))
-    bought = sorted({d for lic in owned for d in (lic.purchased_on, *lic.paid_upgrades)} | {ON})
+    bought = {d for lic in owned for d in (lic.purchased_on, *lic.paid_upgrades)} | {ON}
+    anniversaries = {add_months(day, 12 * years) for day in bought for years in range(3)}
     years = {}
-    for start in draw(st.lists(st.sampled_from(bought), max_size=3, unique=True)):
+    for start in draw(st.lists(st.sampled_from(sorted(anniversaries)), max_size=3, unique=True)):
         terms = PUBLISHED.in_force(start).allowances.free_hours
         used = draw(st.sampled_from([0, 100, terms.minutes]))
         years[start] = ServiceYear(start, add_months(start, terms.months), terms.minutes, used)

@@ -18,7 +18,7 @@ TEXT = files("app.policy").joinpath("progea.toml").read_text("utf-8")
     [
         ("minutes = 300", 'minutes = "300"', "allowances.free_hours.minutes", "integer"),
         ("minutes = 300", "minutes = 0", "allowances.free_hours.minutes", "greater than"),
-        ('restart = "any"', 'restart = "all"', "allowances.free_hours.restart", "'editor'"),
+        ('anchor = "editor"', 'anchor = "all"', "allowances.free_hours.anchor", "'editor'"),
         ("months = 12 # R3", "month = 12", "development.month", "not permitted"),
         ('id = "web_forum"', 'id = "web_fora"', "services[web_fora].id", "web_forum"),
         ('pays = "free_hours"', 'pays = "ticket"', "services[email_support].cells", "paid by"),

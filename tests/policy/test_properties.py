@@ -3,23 +3,27 @@
 import random
 from datetime import date, timedelta
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.policy.allocate import HOURS, Source, bind, charged, draw, pays_on
 from app.policy.civil import add_months
 from app.policy.decide import Answer, changing_days, decide
-from app.policy.document import Policies
+from app.policy.document import Channel, Policies
 from app.policy.facts import Contract, Facts, Licence, LicenceKind, Pack, ServiceAnswer
 from app.policy.standing import stand
 from tests.policy import strategies as some
 
 ON = some.ON
+# A busy machine is no failure.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def answer_of(policies: Policies, facts: Facts, on: date) -> Answer:
     return decide(policies, facts, on).answer
 
 
+@patient
 @given(some.policies, some.facts(), some.days)
 def test_valid_until_is_exactly_the_next_change(policies: Policies, facts: Facts, on: date) -> None:
     """R13: nothing differs on any day before it, and something does on it."""
@@ -36,6 +40,7 @@ def test_valid_until_is_exactly_the_next_change(policies: Policies, facts: Facts
         assert answer_of(policies, facts, decision.valid_until) != decision.answer
 
 
+@patient
 @given(some.policies, some.facts(), some.days, st.data())
 def test_no_day_between_marked_days_differs(
     policies: Policies, facts: Facts, on: date, data: st.DataObject
@@ -47,6 +52,7 @@ def test_no_day_between_marked_days_differs(
     assert answer_of(policies, facts, day) == answer_of(policies, facts, since)
 
 
+@patient
 @given(some.policies, some.facts(), some.days, st.randoms(use_true_random=False))
 def test_the_order_of_facts_never_matters(
     policies: Policies, facts: Facts, on: date, shuffle: random.Random
@@ -99,7 +105,7 @@ def _allowed(policies: Policies, facts: Facts, on: date) -> dict[str, ServiceAns
     return {s.service: s for s in answer_of(policies, facts, on).services if s.allowed}
 
 
-@settings(max_examples=300)
+@settings(patient, max_examples=300)
 @given(some.policies, some.facts(), some.days)
 def test_unlocked_by_is_what_would_really_unlock(
     policies: Policies, facts: Facts, on: date
@@ -120,6 +126,7 @@ def test_unlocked_by_is_what_would_really_unlock(
         assert set(service.unlocked_by) == enough, service.service
 
 
+@patient
 @given(some.policies, some.facts(), some.days)
 def test_every_denial_has_reasons_and_every_grant_something_left(
     policies: Policies, facts: Facts, on: date
@@ -134,6 +141,7 @@ def test_every_denial_has_reasons_and_every_grant_something_left(
         assert len(set(columns)) == len(columns)
 
 
+@patient
 @given(some.policies, some.facts(), some.days, some.contracts(), some.packs())
 def test_adding_an_allowance_never_takes_a_service_away(
     policies: Policies, facts: Facts, on: date, contract: Contract, pack: Pack
@@ -143,9 +151,74 @@ def test_adding_an_allowance_never_takes_a_service_away(
     assert before <= _allowed(policies, more, on).keys()
 
 
+@patient
 @given(some.policies, some.facts(), some.days)
 def test_columns(policies: Policies, facts: Facts, on: date) -> None:
     """R6, R7: somebody in neither DEV nor SA is in NO_DEV, and in no other case."""
     columns = answer_of(policies, facts, on).columns
     assert ("NO_DEV" in columns) != ("DEV" in columns or "SA" in columns)
     assert list(columns) == sorted(columns, key=["NO_DEV", "DEV", "SA", "TCK"].index)
+
+
+# --- free hours ---------------------------------------------------------------------------------
+
+_kinds: st.SearchStrategy[LicenceKind] = st.sampled_from(("editor", "runtime", "runtime", "other"))
+_purchases = st.lists(st.tuples(st.integers(0, 1200), _kinds), max_size=6)
+_work = st.lists(
+    st.tuples(st.integers(0, 1300), st.integers(1, 400), st.integers(0, 5)),
+    min_size=5,
+    max_size=60,
+)
+
+
+@patient
+@given(_purchases, _work)
+def test_hours_are_annual(
+    purchases: list[tuple[int, LicenceKind]], work: list[tuple[int, int, int]]
+) -> None:
+    """R14: a year never gives more than its grant, nor any twelve months more than two years'
+    grants and 300 minutes for each Editor bought in them; nothing is charged outside its year."""
+    policies = some.PUBLISHED
+    first_purchase: tuple[int, LicenceKind] = (0, "editor")
+    bought = [first_purchase, *sorted(purchases)]
+    facts = Facts()
+    cases: list[Source] = []
+    charges: list[tuple[date, int]] = []
+    for offset, minutes, which in sorted(work):
+        day = ON + timedelta(days=offset)
+        while bought and bought[0][0] <= offset:
+            days, kind = bought.pop(0)
+            new = Licence(f"L-{len(bought)}", "", kind, ON + timedelta(days=days))
+            facts = facts._replace(licences=(*facts.licences, new))
+        source = bind(stand(policies, facts, day), "email", HOURS)
+        if source is not None:
+            cases.append(source)
+        if not cases:
+            continue
+        # An older case draws on its own year, as far as that goes, and then on today's.
+        bound = cases[-1 - which % len(cases)]
+        drawn = draw(policies, facts, bound, "email", day, minutes)
+        for paying, part in drawn.charges:
+            assert pays_on(policies, facts, paying, day)
+            charges.append((day, part))
+        facts = charged(policies, facts, bound, drawn)
+    for year in facts.service_years.values():
+        assert year.used_minutes <= year.granted_minutes == 300
+    editors = [lic.purchased_on for lic in facts.licences if lic.kind == "editor"]
+    for first, _ in charges:
+        end = add_months(first, 12)
+        worked = sum(part for day, part in charges if first <= day < end)
+        assert worked <= 600 + 300 * sum(first <= day < end for day in editors)
+
+
+_channels: tuple[Channel, ...] = ("email", "phone", "remote")
+
+
+@patient
+@given(some.policies, some.facts(), some.days, st.sampled_from(_channels))
+def test_no_new_case_is_bound_to_an_ended_year_or_contract(
+    policies: Policies, facts: Facts, on: date, channel: Channel
+) -> None:
+    """R14, R18, R20."""
+    source = bind(stand(policies, facts, on), channel, HOURS)
+    assert source is None or pays_on(policies, facts, source, on)

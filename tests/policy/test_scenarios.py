@@ -11,11 +11,13 @@ import pytest
 import yaml
 
 from app.policy import civil
+from app.policy.cases import reopens_until
 from app.policy.document import COLUMNS, Policies, Policy
-from tests.scenario import DIRECTORY, Scenario, check_decision, scenarios
+from tests.scenario import DIRECTORY, Scenario, check_decision, day, scenarios
 
 ON = date(2026, 11, 23)
 SCENARIOS = list(scenarios())
+REOPENING = yaml.safe_load((DIRECTORY / "reopening.yaml").read_text("utf-8"))
 DESKS = yaml.safe_load((DIRECTORY / "help_desks.yaml").read_text("utf-8"))
 
 
@@ -45,6 +47,16 @@ def check_desks(policies: Policies) -> None:
         assert (state.open, state.changes_at, desk.phone) == expected, line
     for line in DESKS["countries"]:
         assert policy.desk_for(line["country"], line.get("named")).id == line["desk"], line
+
+
+def check_reopening(policies: Policies) -> None:
+    """R29: raises AssertionError where a case is reopened for other days than the scenarios say."""
+    for line in REOPENING:
+        assert reopens_until(policies, day(line["closed"], ON)) == day(line["reopens_until"], ON)
+
+
+def test_reopening(policies: Policies) -> None:
+    check_reopening(policies)
 
 
 def test_help_desks(policies: Policies) -> None:
@@ -77,7 +89,7 @@ def _changes() -> Iterator[tuple[str, list[str | int], Any]]:
             for other in _cell_changes(column, service["cells"][column]):
                 what = f"{service['id']} {column} {other}"
                 yield what, ["services", index, "cells", column], other
-    numbers = [["development", "months"]] + [
+    numbers = [["development", "months"], ["cases", "reopen_within_days"]] + [
         ["allowances", kind, name]
         for kind, terms in DOCUMENT["allowances"].items()
         for name, value in terms.items()
@@ -89,7 +101,7 @@ def _changes() -> Iterator[tuple[str, list[str | int], Any]]:
             value = value[step]
         for other in (value - 1, value + 1):
             yield f"{'.'.join(where)} = {other}", [*where], other
-    yield "restart = editor", ["allowances", "free_hours", "restart"], "editor"
+    yield "anchor = any", ["allowances", "free_hours", "anchor"], "any"
     for index, desk in enumerate(DOCUMENT["help_desks"]):
         here: list[str | int] = ["help_desks", index]
         for at, hours in enumerate(desk["hours"]):
@@ -123,6 +135,7 @@ def _red(policies: Policies) -> bool:
         for scenario in SCENARIOS:
             check_decision(policies, scenario, ON)
         check_desks(policies)
+        check_reopening(policies)
     except AssertionError:
         return True
     return False

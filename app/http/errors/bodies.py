@@ -6,7 +6,8 @@ carries beyond them, so that a generated client reads `reasons` or `candidates` 
 cannot narrow a member that a common part has declared.
 """
 
-from typing import Any
+from datetime import date
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +16,7 @@ from app.errors import (
     AlreadyExists,
     AmbiguousLookup,
     AnonymousCaller,
+    CorrectionConflicts,
     CustomerNotFound,
     InvalidInput,
     NotEntitled,
@@ -153,6 +155,19 @@ class Candidates(Spoken):
     )
 
 
+class ConflictingRecord(BaseModel):
+    kind: Literal["upgrade"]
+    name: str = Field(description="What people call it by: the version of an upgrade.")
+    on: date = Field(description="The day on which it counts.")
+
+
+class Conflicts(BaseModel):
+    conflicts: list[ConflictingRecord] = Field(
+        description="The records that stand in the way of the correction.",
+        examples=[[{"kind": "upgrade", "name": "12", "on": "2026-11-23"}]],
+    )
+
+
 CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     InvalidInput: Faults,
     AlreadyExists: TakenValue,
@@ -161,6 +176,7 @@ CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     CustomerNotFound: Spoken,
     AnonymousCaller: Spoken,
     AmbiguousLookup: Candidates,
+    CorrectionConflicts: Conflicts,
 }
 """What the body of an error carries beyond `ProblemBody`."""
 

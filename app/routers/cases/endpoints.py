@@ -11,6 +11,7 @@ from app.errors import (
     CustomerNotFound,
     NotEntitled,
     NotFound,
+    ReopeningTooLate,
     SerialNumberNotOfCustomer,
     SerialNumberRequired,
     TrainingNotCovered,
@@ -24,6 +25,7 @@ from app.http.paging import Page, paginate
 from app.http.resource import Resource
 from app.http.responses import created, if_match, ok
 from app.routers.cases.schemas import (
+    Binding,
     Case,
     CasePatch,
     CasesQuery,
@@ -37,7 +39,7 @@ from app.routers.cases.schemas import (
     TimelineEntry,
     Transition,
 )
-from app.services import case_changes, case_opening, case_steps, time_entries
+from app.services import case_binding, case_changes, case_opening, case_steps, time_entries
 from app.services import cases as service
 
 cases = Resource("Cases")
@@ -170,13 +172,19 @@ async def close_case(context: Ctx, case: Key, body: Closure) -> Response:
     return ok(context, Case.of(await case_steps.close(context, case, body.resolution)))
 
 
-@cases.acts("/cases/{case}/reopening", Case, "cases:work", WrongState)
+@cases.acts("/cases/{case}/reopening", Case, "cases:work", WrongState, ReopeningTooLate)
 async def reopen_case(context: Ctx, case: Key, body: ReasonGiven) -> Response:
     """Reopen a closed case.
 
     The case holds its ticket again, even if the ticket has expired.
     """
     return ok(context, Case.of(await case_steps.reopen(context, case, body.reason)))
+
+
+@cases.acts("/cases/{case}/binding", Case, "cases:work", WrongState, NotEntitled)
+async def bind_case(context: Ctx, case: Key, body: Binding) -> Response:
+    """Bind a case that nothing pays for to what can pay today; all its time counts there (R29)."""
+    return ok(context, Case.of(await case_binding.bind_case(context, case, body.pay_with)))
 
 
 @cases.acts("/cases/{case}/cancellation", Case, "cases:work", WrongState, CaseHasWork)

@@ -100,6 +100,10 @@ class Closure(Input):
     resolution: Text
 
 
+class Binding(Input):
+    pay_with: PayWith = "auto"
+
+
 class Requester(Output):
     contact_id: UUID | None
     name: str
@@ -122,6 +126,9 @@ class Case(Output):
     customer_id: UUID
     requester: Requester
     serial_number: str | None
+    serial_verified: bool = Field(
+        description="The serial number is that of a licence that the customer held at opening."
+    )
     product: str | None
     product_version: str | None
     channel: Channel
@@ -153,12 +160,17 @@ class Case(Output):
                 email=row.requester_email,
                 phone=row.requester_phone,
             ),
+            serial_verified=(
+                row.serial_number is not None
+                if row.serial_verified is None
+                else row.serial_verified
+            ),
             paid_by=Payer(**(row.payer or {"kind": "none"})),
             **{name: stored[name] for name in _OWN},
         )
 
 
-_OWN = Case.model_fields.keys() - {"requester", "paid_by"}
+_OWN = Case.model_fields.keys() - {"requester", "paid_by", "serial_verified"}
 
 
 class Charge(Output):

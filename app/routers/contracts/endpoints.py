@@ -9,8 +9,10 @@ from app.errors import (
     AlreadyExists,
     AlreadyRenewed,
     ContractHasLaterCharges,
+    ContractHasLaterUpgrades,
     CustomerNotFound,
     EditorLicenceRequired,
+    TermOver,
     WrongState,
 )
 from app.http.context import Ctx
@@ -64,6 +66,7 @@ async def get_contract(context: Ctx, contract: Key) -> Response:
     AlreadyExists,
     AlreadyRenewed,
     EditorLicenceRequired,
+    TermOver,
     WrongState,
 )
 async def renew_contract(context: Ctx, contract: Key, body: Renewal) -> Response:
@@ -77,6 +80,7 @@ async def renew_contract(context: Ctx, contract: Key, body: Renewal) -> Response
     Contract,
     "contracts:write",
     ContractHasLaterCharges,
+    ContractHasLaterUpgrades,
     WrongState,
 )
 async def cancel_contract(context: Ctx, contract: Key, body: Cancellation) -> Response:

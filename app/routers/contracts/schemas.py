@@ -18,6 +18,10 @@ class NewContract(Input):
     included_minutes: IncludedMinutes | None = Field(
         default=None, description="By default what the policy grants."
     )
+    take_over_overrun: bool = Field(
+        default=False,
+        description="Cover the overrun of free hours and of unpaid cases, up to its minutes.",
+    )
 
 
 class ContractsQuery(PageQuery):

@@ -5,7 +5,13 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from app.errors import AlreadyExists, CustomerNotFound, NotEntitled, WrongState
+from app.errors import (
+    AlreadyExists,
+    CorrectionConflicts,
+    CustomerNotFound,
+    NotEntitled,
+    WrongState,
+)
 from app.http.context import Ctx
 from app.http.fields import Code, Key
 from app.http.paging import paginate
@@ -13,11 +19,11 @@ from app.http.resource import Resource
 from app.http.responses import created, if_match, ok, put_conditions
 from app.routers.licences.schemas import (
     Licence,
-    LicenceFields,
     LicencePatch,
     LicencesQuery,
     NewLicence,
     NewUpgrade,
+    SentLicence,
     Withdrawal,
 )
 from app.services import licences as service
@@ -38,12 +44,15 @@ async def create_licence(context: Ctx, body: NewLicence) -> Response:
     "licences:write",
     CustomerNotFound,
     AlreadyExists,
+    CorrectionConflicts,
     WrongState,
 )
-async def put_licence(context: Ctx, serial_number: Code, body: LicenceFields) -> Response:
-    """Register a licence, or replace what is known of it; the same body again changes nothing.
+async def put_licence(context: Ctx, serial_number: Code, body: SentLicence) -> Response:
+    """Register a licence, or correct what is known of it; the same body again changes nothing.
 
-    A serial number of another customer, or of a withdrawn licence, is refused.
+    Another day of purchase or kind counts as if it had been right from the start: free hours and
+    the cases that they pay for follow. A serial number of another customer is refused, and so is
+    a change of a withdrawn licence.
     """
     precondition = put_conditions(context, Licence.of)
     row, is_new = await service.put(context, serial_number, precondition, **body.model_dump())
@@ -74,7 +83,11 @@ async def update_licence(context: Ctx, licence: Key, body: LicencePatch) -> Resp
 
 @licences.acts("/licences/{licence}/withdrawal", Licence, "licences:write", WrongState)
 async def withdraw_licence(context: Ctx, licence: Key, body: Withdrawal) -> Response:
-    """Withdraw a licence from a day on, past or future. Time already charged stays as it is."""
+    """Withdraw a licence from a day on, past or future.
+
+    Time already charged stays as it is, unless the licence never was: withdrawn as of the day of
+    its purchase, it leaves no free hours behind.
+    """
     row = await service.withdraw(context, licence, **body.model_dump())
     return ok(context, Licence.of(row))
 

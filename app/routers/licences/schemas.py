@@ -4,6 +4,8 @@ from datetime import date
 from typing import Literal
 from uuid import UUID
 
+from pydantic import Field
+
 from app.http.fields import (
     CivilDate,
     Code,
@@ -30,6 +32,12 @@ class LicenceFields(Input):
 
 class NewLicence(LicenceFields):
     serial_number: Code
+
+
+class SentLicence(LicenceFields):
+    reason: ShortText | None = Field(
+        default=None, description="Why what is known is corrected; `sent again` if left out."
+    )
 
 
 class LicencePatch(MergePatch):

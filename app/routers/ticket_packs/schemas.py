@@ -1,6 +1,6 @@
 """Ticket packs on the wire."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
@@ -28,6 +28,7 @@ class TicketPacksQuery(PageQuery):
 class Ticket(Output):
     position: int
     state: Literal["available", "held", "consumed", "expired"]
+    expires_on: date = Field(description="Later than the pack's where a bug gave days back.")
     case_number: str | None
 
 
@@ -48,9 +49,19 @@ class TicketPack(Output):
     def of(cls, row: Any) -> "TicketPack":
         fields = row._asdict()
         uses: dict[str, tuple[str, str]] = fields.pop("uses")
-        unused = ("expired" if row.expired else "available", None)
+        lengthened: dict[str, int] = fields.pop("lengthened")
+        today: date = fields.pop("today")
         tickets = []
         for position in range(1, row.quantity + 1):
+            expires_on = row.expires_on + timedelta(days=lengthened.get(str(position), 0))
+            unused = ("expired" if expires_on <= today else "available", None)
             state, case_number = uses.get(str(position), unused)
-            tickets.append({"position": position, "state": state, "case_number": case_number})
+            tickets.append(
+                {
+                    "position": position,
+                    "state": state,
+                    "expires_on": expires_on,
+                    "case_number": case_number,
+                }
+            )
         return cls.model_validate({**fields, "tickets": tickets})

@@ -1,17 +1,25 @@
 """Imports of licences, identified by their serial numbers, as by `PUT /v1/licences/by-serial/…`.
 
-A file with columns for a withdrawal can withdraw a licence. A withdrawal is never undone, and a
-withdrawn licence is not changed.
+Another day of purchase or kind is a correction: service years and their cases follow (R40). A file
+with columns for a withdrawal can withdraw a licence. A withdrawal is never undone, and a withdrawn
+licence is not changed.
 """
 
 from typing import ClassVar
+from uuid import UUID
 
+from app.policy.facts import Licence
 from app.services.imports.owned import OWNED, Owned
-from app.services.imports.staging import Counts, Fault
+from app.services.imports.staging import ACTOR, Counts, Fault
+from app.services.service_years import follow_licences
 from app.store.event_types import EventType
+from app.store.facts import load
+from app.store.ledger import Ledger
 
 _FACTS = ("kind", "product", "version", "purchased_on")
 _WITHDRAWAL = ("withdrawn_on", "withdrawal_reason")
+_SENT = "jsonb_build_object(" + ", ".join(f"'{name}', o.{name}" for name in _FACTS) + ")"
+"""A row as the CRM sent it."""
 
 
 class LicenceImport(Owned):
@@ -33,13 +41,17 @@ class LicenceImport(Owned):
 
     async def _compare(self) -> list[Fault]:
         facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
+        # What was sent last, sent again, changes nothing (R40).
+        facts = f"({facts}) AND k.sent IS DISTINCT FROM {_SENT}"
         withdrawal = "false"
         if "withdrawn_on" in self.fields:
             withdrawal = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _WITHDRAWAL)
         await self.stage.table_as(
             "import_known",
             f"""SELECT o.line, k.id, {facts} AS changed, {withdrawal} AS withdrawn,
-                k.withdrawn_on,
+                (o.kind <> k.kind OR o.purchased_on <> k.purchased_on)
+                    AND k.sent IS DISTINCT FROM {_SENT} AS corrected,
+                k.withdrawn_on, k.kind,
                 (SELECT min(u.upgraded_on) FROM licence_upgrades u WHERE u.licence_id = k.id)
                     AS upgraded_on
                 FROM {OWNED} o JOIN licences k ON k.id = o.known
@@ -53,9 +65,14 @@ class LicenceImport(Owned):
                 OR (withdrawn AND withdrawn_on IS NOT NULL)"""
         early = f"""SELECT line FROM import_known JOIN {OWNED} o USING (line)
             WHERE changed AND upgraded_on < o.purchased_on"""
+        upgraded = f"""SELECT m.line, m.kind AS kept
+            FROM import_known m JOIN {OWNED} o USING (line)
+            WHERE m.corrected AND m.kind <> o.kind AND EXISTS (SELECT FROM licence_upgrades u
+                WHERE u.licence_id = m.id AND u.paid_by = 'contract')"""
         return [
             *await self.stage.faults("withdrawn", "/{field}", refused),
             *await self.stage.faults("wrong_order", "/purchased_on", early),
+            *await self.stage.faults("free_upgrade", "/kind", upgraded),
         ]
 
     async def write(self) -> Counts:
@@ -79,9 +96,12 @@ class LicenceImport(Owned):
                         jsonb_build_object('after', jsonb_build_object({new})) AS data
                     FROM {OWNED} o WHERE known IS NULL
                     UNION ALL
-                    SELECT o.line, 1, '{EventType.LICENCE_REGISTERED}',
+                    SELECT o.line, 1, CASE WHEN corrected THEN '{EventType.LICENCE_CORRECTED}'
+                        ELSE '{EventType.LICENCE_REGISTERED}' END,
                         o.customer_id, k.id, k.serial_number,
                         jsonb_build_object('before', {was}, 'after', {is_})
+                            || CASE WHEN corrected THEN '{{"reason": "sent again"}}'
+                                ELSE '{{}}'::jsonb END
                     FROM {OWNED} o JOIN import_known USING (line) JOIN licences k ON k.id = o.known
                     WHERE changed
                     UNION ALL
@@ -95,19 +115,43 @@ class LicenceImport(Owned):
                     WHERE o.withdrawn_on IS NOT NULL AND (o.known IS NULL OR m.withdrawn)
                 ) AS happened ORDER BY line, step"""
         )
+        followed = await self._followed()
         columns = ", ".join((*_FACTS, *_WITHDRAWAL))
         created = await self.stage.run(
-            f"""INSERT INTO licences (id, customer_id, serial_number, {columns}, created_at)
-            SELECT id, customer_id, serial_number, {columns}, CAST(:now AS timestamptz)
-            FROM {OWNED} WHERE known IS NULL ORDER BY line"""
+            f"""INSERT INTO licences (id, customer_id, serial_number, {columns}, sent, created_at)
+            SELECT id, customer_id, serial_number, {columns}, {_SENT}, CAST(:now AS timestamptz)
+            FROM {OWNED} o WHERE known IS NULL ORDER BY line"""
         )
-        columns = ", ".join(
-            f"{name} = o.{name}"
-            for name in (*_FACTS, *(_WITHDRAWAL if "withdrawn_on" in self.fields else ()))
-        )
-        changed = await self.stage.run(
-            f"""UPDATE licences k SET {columns} FROM {OWNED} o JOIN import_known m USING (line)
-            WHERE k.id = o.known AND (m.changed OR m.withdrawn)"""
-        )
+        for condition, names in (
+            ("changed", (*_FACTS, "sent")),
+            ("withdrawn", _WITHDRAWAL),
+        ):
+            columns = ", ".join(
+                f"{name} = {_SENT if name == 'sent' else f'o.{name}'}" for name in names
+            )
+            await self.stage.run(
+                f"""UPDATE licences k SET {columns} FROM {OWNED} o JOIN import_known m USING (line)
+                WHERE k.id = o.known AND m.{condition}"""
+            )
+        changed = await self.stage.count("import_known WHERE changed OR withdrawn")
+        for customer_id, (was_held, ids) in followed.items():
+            ledger = Ledger(self.stage.connection, self.policies, customer_id, self.now)
+            await follow_licences(ledger, ACTOR, was_held, ids)
         total = await self.stage.count(OWNED)
         return Counts(created, changed, total - created - changed)
+
+    async def _followed(self) -> dict[UUID, tuple[tuple[Licence, ...], list[UUID]]]:
+        """The customers with service years of which licences change: what they hold before the
+        change, and the ids of those licences."""
+        query = f"""SELECT o.customer_id, array_agg(m.id ORDER BY o.line) AS ids
+            FROM import_known m JOIN {OWNED} o USING (line)
+            WHERE (m.corrected OR m.withdrawn) AND EXISTS (
+                SELECT FROM service_years y WHERE y.customer_id = o.customer_id)
+            GROUP BY o.customer_id ORDER BY o.customer_id"""
+        return {
+            row.customer_id: (
+                (await load(self.stage.connection, row.customer_id)).facts().licences,
+                row.ids,
+            )
+            for row in await self.stage.fetch(query)
+        }

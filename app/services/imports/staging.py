@@ -10,13 +10,14 @@ from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import InputCode, InvalidInput
+from app.policy.document import Policies
 from app.store import lock
 from app.store.events import Actor, record_each
 
 ROWS = "import_rows"
 """The temporary table of the rows that are valid by themselves."""
 
-_ACTOR = Actor("import")
+ACTOR = Actor("import")
 _NO_TIMEOUT = "SELECT set_config('statement_timeout', '0', true)"
 _MAY_STAGE = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('assistenza import'))"
@@ -26,6 +27,7 @@ ImportCode = Literal[
     "contact_on_line",
     "customer_differs",
     "editor_licence_required",
+    "free_upgrade",
     "not_edited",
     "of_another_customer",
     "reference_on_line",
@@ -124,7 +126,7 @@ class Stage:
 
     async def record_each(self, events: str) -> None:
         """Append one event for each row of a query (`store.events.record_each`)."""
-        await record_each(self.connection, _ACTOR, self._parameters["now"], events)
+        await record_each(self.connection, ACTOR, self._parameters["now"], events)
 
     async def _execute(self, statement: str, own: Mapping[str, Any]) -> CursorResult[Any]:
         """Run a statement with those of its own and the shared parameters that it names."""
@@ -156,12 +158,15 @@ class Import(ABC):
         connection: AsyncConnection,
         now: datetime,
         today: date,
+        policies: Policies,
         fields: Collection[str],
         systems: Sequence[str],
     ) -> None:
         """`fields` are the staged columns that the file has, `systems` those whose references it
         has. What it has no column for stays as it is stored.
         """
+        self.now = now
+        self.policies = policies
         self.fields = fields
         self.systems = systems
         self.stage = Stage(connection, now=now, today=today, systems=systems)

@@ -45,7 +45,8 @@ contracts = Table(
     unique_ignoring_case("contracts", "number"),
     UniqueConstraint("id", "customer_id"),
     within_customer("contracts", "id", "renews"),
-    # A cancelled successor frees its predecessor for renewal (R24).
+    # One successor that is not cancelled. A successor cancelled after its first day keeps the
+    # contract renewed as well (R24): the renewal checks that itself.
     Index(
         "uq_contracts_renews",
         "renews",
@@ -103,6 +104,8 @@ balances = Table(
     Column("overrun_minutes", Integer, nullable=False, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
     Column("consumed", Integer, nullable=False, server_default="0"),
+    # The sum over its tickets, so that a read looks for lengthened ones only where there are any.
+    Column("lengthened_days", Integer, nullable=False, server_default="0"),
     one_of("kind", "free_hours", "contract", "ticket"),
     CheckConstraint("(kind = 'ticket') = (quantity IS NOT NULL)", name="quantity"),
     CheckConstraint("(kind = 'ticket') = (granted_minutes IS NULL)", name="granted_minutes"),

@@ -16,7 +16,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.store.tables.columns import (
     Instant,
@@ -108,6 +108,9 @@ licences = Table(
     Column("purchased_on", Date, nullable=False),
     Column("withdrawn_on", Date),
     Column("withdrawal_reason", Text),
+    # Kind, product, version and day of purchase as the CRM sent them last (R40). Null in rows of
+    # 0.2 and before: what they hold is what was sent.
+    Column("sent", JSONB),
     Column("created_at", Instant, nullable=False),
     one_of("kind", "editor", "runtime", "other"),
     CheckConstraint("withdrawn_on >= purchased_on", name="withdrawn_on"),

@@ -39,6 +39,8 @@ cases = Table(
     Column("requester_email", Text),
     Column("requester_phone", Text),
     Column("serial_number", Text),
+    # Null in rows of 0.2 and before, which verified every serial number (R27).
+    Column("serial_verified", Boolean),
     Column("product", Text),
     Column("product_version", Text),
     Column("channel", Text, nullable=False),
@@ -145,6 +147,8 @@ ledger = Table(
     Column("held", SmallInteger, nullable=False, server_default="0"),
     Column("consumed", SmallInteger, nullable=False, server_default="0"),
     Column("ticket_position", Integer),
+    # Days that a ticket gets back with its release, if a bug had taken it (R19).
+    Column("lengthened_days", Integer, nullable=False, server_default="0"),
     Column("time_entry_id", Uuid),
     Column("reverses", BigInteger, ForeignKey("ledger.id")),
     # The overrun entry that this charge pays for afterwards; the case that returned the minutes.
@@ -176,6 +180,9 @@ ledger = Table(
     ),
     CheckConstraint("(kind = 'reversal') = (reverses IS NOT NULL)", name="reverses"),
     CheckConstraint("covers IS NULL OR kind = 'charge'", name="covers"),
+    CheckConstraint(
+        "lengthened_days = 0 OR (kind = 'release' AND lengthened_days > 0)", name="lengthened_days"
+    ),
     CheckConstraint(
         "allowance_id IS NOT NULL OR kind IN ('overrun', 'reversal')", name="allowance"
     ),

@@ -57,7 +57,7 @@ async def test_bound_to_its_first_allowance_again_as_of_the_days_worked(
     ended = DAY + timedelta(days=100)
     travel(ended)
     outside = await holder.work(case, 20)
-    await holder.licence("runtime", purchased_on=str(ended))
+    await holder.licence(purchased_on=str(ended))
     again = await holder.patch(case, category="problem")
     assert again["paid_by"]["number"] == contract["number"]
     assert charges(await holder.entry(inside)) == [(contract["number"], 40)]

@@ -9,6 +9,9 @@ from tests.api.build import Customer
 from tests.api.cases import DAY, Travel
 from tests.conftest import Service
 
+EXPIRED = DAY + timedelta(days=20)
+"""When tickets of a pack bought 360 days before `DAY` have expired."""
+
 
 async def tickets(customer: Customer, pack: dict[str, Any]) -> tuple[int, int, int, int]:
     """Available, held, consumed, expired."""
@@ -20,14 +23,14 @@ async def test_a_ticket_from_opening_to_a_second_closing(
     customer: Customer, travel: Travel
 ) -> None:
     """R19, R29: held, consumed, the same taken back though expired since, consumed once in all."""
-    pack = await customer.pack(quantity=2)
+    pack = await customer.pack(quantity=2, days=-360)
     case = await customer.open()
     assert await tickets(customer, pack) == (1, 1, 0, 0)
     closed = await customer.close(case)
     assert (closed["state"], closed["closed_at"]) == ("closed", "2026-03-10T12:00:00Z")
     assert closed["resolution"] == "The display was replaced."
     assert await tickets(customer, pack) == (1, 0, 1, 0)
-    travel(DAY + timedelta(days=400))
+    travel(EXPIRED)
     reopened = await customer.reopen(case)
     assert (reopened["state"], reopened["closed_at"]) == ("in_progress", None)
     assert (reopened["resolution"], reopened["paid_by"]) == (None, case["paid_by"])
@@ -36,6 +39,24 @@ async def test_a_ticket_from_opening_to_a_second_closing(
     await customer.work(case, 10)
     await customer.close(case)
     assert await tickets(customer, pack) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("days", "status"), [(0, 200), (29, 200), (30, 409), (31, 409)])
+async def test_a_case_is_reopened_until_the_day_before_its_days_are_over(
+    customer: Customer, travel: Travel, days: int, status: int
+) -> None:
+    """R29: thirty days, as the policy says, from the last closing."""
+    await customer.pack()
+    case = await customer.open()
+    await customer.close(case)
+    travel(DAY + timedelta(days=20))
+    await customer.reopen(case)
+    await customer.close(case)
+    travel(DAY + timedelta(days=20 + days))
+    answer = await customer.reopen(case, status)
+    if status == 409:
+        assert answer["code"] == "reopening_too_late"
+        assert (await customer.case(case["number"]))["state"] == "closed"
 
 
 async def test_a_released_ticket_whose_year_is_over_is_expired(

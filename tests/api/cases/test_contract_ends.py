@@ -176,9 +176,65 @@ async def test_a_successor_that_paid_for_work_is_not_cancelled_before_it(
     assert (await holder.end(successor, DAY, 409))["code"] == "contract_has_later_charges"
     shown = await holder.get(f"contracts/{successor['id']}")
     assert (shown["used_minutes"], shown["cancelled_on"]) == (80, None)
+    # Cancelled later than on its first day it keeps what it paid, its predecessor stays renewed.
     await holder.end(successor, DAY + timedelta(days=1))
     shown = await holder.get(f"contracts/{contract['id']}")
-    assert shown["overrun_minutes"] == 70
+    assert shown["overrun_minutes"] == 0
+    shown = await holder.get(f"contracts/{successor['id']}")
+    assert (shown["used_minutes"], shown["cancelled_on"]) == (80, str(DAY + timedelta(days=1)))
+    assert (await holder.renew(contract, "today", 409))["code"] == "already_renewed"
+    assert "renew_contract" not in (await holder.service("priority_support"))["unlocked_by"]
+
+
+@pytest.mark.parametrize(("days", "status"), [(-1, 201), (0, 409), (1, 409)])
+async def test_a_renewal_whose_term_is_over_already_is_refused(
+    holder: Customer, travel: Travel, days: int, status: int
+) -> None:
+    """R24: on the day on which it would end, and later; the day before it is not."""
+    contract = await holder.contract(days=0)
+    travel(add_months(DAY, 24) + timedelta(days=days))
+    answer = await holder.renew(contract, "at_end", status)
+    if status == 409:
+        assert answer["code"] == "term_over"
+        assert (await holder.renew(contract, "today"))["state"] == "in_force"
+
+
+async def test_a_new_contract_takes_over_all_but_another_contracts_overrun(
+    customer: Customer, travel: Travel
+) -> None:
+    """R24: that of free hours and of unpaid cases, oldest first, up to its own minutes."""
+    await customer.licence(days=-30)
+    by_hours, unpaid = await customer.open(), await customer.open(category="bug", channel="phone")
+    old = await customer.work(unpaid, 60, worked_at="2026-03-10T08:00:00Z")
+    young = await customer.work(by_hours, 340, worked_at="2026-03-10T09:00:00Z")
+    other = await customer.contract(included_minutes=10)
+    by_contract = await customer.open(channel="phone")
+    left = await customer.work(by_contract, 30)
+    await customer.patch(unpaid, category="problem")
+    assert (await customer.case(unpaid["number"]))["paid_by"]["kind"] == "none"
+    contract = await customer.contract(days=0, included_minutes=80, take_over_overrun=True)
+    assert contract["used_minutes"] == 80
+    assert charges(await customer.entry(old)) == [(contract["number"], 60)]
+    assert charges(await customer.entry(young)) == [("2026-02-08", 300), (contract["number"], 20)]
+    assert (await customer.entry(young))["overrun_minutes"] == 20
+    assert (await customer.entry(left))["overrun_minutes"] == 20
+    assert (await customer.case(unpaid["number"]))["paid_by"]["kind"] == "none"
+    # As of its first day it never was: all of it comes back to where it came from.
+    await customer.end(contract, DAY)
+    assert [(await customer.minutes(case)) for case in (by_hours, unpaid)] == [
+        (340, 300, 40),
+        (60, 0, 60),
+    ]
+    assert (await customer.get(f"contracts/{other['id']}"))["overrun_minutes"] == 20
+
+
+@pytest.mark.parametrize("take", [False, True])
+async def test_a_new_contract_takes_over_on_request_alone(customer: Customer, take: bool) -> None:
+    """R24."""
+    await customer.licence(days=-30)
+    await customer.work(await customer.open(), 310)
+    contract = await customer.contract(take_over_overrun=take)
+    assert contract["used_minutes"] == (10 if take else 0)
 
 
 async def test_renewal_is_not_offered_for_a_cancelled_contract(holder: Customer) -> None:

@@ -122,7 +122,7 @@ async def test_work_outside_the_period_is_not_covered(
     assert (shown["used_minutes"], shown["overrun_minutes"]) == (20, 20)
 
 
-async def test_a_service_years_period_ends_at_the_next_purchase(
+async def test_a_service_years_period_ends_at_the_next_editor(
     customer: Customer, travel: Travel
 ) -> None:
     """R22, R20, R14: overrun worked after it stays overrun."""
@@ -134,7 +134,7 @@ async def test_a_service_years_period_ends_at_the_next_purchase(
     # The purchase of day 10 is registered only now; the work of day 15 was recorded before.
     outside = await customer.work(other, 10, worked_at=noon(DAY + timedelta(days=15)))
     assert outside["overrun_minutes"] == 10
-    await customer.licence("runtime", days=10)
+    await customer.licence(days=10)
     await customer.reverse(wrong)
     assert (await customer.entry(inside))["overrun_minutes"] == 0
     assert (await customer.entry(outside))["overrun_minutes"] == 10
@@ -143,7 +143,7 @@ async def test_a_service_years_period_ends_at_the_next_purchase(
 async def test_overrun_of_a_case_that_nothing_pays_for_is_covered_by_nothing(
     holder: Customer,
 ) -> None:
-    """R22: it is the case's own."""
+    """R22: it is the case's own, until the case is bound (R29)."""
     contract = await holder.contract(included_minutes=100)
     first = await holder.open()
     wrong = await holder.work(first, 100)
@@ -154,6 +154,21 @@ async def test_overrun_of_a_case_that_nothing_pays_for_is_covered_by_nothing(
     await holder.reverse(wrong)
     assert await holder.minutes(unpaid) == (30, 0, 30)
     assert (await holder.get(f"contracts/{contract['id']}"))["remaining_minutes"] == 100
-    # Nor is it carried on: its later work does not draw on what is left now (R21).
-    await holder.work(unpaid, 5)
-    assert await holder.minutes(unpaid) == (35, 0, 35)
+
+
+async def test_a_longer_period_covers_what_it_reaches(customer: Customer, travel: Travel) -> None:
+    """R22, R14: the Editor that cut a service year short is withdrawn again."""
+    await customer.licence(days=-30)
+    case = await customer.open()
+    await customer.work(case, 50)
+    newer = await customer.licence(days=0)
+    taker = await customer.open()
+    await customer.work(taker, 300)
+    travel(DAY + timedelta(days=9))
+    before = await customer.work(case, 10, worked_at=noon(DAY + timedelta(days=4)))
+    after = await customer.work(case, 20, worked_at=noon(DAY + timedelta(days=5)))
+    assert (before["overrun_minutes"], after["overrun_minutes"]) == (10, 20)
+    await customer.withdraw(newer, DAY + timedelta(days=5))
+    assert (await customer.entry(before))["overrun_minutes"] == 10
+    assert charges(await customer.entry(after)) == [("2026-02-08", 20)]
+    assert await customer.minutes(taker) == (300, 300, 0)

@@ -41,12 +41,11 @@ def send_again(
 ) -> Licence:
     """R40: PUT by-serial. The same body again changes nothing, other values correct the licence.
 
-    For a licence withdrawn by today, a purchase of the day of withdrawal or later registers anew.
+    A licence withdrawn by today is refused, also where R44 registers it anew: transfers are not
+    modelled yet.
     """
     if (kind, day) == licence.sent:
         return licence
-    if licence.withdrawn is not None and licence.withdrawn_by(today) and day >= licence.withdrawn:
-        return register(customer, today, licence.serial, kind, day)
     codes = {"in_future"} if day > today else set()
     if licence.withdrawn_by(today):
         codes.add("wrong_state")
@@ -164,9 +163,9 @@ def renew(
 
 
 def cancel_contract(customer: Customer, contract: Contract, day: date) -> None:
-    """R4, R24, R25."""
+    """R4, R24, R25. A cancellation on the day on which the contract ends changes nothing."""
     codes = {"wrong_state"} if contract.cancelled is not None else set()
-    if not contract.starts <= day < contract.ends:
+    if not contract.starts <= day <= contract.ends:
         codes.add("invalid")
     if any(charged >= day for charged in _charged_days(customer, contract)):
         codes.add("contract_has_later_charges")

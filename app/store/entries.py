@@ -1,0 +1,63 @@
+"""What stands in the ledger: charges and overrun net of their reversals, and tickets in use."""
+
+from datetime import date, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+
+# Oldest work first, then what was recorded first. `own` is the allowance of the entry's case, null
+# for a case that nothing pays for.
+_STANDING = """
+    SELECT l.id, l.kind, l.case_id, l.allowance_id, l.time_entry_id, l.counts_on, l.covers,
+        t.worked_on, t.worked_at, k.channel, k.allowance_id AS own, k.paid_by,
+        l.used_minutes + r.used AS used_minutes,
+        l.overrun_minutes + r.overrun AS overrun_minutes
+    FROM ledger l
+    JOIN time_entries t ON t.id = l.time_entry_id
+    JOIN cases k ON k.id = l.case_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(used_minutes), 0) AS used, coalesce(sum(overrun_minutes), 0) AS overrun
+        FROM ledger WHERE reverses = l.id) r
+    WHERE l.kind IN ('charge', 'overrun') AND {which}
+        AND l.used_minutes + r.used + l.overrun_minutes + r.overrun > 0
+    ORDER BY t.worked_at, t.recorded_at, l.id"""
+OF_TIME_ENTRIES = text(_STANDING.format(which="l.time_entry_id = ANY(:entries)"))
+OVERRUN_OF_CASE = text(_STANDING.format(which="l.kind = 'overrun' AND l.case_id = :case_id"))
+OVERRUN_OF = text(_STANDING.format(which="l.kind = 'overrun' AND l.allowance_id = :allowance"))
+OF_ALLOWANCES = text(_STANDING.format(which="l.allowance_id = ANY(:allowances)"))
+# What a contract that renews no other may take over (R24).
+OVERRUN_WITHOUT_CONTRACT = text(
+    _STANDING.format(
+        which="""l.kind = 'overrun' AND l.customer_id = :customer AND (l.allowance_id IS NULL
+            OR EXISTS (SELECT FROM service_years y WHERE y.id = l.allowance_id))"""
+    )
+)
+TAKEN_OVER_BY = text(
+    _STANDING.format(
+        which="""l.allowance_id = :allowance AND EXISTS (SELECT FROM ledger o
+            WHERE o.id = l.covers AND o.allowance_id IS DISTINCT FROM l.allowance_id)"""
+    )
+)
+# Of a pack's tickets that were not lengthened.
+FREE_POSITION = text("""
+    SELECT min(position) FROM generate_series(1, (
+        SELECT quantity FROM ticket_packs WHERE id = :pack)) position
+    WHERE position NOT IN (SELECT u.position FROM ticket_uses u WHERE u.pack_id = :pack)
+        AND position NOT IN (SELECT l.ticket_position FROM ledger l
+            WHERE l.allowance_id = :pack AND l.lengthened_days > 0)""")
+TICKET = text("""
+    SELECT u.case_id, u.state, (
+        SELECT max(l.counts_on) FROM ledger l
+        WHERE l.allowance_id = u.pack_id AND l.ticket_position = u.position
+            AND l.case_id = u.case_id AND l.kind = 'hold') AS taken_on
+    FROM ticket_uses u WHERE u.pack_id = :pack AND u.position = :position""")
+
+
+class Work(NamedTuple):
+    """One time entry, as far as the ledger is concerned."""
+
+    id: UUID
+    worked_on: date
+    worked_at: datetime
+    minutes: int
