@@ -2,8 +2,9 @@
 
 from typing import Any
 
-_SHORT = {"type": "string", "maxLength": 128}
-_TAGS = {"type": "string", "maxLength": 8_000}
+# Values that the service ignores or replaces where they are not usable, so nothing bounds them.
+_SHORT = {"type": "string"}
+_TAGS = {"type": "string"}
 
 _REQUEST: dict[str, dict[str, Any]] = {
     "Accept-Language": {
@@ -11,7 +12,7 @@ _REQUEST: dict[str, dict[str, Any]] = {
             "The language of texts for people: `it`, `en` or `de`, with weights as in RFC 9110, "
             "12.5.4. English, unless an operation says otherwise."
         ),
-        "schema": {"type": "string", "maxLength": 1_000},
+        "schema": {"type": "string"},
         "example": "de-CH, de;q=0.9, en;q=0.5",
     },
     "X-Request-Id": {
