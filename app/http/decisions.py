@@ -19,6 +19,8 @@ from app.store.facts import Known
 
 
 class CustomerName(Output):
+    """The customer that an answer is about."""
+
     id: UUID
     code: str
     name: str
@@ -34,18 +36,24 @@ class GrantBody(Output):
 
 
 class ReasonBody(Output):
+    """Why a column does not grant a service."""
+
     column: Column
-    code: ReasonCode
+    code: ReasonCode = Field(description="What the reason is, for a program to branch on.")
     message: str
     facts: dict[str, Any]
 
 
 class SalesContactBody(Output):
+    """Whom to ask about a purchase."""
+
     email: str
     name: str
 
 
 class ServiceBody(Output):
+    """Whether the customer may use a service, and why."""
+
     service: Service
     name: str
     allowed: bool
@@ -75,6 +83,8 @@ class HoursBody(Output):
 
 
 class PackBody(Output):
+    """A ticket pack with tickets that can still be used, or are in use."""
+
     kind: Literal["ticket_pack"]
     id: UUID | None = Field(description="Null for what a simulation only assumes.")
     number: str | None
@@ -87,14 +97,18 @@ class PackBody(Output):
 
 
 class HelpDeskState(Output):
-    id: str
-    phone: str
-    language: Language
+    """The help desk of a customer, and whether it is open."""
+
+    id: str = Field(description="The id of the desk, such as `it`.")
+    phone: str = Field(description="E.164.")
+    language: Language = Field(description="The language that is spoken there.")
     open: bool
     changes_at: datetime
 
 
 class RuleBody(Output):
+    """A rule that was tested."""
+
     clause: str
     test: str
     passed: bool
@@ -102,6 +116,8 @@ class RuleBody(Output):
 
 
 class ColumnBody(Output):
+    """A column with the rules that were tested for it."""
+
     column: Column
     stands: bool
     rules: list[RuleBody]

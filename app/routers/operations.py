@@ -2,6 +2,7 @@
 
 import asyncio
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -17,13 +18,18 @@ operations = Resource("Operations", prefix="")
 
 
 class Health(Output):
-    status: str
+    """That the service is well."""
+
+    status: str = Field(description="`ok`.")
 
 
 # A probe may add parameters of its own, so both health checks ignore the query string.
 @operations.opens("/livez", Health, PayloadTooLarge, etag=False, strict_query=False)
 async def livez(request: Request) -> Response:
-    """The process answers. This does not use the database."""
+    """Ask whether the process answers.
+
+    This does not use the database.
+    """
     return json_response(request, {"status": "ok"}, etag=False)
 
 
@@ -31,7 +37,10 @@ async def livez(request: Request) -> Response:
     "/readyz", Health, PayloadTooLarge, ServiceUnavailable, etag=False, strict_query=False
 )
 async def readyz(request: Request) -> Response:
-    """The database is reachable and this version of the service may serve its schema."""
+    """Ask whether the service can serve.
+
+    The database is reachable, and this version of the service may serve its schema.
+    """
     try:
         async with asyncio.timeout(request.app.state.settings.request_timeout):
             refused = await migrations.refusal(request.app.state.database.reading)
@@ -44,7 +53,7 @@ async def readyz(request: Request) -> Response:
 
 @operations.reads("/metrics", None, "admin", etag=False, response_class=PlainTextResponse)
 async def metrics(context: Ctx) -> Response:
-    """Counters and durations in a text format that Prometheus reads.
+    """Read counters and durations, as Prometheus does.
 
     While the database is unavailable no token can be checked, and this answers 503. Set
     ASSISTENZA_METRICS_PORT to serve the same on a port that needs no token.

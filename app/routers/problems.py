@@ -5,6 +5,7 @@ The `type` of every problem is one of these addresses (RFC 9457, 3.1.1). They ne
 
 from html import escape
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -39,8 +40,8 @@ _ALSO_HTML: Responses = {
 class ProblemExplained(Output):
     """One kind of problem."""
 
-    type: str
-    code: str
+    type: str = Field(description="The address of this explanation, relative to the service.")
+    code: str = Field(description="The code of the problem.")
     status: int
     title: str
     about: str
@@ -80,7 +81,10 @@ def _answer(request: Request, content: Output, title: str, html: str) -> Respons
     "/problems", ProblemsExplained, NotAcceptable, sends=_LANGUAGE, responses=_ALSO_HTML
 )
 async def list_problems(request: Request) -> Response:
-    """Every code that an error can have."""
+    """List the codes of errors.
+
+    As JSON, or as a page for people by `Accept: text/html`.
+    """
     language = language_of(request)
     texts = CATALOGUES[language].texts
     items = [_explained(problem, language) for _, problem in sorted(by_code().items())]
@@ -101,7 +105,10 @@ async def list_problems(request: Request) -> Response:
     "/problems/{code}", ProblemExplained, NotAcceptable, sends=_LANGUAGE, responses=_ALSO_HTML
 )
 async def explain_problem(request: Request, code: str) -> Response:
-    """What one code means and what to do about it."""
+    """Read what a code of an error means.
+
+    And what to do about it. As JSON, or as a page for people by `Accept: text/html`.
+    """
     problem = by_code().get(code)
     if problem is None:
         raise NotFound

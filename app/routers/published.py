@@ -24,12 +24,16 @@ class AtQuery(Query):
 
 
 class Texts(Output):
+    """A text in each language."""
+
     it: str
     en: str
     de: str
 
 
 class Cell(Output):
+    """Whether a column grants a service, and on what condition."""
+
     granted: bool
     pays: PaidBy | None = Field(
         description="The kind of allowance that pays for a case; null if none does."
@@ -42,6 +46,8 @@ class Cell(Output):
 
 
 class MatrixRow(Output):
+    """A service, and which columns grant it."""
+
     service: Service
     names: Texts
     channel: Channel | None
@@ -49,10 +55,14 @@ class MatrixRow(Output):
 
 
 class Development(Output):
+    """The development year, which an Editor licence gives."""
+
     months: int
 
 
 class FreeHours(Output):
+    """The hours that an Editor licence gives in each year."""
+
     minutes: int
     months: int
     anchor: Literal["any", "editor"] = Field(
@@ -61,30 +71,44 @@ class FreeHours(Output):
 
 
 class ContractTerms(Output):
+    """The terms of a contract."""
+
     minutes: int
     months: int
 
 
 class TicketTerms(Output):
+    """The terms of a ticket."""
+
     months: int
 
 
 class CaseTerms(Output):
-    reopen_within_days: int
+    """The terms of cases."""
+
+    reopen_within_days: int = Field(
+        description="For how many days after its closing a case may be reopened."
+    )
 
 
 class Allowances(Output):
+    """The terms of each kind of allowance."""
+
     free_hours: FreeHours
     contract: ContractTerms
     ticket: TicketTerms
 
 
 class Advice(Output):
-    id: str
+    """A text that the policy gives to callers."""
+
+    id: str = Field(description="The name of the text.")
     texts: Texts
 
 
 class SalesContact(Output):
+    """Whom to ask about a purchase."""
+
     email: str
     names: Texts
 
@@ -94,13 +118,15 @@ _SHARED = {"development", "allowances", "cases", "advice", "sales_contact"}
 
 
 class ServiceMatrix(Output):
+    """The policy: who may use what, and what pays for it."""
+
     policy: str
     effective_from: date
-    columns: list[Column]
+    columns: list[Column] = Field(description="The columns, in the order of the matrix.")
     services: list[MatrixRow]
     development: Development
-    allowances: Allowances
-    cases: CaseTerms
+    allowances: Allowances = Field(description="The terms of each kind of allowance.")
+    cases: CaseTerms = Field(description="The terms of cases.")
     advice: list[Advice]
     sales_contact: SalesContact
 
@@ -125,6 +151,8 @@ Clock = Annotated[time, PlainSerializer(lambda value: f"{value:%H:%M}", return_t
 
 
 class OpeningHours(Output):
+    """A time of the day in which a desk is open."""
+
     opens: Clock
     closes: Clock
 
@@ -137,6 +165,8 @@ class Calendar(Output):
 
 
 class Tariff(Output):
+    """What a help desk charges."""
+
     amount: str
     currency: str
     per_minutes: int
@@ -144,10 +174,12 @@ class Tariff(Output):
 
 
 class HelpDesk(Output):
-    id: str
+    """A help desk."""
+
+    id: str = Field(description="The id of the desk, such as `it`.")
     names: Texts
     phone: str = Field(description="E.164.")
-    language: Language
+    language: Language = Field(description="The language that is spoken there.")
     time_zone: str
     weekdays: list[Weekday]
     hours: list[OpeningHours] = Field(description="In the desk's time zone.")
@@ -164,6 +196,8 @@ class HelpDesk(Output):
 
 
 class HelpDesks(Output):
+    """Every help desk."""
+
     items: list[HelpDesk]
 
 
@@ -173,13 +207,19 @@ def _in_force(policies: Policies, at: datetime) -> document.Policy:
 
 @published.reads("/service-matrix", ServiceMatrix, None)
 async def get_service_matrix(context: Ctx, query: Annotated[AtQuery, FromQuery()]) -> Response:
-    """The policy in force: who may use what, what pays for it, and where that is written."""
+    """Read the service matrix.
+
+    The policy in force at an instant: who may use what, what pays for it, and where it is written.
+    """
     return ok(context, ServiceMatrix.of(_in_force(context.policies, query.at or context.now)))
 
 
 @published.reads("/help-desks", HelpDesks, None)
 async def list_help_desks(context: Ctx, query: Annotated[AtQuery, FromQuery()]) -> Response:
-    """Every help desk, whether it is open, and when that changes."""
+    """List the help desks.
+
+    With their hours, whether each is open at the instant, and when that changes.
+    """
     at = query.at or context.now
     desks = _in_force(context.policies, at).help_desks
     return ok(context, HelpDesks(items=[HelpDesk.of(desk, at) for desk in desks]))

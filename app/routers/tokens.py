@@ -21,11 +21,17 @@ LONGEST_SECONDS = 3_600
 
 
 class NewToken(Input):
-    scopes: Annotated[list[BoundScope], Field(min_length=1, max_length=16)]
+    """A token to issue."""
+
+    scopes: Annotated[list[BoundScope], Field(min_length=1, max_length=16)] = Field(
+        description="What the token may do: some of the scopes of your own token."
+    )
     expires_in_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = LONGEST_SECONDS
 
 
 class IssuedToken(StoredOutput):
+    """A token that is bound to a customer, without its secret."""
+
     id: UUID
     customer_id: UUID
     scopes: list[Scope]
@@ -35,6 +41,8 @@ class IssuedToken(StoredOutput):
 
 
 class TokenWithSecret(IssuedToken):
+    """A token with its secret."""
+
     token: str = Field(description="Shown this once; only its hash is stored.")
 
 
@@ -46,7 +54,11 @@ class TokenWithSecret(IssuedToken):
     etag=False,
 )
 async def issue_token(context: Ctx, customer: Key, body: NewToken) -> Response:
-    """Issue a token with which the website shows this customer its own data, and nothing else."""
+    """Issue a token for a customer's reserved area.
+
+    With it a website shows the customer its own data, and nothing else. The secret is shown this
+    once: repeated with the same `Idempotency-Key`, the request is refused.
+    """
     expires_at = context.now + timedelta(seconds=body.expires_in_seconds)
     row, token = await service.issue(context, customer, body.scopes, expires_at)
     issued = TokenWithSecret(**IssuedToken.of(row).model_dump(), token=token)
@@ -56,5 +68,8 @@ async def issue_token(context: Ctx, customer: Key, body: NewToken) -> Response:
 
 @tokens.reads("/customers/{customer}/tokens/{token_id}", IssuedToken, "tokens:issue")
 async def get_token(context: Ctx, customer: Key, token_id: Id) -> Response:
-    """What a token may do and until when. The secret is never shown again."""
+    """Read what a token may do.
+
+    And until when. Its secret is never shown again.
+    """
     return ok(context, IssuedToken.of(await service.read(context, customer, token_id)))

@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
+from app.http.openapi.glossary import words
+
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "openapi" / "openapi.json"
 REGENERATE = "assistenza openapi > openapi/openapi.json"
@@ -157,6 +159,45 @@ def test_no_enumeration_stands_twice(document: dict[str, Any]) -> None:
 
 def test_every_call_is_explained(document: dict[str, Any]) -> None:
     assert [name for name, one in _operations(document) if not one.get("description")] == []
+    summaries = [one["summary"] for _, one in _operations(document)]
+    assert [text for text, count in Counter(summaries).items() if count > 1] == []
+    # A summary stands in a list of calls; what is longer than a line belongs to the description.
+    assert [text for text in summaries if len(text) > 60 or ". " in text] == []
+
+
+def test_everything_has_a_description(document: dict[str, Any]) -> None:
+    silent = []
+    for kind in ("schemas", "parameters", "headers"):
+        for name, part in document["components"][kind].items():
+            if not part.get("description"):
+                silent.append(f"{kind}: {name}")
+            for shape in (part, *part.get("allOf", ())):
+                fields = shape.get("properties", {}).items()
+                silent += [f"{name}.{field}" for field, one in fields if "description" not in one]
+    for name, operation in _operations(document):
+        for parameter in operation["parameters"]:
+            if not _resolved(document, parameter).get("description"):
+                silent.append(f"{name}: {parameter['name']}")
+    assert silent == []
+
+
+def test_the_glossary_explains_nothing_that_is_not_there(document: dict[str, Any]) -> None:
+    fields: set[str] = set()
+    nullable: set[str] = set()
+    for part in document["components"]["schemas"].values():
+        for shape in (part, *part.get("allOf", ())):
+            for name, field in shape.get("properties", {}).items():
+                fields.add(name)
+                if {"type": "null"} in field.get("anyOf", ()):
+                    nullable.add(name)
+    parameters = {
+        parameter.get("name")
+        for _, operation in _operations(document)
+        for parameter in operation["parameters"]
+    }
+    assert words()["fields"].keys() - fields == set()
+    assert words()["null"].keys() - nullable == set()
+    assert words()["parameters"].keys() - parameters == set()
 
 
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:

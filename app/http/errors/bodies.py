@@ -130,7 +130,9 @@ class Spoken(BaseModel):
 
 
 class Candidate(BaseModel):
-    id: UUID
+    """A customer that a lookup found among others."""
+
+    id: UUID = Field(description="The id of the customer.")
     code: str
     name: str
 
@@ -156,6 +158,8 @@ class Candidates(Spoken):
 
 
 class ConflictingRecord(BaseModel):
+    """A record in the way."""
+
     kind: Literal["upgrade"]
     name: str = Field(description="What people call it by: the version of an upgrade.")
     on: date = Field(description="The day on which it counts.")

@@ -6,6 +6,7 @@
 | `problems`  | a schema for each error code, and each distinct error answer once         |
 | `headers`   | the request and response headers, each once                               |
 | `enums`     | names for enumerations, each once                                         |
+| `glossary`  | what the names of fields and parameters mean                              |
 | `examples`  | request bodies and answers, out of `examples.json`                        |
 | `pages`     | no part of it, but Swagger UI and ReDoc, which show it                    |
 """
@@ -16,8 +17,30 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.http.openapi import enums, examples, headers, problems
+from app.http.openapi import enums, examples, glossary, headers, problems
 
+_CONVENTIONS = """
+**Dates and numbers.** Instants are RFC 3339 with an offset, answered in UTC. Civil dates are
+`YYYY-MM-DD` in the vendor's time zone. A period holds from its first day up to, not including, its
+last: `ends_on`, `expires_on` and `to` are the day after. Fields that end in `_minutes` are whole
+minutes.
+
+**Names.** Where a path names something by id, the code that people use may stand instead: a
+customer's `code`, a licence's `serial_number`, the `number` of a contract, ticket pack or case.
+Fields and parameters that an operation does not know are refused, never ignored.
+
+**Errors** are `application/problem+json` (RFC 9457). Branch on `code`; `title` and `detail` are for
+people, in the language of `Accept-Language`. Every operation may answer 404 for an unknown path,
+and 405 with `Allow` for a method that its path does not have. An unexpected `code` or member may
+appear in later versions.
+
+**Lists** come in pages: send `next_cursor` as `cursor` until it is null. Rows that are added
+meanwhile make no page skip or repeat one.
+
+**Repeating requests.** Send an `Idempotency-Key` with every POST that must not take effect twice,
+and `If-Match` with a PATCH, PUT or DELETE that must not overwrite what others have changed. 503 has
+`Retry-After`, and is safe to repeat with the same key.
+"""
 _INFO = {
     "contact": {"name": "Assistenza, interface", "email": "api@example.com"},
     "license": {"name": "MIT", "identifier": "MIT"},
@@ -72,7 +95,7 @@ def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
         del schema["title"]
     if isinstance(schema.get("$ref"), str):
         schema["$ref"] = _page.sub(r"\1Page", schema["$ref"])
-    return enums.named(schema)
+    return enums.named(glossary.explain_fields(schema))
 
 
 def _explain(operation: dict[str, Any]) -> None:
@@ -92,11 +115,15 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     _explain(operation)
     own = operation.get("parameters", [])
     for parameter in own:
+        if "$ref" in parameter:
+            continue
+        glossary.explain_parameter(parameter)
         # What is left out is absent: the text `null` in a query string is no null.
-        if "schema" in parameter and not parameter.get("required"):
+        if not parameter.get("required"):
             parameter["schema"] = problems.without_null(parameter["schema"])
-            if "description" in parameter:
-                parameter["schema"].pop("description", None)
+        said = parameter["schema"].pop("description", None)
+        if said:
+            parameter.setdefault("description", said)
     operation["parameters"] = own + headers.of_request(method, operation)
     for status, response in operation["responses"].items():
         if "$ref" in response or int(status) >= 400:
@@ -111,6 +138,7 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
 def finished(generated: dict[str, Any]) -> dict[str, Any]:
     """The whole document, out of the one that FastAPI generates."""
     info = generated["info"] | _INFO
+    info["description"] += "\n" + _CONVENTIONS
     components = generated.setdefault("components", {})
     components.setdefault("schemas", {})
     components["securitySchemes"] = _SECURITY
@@ -122,7 +150,10 @@ def finished(generated: dict[str, Any]) -> dict[str, Any]:
     )
     parts = document["components"]
     parts["schemas"] = {
-        _page.sub(r"\1Page", name): schema for name, schema in parts["schemas"].items()
+        _page.sub(r"\1Page", name): (
+            {"description": "One page of a list.", **schema} if _page.fullmatch(name) else schema
+        )
+        for name, schema in parts["schemas"].items()
     } | enums.SCHEMAS
     parts["parameters"] = headers.PARAMETERS
     parts["headers"] = headers.HEADERS

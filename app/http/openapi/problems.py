@@ -59,8 +59,16 @@ def _schema(problem: type[ServiceError], schemas: dict[str, Any]) -> dict[str, A
     texts = CATALOGUES["en"].texts
     own: dict[str, Any] = {
         "properties": {
-            "code": {"type": "string", "const": problem.code},
-            "status": {"type": "integer", "const": status_of(problem)},
+            "code": {
+                "type": "string",
+                "const": problem.code,
+                "description": "The kind of problem.",
+            },
+            "status": {
+                "type": "integer",
+                "const": status_of(problem),
+                "description": "The HTTP status of the answer.",
+            },
         },
         "required": ["code", "status"],
     }

@@ -83,7 +83,10 @@ async def list_cases(context: Ctx, query: Annotated[CasesQuery, Query()]) -> Res
 
 @cases.reads("/cases/{case}", Case, "cases:read")
 async def get_case(context: Ctx, case: Key) -> Response:
-    """Read one case, by id or number."""
+    """Read a case.
+
+    By id or number.
+    """
     return ok(context, Case.of(await service.read(context, case)))
 
 
@@ -159,7 +162,10 @@ async def comment_case(context: Ctx, case: Key, body: NewComment) -> Response:
 
 @cases.acts("/cases/{case}/transition", Case, "cases:work", WrongState)
 async def move_case(context: Ctx, case: Key, body: Transition) -> Response:
-    """Start to work on a case, or wait for the customer."""
+    """Take a case up, or wait for the customer.
+
+    A step that the state of the case does not allow is refused, and the problem names both states.
+    """
     return ok(context, Case.of(await case_steps.move(context, case, body.to)))
 
 
@@ -183,7 +189,10 @@ async def reopen_case(context: Ctx, case: Key, body: ReasonGiven) -> Response:
 
 @cases.acts("/cases/{case}/binding", Case, "cases:work", WrongState, NotEntitled)
 async def bind_case(context: Ctx, case: Key, body: Binding) -> Response:
-    """Bind a case that nothing pays for to what can pay today; all its time counts there (R29)."""
+    """Bind a case that nothing pays for.
+
+    To what can pay today: all its time counts there.
+    """
     return ok(context, Case.of(await case_binding.bind_case(context, case, body.pay_with)))
 
 

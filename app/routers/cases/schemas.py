@@ -44,6 +44,8 @@ class RequesterFields(Input):
 
 
 class NewCase(Input):
+    """A case to open."""
+
     customer_id: Id | None = Field(
         default=None, description="Optional with a token bound to one customer."
     )
@@ -64,6 +66,8 @@ class NewCase(Input):
 
 
 class CasePatch(MergePatch):
+    """Changes of a case (RFC 7396): what is left out stays, null clears."""
+
     technician: Name | None = absent()
     priority: Priority = absent()
     category: Category = absent()
@@ -73,10 +77,16 @@ class CasePatch(MergePatch):
 
 
 class Transition(Input):
-    to: Literal["in_progress", "waiting_for_customer"]
+    """A step of an open case."""
+
+    to: Literal["in_progress", "waiting_for_customer"] = Field(
+        description="The state to which the case goes."
+    )
 
 
 class NewComment(Input):
+    """A comment on a case."""
+
     body: Text
     internal: bool = Field(
         default=False, description="For staff: hidden from tokens bound to a customer."
@@ -84,6 +94,8 @@ class NewComment(Input):
 
 
 class NewTimeEntry(Input):
+    """Time worked on a case."""
+
     technician: Name
     minutes: Minutes
     worked_at: Instant | None = Field(
@@ -93,18 +105,26 @@ class NewTimeEntry(Input):
 
 
 class ReasonGiven(Input):
+    """Why something is done."""
+
     reason: ShortText
 
 
 class Closure(Input):
+    """The end of a case."""
+
     resolution: Text
 
 
 class Binding(Input):
+    """What is to pay for a case."""
+
     pay_with: PayWith = "auto"
 
 
 class Requester(Output):
+    """Who asked."""
+
     contact_id: UUID | None
     name: str
     email: str | None
@@ -121,6 +141,8 @@ class Payer(Output):
 
 
 class Case(Output):
+    """A support case."""
+
     id: UUID
     number: str
     customer_id: UUID
@@ -174,11 +196,15 @@ _OWN = Case.model_fields.keys() - {"requester", "paid_by", "serial_verified"}
 
 
 class Charge(Output):
+    """What an allowance pays of a time entry."""
+
     allowance: Payer
     minutes: int
 
 
 class TimeEntry(Output):
+    """Time worked on a case, and what paid for it."""
+
     id: UUID
     case_id: UUID
     technician: str
@@ -198,10 +224,12 @@ class TimeEntry(Output):
 
 
 class TimelineEntry(Output):
-    at: datetime
-    type: str
+    """Something that happened to a case."""
+
+    at: datetime = Field(description="When it happened.")
+    type: str = Field(description="What happened, such as `case.opened`.")
     actor: str
-    data: dict[str, Any]
+    data: dict[str, Any] = Field(description="What changed, in members that depend on `type`.")
 
     @classmethod
     def of(cls, event: Any) -> "TimelineEntry":
@@ -209,6 +237,8 @@ class TimelineEntry(Output):
 
 
 class Timeline(Output):
+    """What happened to a case."""
+
     items: list[TimelineEntry]
 
 

@@ -41,21 +41,30 @@ contracts = Resource("Contracts")
     EditorLicenceRequired,
 )
 async def create_contract(context: Ctx, body: NewContract) -> Response:
-    """Sign a contract for a customer who holds an Editor licence on its first day."""
+    """Sign a contract.
+
+    For a customer who holds an Editor licence on the first day of the contract.
+    """
     row = await service.sign(context, **body.model_dump())
     return created(context, Contract.of(row), f"/v1/contracts/{row.id}")
 
 
 @contracts.lists("/contracts", Contract, "contracts:read")
 async def list_contracts(context: Ctx, query: Annotated[ContractsQuery, Query()]) -> Response:
-    """Contracts in the order in which they were signed."""
+    """List contracts.
+
+    In the order in which they were signed.
+    """
     listing = service.search(context, query.customer_id, query.state, query.ends_before)
     return await paginate(context, query, listing, Contract.of)
 
 
 @contracts.reads("/contracts/{contract}", Contract, "contracts:read")
 async def get_contract(context: Ctx, contract: Key) -> Response:
-    """One contract, by id or number."""
+    """Read a contract.
+
+    By id or number, with what was used and what is left.
+    """
     return ok(context, Contract.of(await service.read(context, contract)))
 
 
@@ -70,7 +79,10 @@ async def get_contract(context: Ctx, contract: Key) -> Response:
     WrongState,
 )
 async def renew_contract(context: Ctx, contract: Key, body: Renewal) -> Response:
-    """Sign a contract's successor, once, from its first day on. Answers with the successor."""
+    """Renew a contract.
+
+    Signs its successor, and answers with it. Possible once, from the contract's first day on.
+    """
     row = await service.renew(context, contract, **body.model_dump())
     return created(context, Contract.of(row), f"/v1/contracts/{row.id}")
 
@@ -84,5 +96,8 @@ async def renew_contract(context: Ctx, contract: Key, body: Renewal) -> Response
     WrongState,
 )
 async def cancel_contract(context: Ctx, contract: Key, body: Cancellation) -> Response:
-    """End a contract early, on a day within it from which on nothing was charged to it."""
+    """Cancel a contract.
+
+    Ends it early, on a day within it on or after which nothing was charged to it.
+    """
     return ok(context, Contract.of(await service.cancel(context, contract, **body.model_dump())))

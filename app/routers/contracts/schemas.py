@@ -12,6 +12,8 @@ from app.store.states import ContractState
 
 
 class NewContract(Input):
+    """A contract to sign."""
+
     customer_id: Id
     number: Code | None = Field(default=None, description="Made by the service if left out.")
     starts_on: CivilDate
@@ -31,21 +33,29 @@ class ContractsQuery(PageQuery):
 
 
 class Renewal(Input):
+    """The successor of a contract."""
+
     starts: Literal["today", "at_end"] = Field(
         description="`today`: both are in force for a while; `at_end`: where the old one ends."
     )
-    number: Code | None = None
+    number: Code | None = Field(default=None, description="Made by the service if left out.")
     take_over_overrun: bool = Field(
         default=False, description="Cover the overrun that stands now, up to the new minutes."
     )
 
 
 class Cancellation(Input):
-    cancelled_on: CivilDate
-    reason: ShortText
+    """The end of a contract before its time."""
+
+    cancelled_on: CivilDate = Field(
+        description="The first day on which the contract no longer holds."
+    )
+    reason: ShortText = Field(description="Why it ends.")
 
 
 class Contract(StoredOutput):
+    """A service agreement: minutes to use within twelve months."""
+
     id: UUID
     number: str
     customer_id: UUID

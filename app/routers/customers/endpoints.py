@@ -29,17 +29,21 @@ customers = Resource("Customers")
 
 @customers.creates("/customers", Customer, "customers:write", AlreadyExists)
 async def create_customer(context: Ctx, body: NewCustomer) -> Response:
-    """Create a customer, with its contacts."""
+    """Create a customer.
+
+    With its contacts. National telephone numbers are read in the customer's country.
+    """
     row = await service.create(context, body.own(), body.people())
     return created(context, Customer.of(row), f"/v1/customers/{row.id}")
 
 
 @customers.puts("/customers/by-code/{code}", Customer, "customers:write", AlreadyExists)
 async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Response:
-    """Create a customer or replace it whole, contacts included; what is left out is cleared.
+    """Create or replace a customer, by code.
 
-    Contacts keep their ids: each is matched by `id`, else by e-mail address, else by name. The
-    same body again changes nothing. `If-None-Match: *` only creates.
+    What is left out is cleared; contacts that are left out are removed. Contacts keep their ids:
+    each is matched by `id`, else by e-mail address, else by name. The same body again changes
+    nothing. `If-None-Match: *` only creates.
     """
     conditions = put_conditions(context, Customer.of)
     row, new = await service.put(context, code, body.own(), body.people(), conditions)
@@ -50,7 +54,10 @@ async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Respons
 
 @customers.lists("/customers", Customer, "customers:read")
 async def list_customers(context: Ctx, query: Annotated[CustomersQuery, Query()]) -> Response:
-    """Customers in the order in which they were created."""
+    """List customers.
+
+    In the order in which they were created.
+    """
     reference = None if query.external_ref is None else split(query.external_ref)
     listing = service.search(context, query.q, query.country, reference)
     return await paginate(context, query, listing, Customer.of)
@@ -58,20 +65,30 @@ async def list_customers(context: Ctx, query: Annotated[CustomersQuery, Query()]
 
 @customers.reads("/customers/{customer}", Customer, "customers:read")
 async def get_customer(context: Ctx, customer: Key) -> Response:
-    """One customer, by id or code."""
+    """Read a customer.
+
+    By id or code.
+    """
     return ok(context, Customer.of(await service.read(context, customer)))
 
 
 @customers.patches("/customers/{customer}", Customer, "customers:write", AlreadyExists)
 async def update_customer(context: Ctx, customer: Key, body: CustomerPatch) -> Response:
-    """Change a customer (JSON Merge Patch). A new country does not change stored phone numbers."""
+    """Change a customer.
+
+    What is left out stays as it is, null clears, and lists are replaced (JSON Merge Patch). A new
+    country does not change the telephone numbers that are stored.
+    """
     row = await service.update(context, customer, body.changes(), if_match(context, Customer.of))
     return ok(context, Customer.of(row))
 
 
 @customers.creates("/customers/{customer}/contacts", Contact, "customers:write")
 async def create_contact(context: Ctx, customer: Key, body: ContactFields) -> Response:
-    """Add a contact; national phone numbers are read in the customer's country."""
+    """Add a contact to a customer.
+
+    National telephone numbers are read in the customer's country, and stored as E.164.
+    """
     customer_id, contact = await service.add_contact(context, customer, body.person())
     location = f"/v1/customers/{customer_id}/contacts/{contact.id}"
     return created(context, Contact.of(contact), location)
@@ -79,7 +96,10 @@ async def create_contact(context: Ctx, customer: Key, body: ContactFields) -> Re
 
 @customers.reads("/customers/{customer}/contacts/{contact_id}", Contact, "customers:read")
 async def get_contact(context: Ctx, customer: Key, contact_id: Id) -> Response:
-    """One contact of a customer."""
+    """Read a contact.
+
+    With the telephone numbers as they are stored, in E.164.
+    """
     return ok(context, Contact.of(await service.read_contact(context, customer, contact_id)))
 
 
@@ -87,7 +107,10 @@ async def get_contact(context: Ctx, customer: Key, contact_id: Id) -> Response:
 async def update_contact(
     context: Ctx, customer: Key, contact_id: Id, body: ContactPatch
 ) -> Response:
-    """Change a contact (JSON Merge Patch; `phones` are replaced)."""
+    """Change a contact.
+
+    What is left out stays as it is, null clears, and `phones` are replaced (JSON Merge Patch).
+    """
     contact = await service.update_contact(
         context, customer, contact_id, body.changes(), if_match(context, Contact.of)
     )
@@ -96,6 +119,9 @@ async def update_contact(
 
 @customers.deletes("/customers/{customer}/contacts/{contact_id}", "customers:write")
 async def delete_contact(context: Ctx, customer: Key, contact_id: Id) -> Response:
-    """Remove a contact. Cases that name it keep the name."""
+    """Remove a contact.
+
+    Cases that name the contact keep its name.
+    """
     await service.delete_contact(context, customer, contact_id, if_match(context, Contact.of))
     return Response(status_code=204)

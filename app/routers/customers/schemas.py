@@ -50,10 +50,14 @@ class ContactFields(Input):
 class KnownContact(ContactFields):
     """Matched with a stored contact by its id, else its e-mail address, else its name."""
 
-    id: Id | None = None
+    id: Id | None = Field(
+        default=None, description="The id of a stored contact, to keep it whatever else changes."
+    )
 
 
 class ContactPatch(MergePatch):
+    """Changes of a contact (RFC 7396): what is left out stays, null clears."""
+
     name: Name = absent()
     email: Email | None = absent()
     phones: PhoneNumbers = absent()
@@ -77,7 +81,11 @@ class CustomerFields(Input):
 
 
 class NewCustomer(CustomerFields):
-    code: Code
+    """A customer to create."""
+
+    code: Code = Field(
+        description="A code that no other customer has, whatever the case of its letters."
+    )
     contacts: Annotated[list[ContactFields], Field(max_length=MOST_CONTACTS)] = []
 
     def people(self) -> list[GivenContact]:
@@ -94,6 +102,8 @@ class KnownCustomer(CustomerFields):
 
 
 class CustomerPatch(MergePatch):
+    """Changes of a customer (RFC 7396): what is left out stays, null clears."""
+
     code: Code = absent()
     name: Name = absent()
     country: Country = absent()
@@ -116,6 +126,8 @@ class CustomersQuery(PageQuery):
 
 
 class Contact(StoredOutput):
+    """A person of the customer."""
+
     id: UUID
     name: str
     email: str | None
@@ -123,6 +135,8 @@ class Contact(StoredOutput):
 
 
 class Customer(StoredOutput):
+    """A company that holds licences."""
+
     id: UUID
     code: str
     name: str

@@ -74,7 +74,12 @@ _batch_lookup = TypeAdapter(BatchLookup)
 
 @entitlements.looks_up("/entitlements", EntitlementsBody, _SCOPE, EntitlementsQuery, etag=True)
 async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Response:
-    """What a customer may use: the whole service matrix, allowances, reasons, how long it holds."""
+    """Read what a customer may use.
+
+    The whole service matrix at an instant: every service with what grants it or every reason why
+    not, what is left of each allowance, and until when the answer holds. Give exactly one lookup.
+    The texts follow `Accept-Language`.
+    """
     customer = lookup.customer()
     language = lookup.language
     policies, at, query = lookup.policies, lookup.at, lookup.query
@@ -91,7 +96,12 @@ async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Respons
 
 @entitlements.looks_up("/entitlements/check", CheckBody, _SCOPE, CheckQuery)
 async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
-    """Whether a caller may use one service now, in words that can be spoken too."""
+    """Check one service, for a caller on the line.
+
+    Answers with a sentence to speak as well, in the language of `Accept-Language`, else of the
+    customer. Give exactly one lookup. A caller whom nobody knows, or who is ambiguous, is a problem
+    that has `say` too.
+    """
     policies, at, service = lookup.policies, lookup.at, lookup.query.service
     policy = policies.in_force(lookup.on)
     try:
@@ -125,9 +135,11 @@ async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
     sends=("Content-Language",),
 )
 async def batch_entitlements(context: Ctx, body: Batch) -> Response:
-    """Many customers' answers at one instant.
+    """Read what many customers may use.
 
-    They come in the order of the lookups; a wrong lookup has its problem in its place.
+    All answers are about the same instant and come in the order of the lookups. A wrong lookup has
+    its problem in its place, so that the others are answered. An `Idempotency-Key` is ignored:
+    nothing is written.
     """
     at = body.at or context.now
     on = civil.civil_date(at, context.policies.zone)
@@ -195,9 +207,10 @@ def _answer(
     },
 )
 async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query()]) -> Response:
-    """Every customer's answer, each as a line of JSON.
+    """Read what every customer may use.
 
-    A stream without its last line was cut off.
+    A stream of JSON lines, one for each customer, all from one snapshot of the database. Its last
+    line is `{"end": true, "count": n}`: without it the stream was cut off.
     """
     policies, language = context.policies, context.language
     at = query.at or context.now
@@ -243,9 +256,9 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
     NotEntitled,
 )
 async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
-    """What a licence, a contract, tickets or work would change.
+    """Ask what a purchase or work would change.
 
-    Gives the answers before and after. Nothing is written.
+    The answers without and with the assumptions. Nothing is written.
     """
     policies, on, at, language = lookup.policies, lookup.on, lookup.at, lookup.language
     customer = lookup.customer()
@@ -285,9 +298,10 @@ def _without_assumed_ids(body: dict[str, Any]) -> dict[str, Any]:
 
 @entitlements.looks_up("/entitlements/forecast", ForecastBody, _SCOPE, ForecastQuery)
 async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Response:
-    """What time alone will change: columns and services from now on, if nobody does anything.
+    """Read what time alone will change.
 
-    Each step begins where the answer differs from that before.
+    Columns and services from now on, if nobody buys or uses anything. Each step begins at the
+    instant at which the answer differs from the step before.
     """
     policies, until, language = lookup.policies, lookup.query.until, lookup.language
     last_day = civil.civil_date(until, policies.zone)

@@ -45,6 +45,8 @@ class CheckQuery(LookupQuery):
 
 
 class CheckBody(Output):
+    """Whether a customer may use one service."""
+
     allowed: bool
     continues: list[str] = Field(description="Numbers of the open cases for which it continues.")
     reasons: list[ReasonBody]
@@ -60,17 +62,23 @@ class BatchLookup(LookupFields, Input):
 
 
 class Batch(Input):
+    """Lookups of many customers."""
+
     lookups: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=1000)]
     at: Instant | None = None
 
 
 class BatchResult(Output):
+    """A lookup with its answer, or with what is wrong with it."""
+
     lookup: dict[str, Any]
     entitlements: EntitlementsBody | None = None
     problem: ProblemBody | None = None
 
 
 class BatchBody(Output):
+    """The answers to a batch."""
+
     results: list[BatchResult]
 
 
@@ -83,6 +91,8 @@ class ForecastQuery(LookupQuery):
 
 
 class ForecastStep(Output):
+    """An answer that holds for some time."""
+
     at: datetime = Field(
         description="The answer holds from this instant until that of the next step."
     )
@@ -93,12 +103,16 @@ class ForecastStep(Output):
 
 
 class ForecastBody(Output):
+    """What time alone will change."""
+
     customer: CustomerName
     until: datetime
     steps: list[ForecastStep]
 
 
 class LicenceAssumed(Input):
+    """A licence bought."""
+
     kind: Literal["licence"]
     licence_kind: LicenceKind = "editor"
     purchased_on: CivilDate | None = Field(
@@ -107,12 +121,18 @@ class LicenceAssumed(Input):
 
 
 class ContractAssumed(Input):
+    """A contract signed."""
+
     kind: Literal["contract"]
     starts_on: CivilDate | None = Field(default=None, description="By default the day asked about.")
-    included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="By default what the policy grants."
+    )
 
 
 class PackAssumed(Input):
+    """Tickets bought."""
+
     kind: Literal["ticket_pack"]
     quantity: Annotated[int, Field(ge=1, le=1000)] = 1
     purchased_on: CivilDate | None = Field(
@@ -135,6 +155,8 @@ Assumed = Annotated[
 
 
 class Simulation(LookupFields, Input):
+    """A lookup, and what to assume."""
+
     at: Instant | None = None
     assume: Annotated[list[Assumed], Field(min_length=1, max_length=50)]
 
@@ -147,18 +169,24 @@ class Simulation(LookupFields, Input):
 
 
 class ServiceChange(Output):
+    """A service whose answer differs."""
+
     service: Service
     allowed_before: bool
     allowed_after: bool
 
 
 class Changes(Output):
+    """What differs between two answers."""
+
     columns_gained: list[Column]
     columns_lost: list[Column]
     services: list[ServiceChange] = Field(description="The services whose answer differs.")
 
 
 class SimulationBody(Output):
+    """The answers without and with the assumptions."""
+
     before: EntitlementsBody
     after: EntitlementsBody
     changes: Changes

@@ -33,7 +33,10 @@ licences = Resource("Licences")
 
 @licences.creates("/licences", Licence, "licences:write", CustomerNotFound, AlreadyExists)
 async def create_licence(context: Ctx, body: NewLicence) -> Response:
-    """Register a licence. A purchase date in the future is refused."""
+    """Register a licence.
+
+    A date of purchase in the future is refused, and so is a serial number that is registered.
+    """
     row = await service.register(context, **body.model_dump())
     return created(context, Licence.of(row), f"/v1/licences/{row.id}")
 
@@ -48,11 +51,11 @@ async def create_licence(context: Ctx, body: NewLicence) -> Response:
     WrongState,
 )
 async def put_licence(context: Ctx, serial_number: Code, body: SentLicence) -> Response:
-    """Register a licence, or correct what is known of it; the same body again changes nothing.
+    """Register or correct a licence, by serial number.
 
-    Another day of purchase or kind counts as if it had been right from the start: free hours and
-    the cases that they pay for follow. A serial number of another customer is refused, and so is
-    a change of a withdrawn licence.
+    The same body again changes nothing. Another day of purchase or kind counts as if it had been
+    right from the start: free hours and the cases that they pay for follow. A serial number of
+    another customer is refused, and so is a change of a withdrawn licence.
     """
     precondition = put_conditions(context, Licence.of)
     row, is_new = await service.put(context, serial_number, precondition, **body.model_dump())
@@ -62,20 +65,29 @@ async def put_licence(context: Ctx, serial_number: Code, body: SentLicence) -> R
 
 @licences.lists("/licences", Licence, "licences:read")
 async def list_licences(context: Ctx, query: Annotated[LicencesQuery, Query()]) -> Response:
-    """Licences in the order in which they were registered, including withdrawn ones."""
+    """List licences.
+
+    In the order in which they were registered, withdrawn ones included.
+    """
     listing = service.search(context, query.customer_id, query.kind, query.serial_number)
     return await paginate(context, query, listing, Licence.of)
 
 
 @licences.reads("/licences/{licence}", Licence, "licences:read")
 async def get_licence(context: Ctx, licence: Key) -> Response:
-    """One licence, by id or serial number."""
+    """Read a licence.
+
+    By id or serial number, with its upgrades.
+    """
     return ok(context, Licence.of(await service.read(context, licence)))
 
 
 @licences.patches("/licences/{licence}", Licence, "licences:write")
 async def update_licence(context: Ctx, licence: Key, body: LicencePatch) -> Response:
-    """Correct a licence's product or version (JSON Merge Patch)."""
+    """Correct the product or version of a licence.
+
+    What is left out stays as it is (JSON Merge Patch). To record an upgrade, use `upgrades`.
+    """
     precondition = if_match(context, Licence.of)
     row = await service.correct(context, licence, precondition, body.changes())
     return ok(context, Licence.of(row))
@@ -83,10 +95,10 @@ async def update_licence(context: Ctx, licence: Key, body: LicencePatch) -> Resp
 
 @licences.acts("/licences/{licence}/withdrawal", Licence, "licences:write", WrongState)
 async def withdraw_licence(context: Ctx, licence: Key, body: Withdrawal) -> Response:
-    """Withdraw a licence from a day on, past or future.
+    """Withdraw a licence.
 
-    Time already charged stays as it is, unless the licence never was: withdrawn as of the day of
-    its purchase, it leaves no free hours behind.
+    From a day on, past or future. Time that was charged stays as it is, unless the licence never
+    was: withdrawn as of the day of its purchase, it leaves no free hours behind.
     """
     row = await service.withdraw(context, licence, **body.model_dump())
     return ok(context, Licence.of(row))
@@ -96,6 +108,9 @@ async def withdraw_licence(context: Ctx, licence: Key, body: Withdrawal) -> Resp
     "/licences/{licence}/upgrades", Licence, "licences:write", NotEntitled, WrongState
 )
 async def upgrade_licence(context: Ctx, licence: Key, body: NewUpgrade) -> Response:
-    """Record an upgrade: a purchase, or one that a contract in force that day pays for."""
+    """Record an upgrade of a licence.
+
+    A purchase, or one that a contract in force on that day pays for. Answers with the licence.
+    """
     row = await service.upgrade(context, licence, **body.model_dump())
     return created(context, Licence.of(row), f"/v1/licences/{row.id}")

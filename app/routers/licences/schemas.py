@@ -23,6 +23,8 @@ from app.policy.facts import LicenceKind
 
 
 class LicenceFields(Input):
+    """What is known of a licence."""
+
     customer_id: Id
     kind: LicenceKind
     product: Name
@@ -31,16 +33,24 @@ class LicenceFields(Input):
 
 
 class NewLicence(LicenceFields):
-    serial_number: Code
+    """A licence to register."""
+
+    serial_number: Code = Field(
+        description="A number that no other licence has, whatever the case of its letters."
+    )
 
 
 class SentLicence(LicenceFields):
+    """What is known of a licence, and why it is corrected."""
+
     reason: ShortText | None = Field(
         default=None, description="Why what is known is corrected; `sent again` if left out."
     )
 
 
 class LicencePatch(MergePatch):
+    """Changes of a licence (RFC 7396): what is left out stays."""
+
     product: Name = absent()
     version: ShortText = absent()
 
@@ -52,17 +62,27 @@ class LicencesQuery(PageQuery):
 
 
 class Withdrawal(Input):
-    withdrawn_on: CivilDate
+    """The end of a licence."""
+
+    withdrawn_on: CivilDate = Field(
+        description="The first day on which the licence no longer counts."
+    )
     reason: ShortText
 
 
 class NewUpgrade(Input):
+    """An upgrade of a licence."""
+
     version: ShortText
-    upgraded_on: CivilDate | None = None
+    upgraded_on: CivilDate | None = Field(
+        default=None, description="The day of the upgrade. By default today."
+    )
     paid_by: Literal["purchase", "contract"]
 
 
 class Upgrade(Output):
+    """An upgrade of a licence."""
+
     version: str
     upgraded_on: date
     paid_by: Literal["purchase", "contract"]
@@ -70,6 +90,8 @@ class Upgrade(Output):
 
 
 class Licence(StoredOutput):
+    """A licence of a customer."""
+
     id: UUID
     customer_id: UUID
     serial_number: str

@@ -19,19 +19,28 @@ ticket_packs = Resource("Ticket packs")
 
 @ticket_packs.creates("/ticket-packs", TicketPack, "tickets:write", CustomerNotFound, AlreadyExists)
 async def create_ticket_pack(context: Ctx, body: NewTicketPack) -> Response:
-    """Record a purchase of tickets, not in the future; an Editor licence is not needed."""
+    """Record a purchase of tickets.
+
+    The customer needs no Editor licence.
+    """
     row = await service.purchase(context, **body.model_dump())
     return created(context, TicketPack.of(row), f"/v1/ticket-packs/{row.id}")
 
 
 @ticket_packs.lists("/ticket-packs", TicketPack, "tickets:read")
 async def list_ticket_packs(context: Ctx, query: Annotated[TicketPacksQuery, Query()]) -> Response:
-    """Ticket packs in the order in which they were recorded."""
+    """List ticket packs.
+
+    In the order in which they were recorded.
+    """
     listing = service.search(context, query.customer_id, query.available)
     return await paginate(context, query, listing, TicketPack.of)
 
 
 @ticket_packs.reads("/ticket-packs/{ticket_pack}", TicketPack, "tickets:read")
 async def get_ticket_pack(context: Ctx, ticket_pack: Key) -> Response:
-    """One ticket pack with its tickets, by id or number."""
+    """Read a ticket pack.
+
+    By id or number, with its tickets.
+    """
     return ok(context, TicketPack.of(await service.read(context, ticket_pack)))

@@ -11,10 +11,14 @@ from app.http.paging import PageQuery
 
 
 class NewTicketPack(Input):
+    """A purchase of tickets."""
+
     customer_id: Id
     number: Code | None = Field(default=None, description="Made by the service if left out.")
     quantity: TicketQuantity
-    purchased_on: CivilDate
+    purchased_on: CivilDate = Field(
+        description="The first day on which the tickets hold, not in the future."
+    )
 
 
 class TicketPacksQuery(PageQuery):
@@ -26,6 +30,8 @@ class TicketPacksQuery(PageQuery):
 
 
 class Ticket(Output):
+    """A ticket, which pays for one case."""
+
     position: int
     state: Literal["available", "held", "consumed", "expired"]
     expires_on: date = Field(description="Later than the pack's where a bug gave days back.")
@@ -33,6 +39,8 @@ class Ticket(Output):
 
 
 class TicketPack(Output):
+    """Tickets bought together: quantity = available + held + consumed + expired."""
+
     id: UUID
     number: str
     customer_id: UUID

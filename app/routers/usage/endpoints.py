@@ -35,9 +35,10 @@ _LONGEST_STATEMENT_MONTHS = 120
 async def get_customer_usage(
     context: Ctx, customer: Key, query: Annotated[UsageQuery, Query()]
 ) -> Response:
-    """Every allowance that the customer ever had, ended ones included, and the totals.
+    """Read a customer's allowances and totals.
 
-    For a past instant: work up to that day as known now, tickets and cases as they were then.
+    Every allowance that the customer ever had, ended ones included. For a past instant: work up to
+    that day as known now, tickets and cases as they were then.
     """
     found = await service.of_customer(context, customer, query.at)
     body = UsageBody.of(found)
@@ -59,10 +60,12 @@ async def get_customer_usage(
 async def get_customer_statement(
     context: Ctx, customer: Key, query: Annotated[StatementQuery, Query()]
 ) -> Response:
-    """Opening, every movement and closing of each allowance, as JSON or CSV.
+    """Read a statement of a customer's allowances.
 
-    A movement belongs to the day on which it counts, not to the day of recording. What is recorded
-    late appears in the statement of that earlier day when it is requested again.
+    Opening, every movement and closing of each allowance from the day `from` up to, not including,
+    the day `to`; as JSON, or as CSV by `Accept: text/csv`. A movement belongs to the day on which
+    it counts, not to the day of recording: what is recorded late appears in the statement of that
+    earlier day when it is requested again.
     """
     start, end = query.from_, query.to
     if end <= start:

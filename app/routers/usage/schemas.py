@@ -52,13 +52,17 @@ class TicketsUsage(Output):
 
 
 class CaseTotals(Output):
+    """How many cases were opened, and how they stand."""
+
     opened: int = Field(description="All: open, closed and cancelled.")
-    open: int
+    open: int = Field(description="How many are open, whoever has to act next.")
     closed: int
     cancelled: int
 
 
 class TotalsBody(Output):
+    """Totals over all cases and allowances."""
+
     cases: CaseTotals
     worked_minutes: int
     charged_minutes: int = Field(description="The part that allowances paid for.")
@@ -99,6 +103,8 @@ class StatementQuery(Query):
 
 
 class Balance(Output):
+    """Where an allowance stands: minutes for free hours and contracts, tickets for packs."""
+
     used_minutes: int
     overrun_minutes: int
     held: int = Field(description="Tickets held by open cases.")
@@ -111,7 +117,14 @@ class StatementMovement(Output):
     entry: int = Field(
         description="The number of the entry among the customer's, in the order of recording."
     )
-    kind: Literal["charge", "overrun", "reversal", "hold", "consumption", "reopening", "release"]
+    kind: Literal[
+        "charge", "overrun", "reversal", "hold", "consumption", "reopening", "release"
+    ] = Field(
+        description=(
+            "What the entry records: minutes charged, minutes of overrun, the reversal of either; "
+            "a ticket held at opening, consumed at closing, held again at reopening, or released."
+        )
+    )
     counts_on: date = Field(description="A reversal counts on the day of what it reverses.")
     recorded_at: datetime
     case_number: str
