@@ -108,8 +108,7 @@ def _facts(when: Literal["now", "past"]) -> str:
             FROM licences a WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY({b["later"]} SELECT json_build_array(a.id, a.number, a.starts_on, a.ends_on,
                 a.cancelled_on, a.included_minutes, b.used_minutes, b.overrun_minutes,
-                EXISTS (SELECT FROM contracts s WHERE s.renews = a.id
-                    AND (s.cancelled_on IS NULL OR s.cancelled_on > s.starts_on)))
+                a.renews)
             FROM contracts a {b["hours"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY(SELECT json_build_array(a.id, a.number, a.purchased_on, a.expires_on, a.quantity,
                 b.held, b.consumed, {b["lengthened"]})
@@ -190,14 +189,20 @@ def _lengthened(tickets: list[Any]) -> tuple[LengthenedTicket, ...]:
 def parse(document: str) -> Facts:
     licences, contracts, packs, years, cases = orjson.loads(document)
     day = date.fromisoformat
+    # A successor cancelled as of its first day frees its predecessor for renewal (R24).
+    renewed = {
+        renews for _, _, starts, _, cancelled, *_, renews in contracts if cancelled != starts
+    }
     return Facts(
         tuple(
             Licence(key, serial, kind, day(bought), _date(withdrawn), tuple(map(day, upgrades)))
             for key, serial, kind, bought, withdrawn, upgrades in licences
         ),
         tuple(
-            Contract(key, number, day(starts), day(ends), _date(cancelled), *rest)
-            for key, number, starts, ends, cancelled, *rest in contracts
+            Contract(
+                key, number, day(starts), day(ends), _date(cancelled), *minutes, key in renewed
+            )
+            for key, number, starts, ends, cancelled, *minutes, _ in contracts
         ),
         tuple(
             Pack(
