@@ -12,6 +12,7 @@
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
+    ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
     ├── Unprocessable                     the request was understood, but its content is wrong
     │   ├── InvalidInput                  with `errors`, one for each fault
     │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
@@ -254,6 +255,21 @@ class UnsupportedMediaType(ServiceError, code="unsupported_media_type"):
 
     def __init__(self, accepted: str = "application/json") -> None:
         super().__init__(accepted=accepted)
+
+
+class MalformedRequest(ServiceError, code="malformed_request"):
+    """The request is not valid HTTP, or leaves open for whom it is or who sends it."""
+
+
+class HeadersTooLarge(ServiceError, code="headers_too_large"):
+    """The request's head exceeds `limit` bytes or `fields` header fields (RFC 6585, 5)."""
+
+    def __init__(self, limit: int, fields: int) -> None:
+        super().__init__(limit=limit, fields=fields)
+
+
+class UnsupportedContentEncoding(ServiceError, code="unsupported_content_encoding"):
+    """The body is compressed or otherwise encoded (RFC 9110, 8.4)."""
 
 
 class Unprocessable(ServiceError):

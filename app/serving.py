@@ -1,6 +1,7 @@
 """Run the web server: one process, or several workers under a supervisor."""
 
 import os
+import resource
 import signal
 import tempfile
 from collections.abc import Callable
@@ -12,12 +13,16 @@ import uvicorn
 from prometheus_client.registry import Collector
 
 from app.http.metrics import FOLDER, Together, served
-from app.http.uvicorn_protocol import Protocol
+from app.http.uvicorn_protocol import Connections, Protocol
 from app.main import create_app
 from app.settings import Settings
 from app.store.embedded.signals import termination_unwinds
 
 Greeting = Callable[[str, int], str]
+
+
+_OTHER_FILES = 600
+"""File descriptors of a process besides its client connections: the database's, logs, modules."""
 
 
 class CannotListen(Exception):
@@ -33,7 +38,10 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
     """
     options: dict[str, Any] = {
         "http": partial(
-            Protocol, header_timeout=settings.header_timeout, send_timeout=settings.send_timeout
+            Protocol,
+            header_timeout=settings.header_timeout,
+            send_timeout=settings.send_timeout,
+            connections=Connections(_room_for(settings.client_connections)),
         ),
         "host": settings.host,
         "port": settings.port,
@@ -73,6 +81,23 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
             if not server.started or ended.code != 128 + signal.SIGTERM:
                 raise
         return server.started
+
+
+def _room_for(connections: int) -> int:
+    """The number of client connections, and the file descriptors for them.
+
+    Raises CannotListen if the operating system allows the process fewer.
+    """
+    wanted = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise CannotListen(
+                f"ASSISTENZA_CLIENT_CONNECTIONS: {connections} connections need {wanted} open"
+                f" files, and this process may have {hard} (ulimit -n)"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return connections
 
 
 def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> None:

@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     """Also serve /metrics on this port, without a token, for Prometheus."""
     metrics_host: str = "127.0.0.1"
 
+    client_connections: int = Field(default=1_000, ge=10, le=100_000)
+    """Largest number of client connections of a process. One more closes the one that has been idle
+    for longest, or is closed itself if none is idle."""
     header_timeout: float = Field(default=10.0, gt=0, le=600)
     """Time from connecting to the end of the request's headers; then the connection is closed."""
     body_timeout: float = Field(default=10.0, gt=0, le=600)

@@ -13,6 +13,9 @@ from app.policy.decide import decide
 from app.policy.document import Policies
 from app.store.facts import Known
 
+_LONGEST_FACTS = 8_192
+"""In characters of their JSON."""
+
 
 class RenderedAnswer(NamedTuple):
     """The bytes before and after the instant in an answer, and the entity tag of both."""
@@ -56,7 +59,8 @@ class AnswerMemory:
     Dashboards, and every step of one telephone call, repeat a question. Its facts are read from the
     database each time; if they are the same to the letter, so is the answer, and it is neither
     decided nor rendered again. Cache an answer on its second request: caching all of them, at five
-    kilobytes each, cost more than it saved.
+    kilobytes each, cost more than it saved. The answer of a customer with long facts is never
+    cached, so that `size` bounds the memory too.
     """
 
     def __init__(self, size: int, render: Callable[[AnswerKey], RenderedAnswer] = render) -> None:
@@ -68,6 +72,8 @@ class AnswerMemory:
 
     def answer(self, key: AnswerKey) -> RenderedAnswer:
         """The answer to a question, from the memory if it is there."""
+        if len(key.customer.document) > _LONGEST_FACTS:
+            return self._render(key)
         asked = self._asked(hash(key))
         if asked[0]:
             return self._rendered(key)

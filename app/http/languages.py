@@ -5,7 +5,7 @@ from typing import Literal
 
 from starlette.requests import HTTPConnection
 
-from app.http.negotiation import weighted
+from app.http.negotiation import sent, weighted
 
 Language = Literal["it", "en", "de"]
 LANGUAGES: tuple[Language, ...] = ("en", "it", "de")
@@ -13,18 +13,16 @@ LANGUAGES: tuple[Language, ...] = ("en", "it", "de")
 
 def language_of(request: HTTPConnection) -> Language:
     """The supported language that `Accept-Language` prefers (RFC 9110, 12.5.4), else English."""
-    headers = request.headers.getlist("accept-language")
-    return parse(headers[0] if len(headers) == 1 else ",".join(headers)) if headers else "en"
+    return parse(sent(request, "accept-language"))
 
 
 def asked_language(request: HTTPConnection) -> Language | None:
     """The supported language that the caller names, or None if it names none of them."""
-    for header in request.headers.getlist("accept-language"):
-        if any(
-            weight > 0 and name.partition("-")[0] in LANGUAGES for name, weight in weighted(header)
-        ):
-            return language_of(request)
-    return None
+    header = sent(request, "accept-language")
+    named = any(
+        weight > 0 and name.partition("-")[0] in LANGUAGES for name, weight in weighted(header)
+    )
+    return parse(header) if named else None
 
 
 @lru_cache(maxsize=256)

@@ -179,6 +179,8 @@ class LookupRoute(ScopedRoute):
         now = clock.now()
         token = sent_token(request)
         if self._in_body:
+            # Before the body is received and parsed: a made-up token must not cost that.
+            await self._admit(request, token, now)
             await receive_body(request)
         try:
             self.refuse_unknown_parameters(request)
@@ -188,7 +190,8 @@ class LookupRoute(ScopedRoute):
             else:
                 query = self._read_query(request)
         except (RequestValidationError, InvalidInput, HTTPException):
-            await self._admit(request, token, now)
+            if not self._in_body:
+                await self._admit(request, token, now)
             raise
         policies: Policies = request.app.state.policies
         at = query.instant(now)

@@ -11,7 +11,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InternalError, PayloadTooLarge, ServiceError, ServiceUnavailable
+from app.errors import (
+    InternalError,
+    MalformedRequest,
+    PayloadTooLarge,
+    ServiceError,
+    ServiceUnavailable,
+    UnsupportedContentEncoding,
+)
 from app.http import logs
 from app.http.context import record_of
 from app.http.errors.handlers import LARGEST_BODY
@@ -23,6 +30,23 @@ log = structlog.get_logger("request")
 _sane_id = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # W3C Trace Context, version 00: trace and parent must not be all zeros.
 _traceparent = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+_WITH_BODY = {"POST", "PUT", "PATCH"}
+
+EDGE_HEADERS = ((b"x-content-type-options", b"nosniff"),)
+"""What every answer carries, besides `X-Request-Id`."""
+
+
+def identify(scope: Scope) -> str:
+    """The request's id: the caller's if it is sane, else a new one. Noted in its record."""
+    record = record_of(scope)
+    if record.request_id is None:
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _sane_id.fullmatch(value):
+                record.request_id = value.decode()
+        record.request_id = record.request_id or urandom(16).hex()
+    return record.request_id
 
 
 class RequestMiddleware:
@@ -45,23 +69,28 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = perf_counter_ns()
-        request_id = traceparent = None
-        declared = 0
+        traceparent = None
+        declared = hosts = credentials = 0
+        encoded = False
         for name, value in scope["headers"]:
-            if name == b"x-request-id" and _sane_id.fullmatch(value):
-                request_id = value.decode()
+            if name == b"host":
+                hosts += 1
+            elif name == b"authorization":
+                credentials += 1
             elif name == b"traceparent" and _traceparent.fullmatch(value):
                 traceparent = value.decode()
             elif name == b"content-length" and value.isdigit():
                 declared = int(value[:20])
+            elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+                encoded = True
+        request_id = identify(scope)
         record = record_of(scope)
-        record.request_id = request_id = request_id or urandom(16).hex()
         context = {"request_id": request_id}
         if traceparent:
             record.traceparent = context["traceparent"] = traceparent
         token = logs.request.set(context)
         self.metrics.in_progress.inc()
-        header = (b"x-request-id", request_id.encode())
+        added = (*EDGE_HEADERS, (b"x-request-id", request_id.encode()))
         received = 0
         status = 0
 
@@ -78,15 +107,20 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
         async def refuse(error: ServiceError) -> None:
             await problem_response(HTTPConnection(scope), error)(scope, receive, answer)
 
         try:
-            if declared > self.largest_body:
+            # RFC 9112, 3.2: exactly one Host, though HTTP/1.0 needs none.
+            if credentials > 1 or (hosts != 1 and (hosts or scope["http_version"] != "1.0")):
+                await refuse(MalformedRequest())
+            elif declared > self.largest_body:
                 await refuse(PayloadTooLarge(self.largest_body))
+            elif encoded and scope["method"] in _WITH_BODY:
+                await refuse(UnsupportedContentEncoding())
             else:
                 await self.app(scope, limited, answer)
         except CancelledError:

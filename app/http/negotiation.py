@@ -4,11 +4,20 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
-# Longer than any real header. The rest is ignored, so that a huge header costs nothing.
-_LONGEST_HEADER = 1_000
+_LONGEST_HEADER = 500
 _WEIGHT = re.compile(r"0*\.\d+|0+\.?|0*1(\.0*)?", re.ASCII)
+
+
+def sent(request: HTTPConnection, name: str) -> str:
+    """The header's value, its repeated lines joined by commas, "" if it is absent.
+
+    Only the beginning of a header longer than any real one: it is the key of a cache.
+    """
+    lines = request.headers.getlist(name)
+    value = lines[0] if len(lines) == 1 else ",".join(lines)
+    return value[:_LONGEST_HEADER]
 
 
 def weighted(header: str) -> list[tuple[str, float]]:
@@ -17,7 +26,7 @@ def weighted(header: str) -> list[tuple[str, float]]:
     A member with an invalid weight (`q=much`, `q=2`) has the weight 0.
     """
     members = []
-    for part in header[:_LONGEST_HEADER].split(","):
+    for part in header.split(","):
         name, *parameters = (piece.strip() for piece in part.lower().split(";"))
         if name:
             members.append((name, _weight(parameters)))
@@ -52,5 +61,5 @@ def media_type_of(request: Request, *offered: str) -> str | None:
 
     None if the header excludes all of them.
     """
-    accept = ",".join(request.headers.getlist("accept"))
+    accept = sent(request, "accept")
     return _best(accept, offered) if accept.strip() else offered[0]

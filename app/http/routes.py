@@ -25,6 +25,8 @@ from app.services.tokens import authenticate, is_bound
 from app.store.database import Connection, Database, statements
 from app.store.failures import FAILURES, error_of, is_disconnect
 
+_SMALL_BODY = 16_384
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -131,9 +133,13 @@ class WriteRoute(ScopedRoute):
         super().__init__(path, endpoint, **options)
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
+        token = sent_token(request)
+        if _large_body(request):
+            # Otherwise a made-up token could make the service keep a megabyte for each connection.
+            async with reader(request) as connection:
+                await authenticate(connection, token, self.scope, now)
         # Receive the body before taking a connection: a slow client must not hold one.
         await receive_body(request)
-        token = sent_token(request)
         database: Database = request.app.state.database
         engine = database.bound if is_bound(token) else database.writing
         async with engine.connect() as connection:
@@ -152,6 +158,17 @@ class WriteRoute(ScopedRoute):
                         await authenticate(connection, token, self.scope, now)
                     await refusal.record(connection)
                 raise
+
+
+def _large_body(request: Request) -> bool:
+    """Whether the body is too large to be received before the token is checked.
+
+    A small one is: a check of its own costs every write a round trip to the database.
+    """
+    length = request.headers.get("content-length")
+    if length is None:
+        return "transfer-encoding" in request.headers
+    return len(length) > 7 or not length.isdecimal() or int(length) > _SMALL_BODY
 
 
 async def receive_body(request: Request) -> None:

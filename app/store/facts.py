@@ -200,9 +200,17 @@ def parse(document: str) -> Facts:
         ),
         tuple(
             Contract(
-                key, number, day(starts), day(ends), _date(cancelled), *minutes, key in renewed
+                key,
+                number,
+                day(starts),
+                day(ends),
+                _date(cancelled),
+                granted,
+                used,
+                overrun,
+                key in renewed,
             )
-            for key, number, starts, ends, cancelled, *minutes, _ in contracts
+            for key, number, starts, ends, cancelled, granted, used, overrun, _ in contracts
         ),
         tuple(
             Pack(

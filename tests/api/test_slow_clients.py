@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
-from app.http.uvicorn_protocol import Protocol
+from app.http.uvicorn_protocol import Connections, Protocol
 from app.services.tokens import SCOPES
 from tests.conftest import Service
 
@@ -20,14 +20,19 @@ MARGIN = 2.0
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[int]:
+async def serving(app: Any, limit: int = 1_000) -> AsyncIterator[int]:
     config = uvicorn.Config(
         app,
         port=0,
         lifespan="off",
         log_config=None,
         access_log=False,
-        http=partial(Protocol, header_timeout=HEADERS, send_timeout=SEND),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            Protocol,
+            header_timeout=HEADERS,
+            send_timeout=SEND,
+            connections=Connections(limit),
+        ),
     )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())

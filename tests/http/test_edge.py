@@ -113,7 +113,8 @@ async def test_a_crash_is_logged_by_kind_and_place(client: httpx.AsyncClient) ->
 
 
 async def run(app: Any, headers: list[tuple[bytes, bytes]]) -> tuple[Scope, list[Message]]:
-    scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+    scope: Scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/"}
+    scope["headers"] = [(b"host", b"test"), *headers]
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -204,3 +205,21 @@ def test_frames_hold_no_words() -> None:
     (frame,) = logs.frames(caught.value)
     assert frame.startswith("test_edge.py:")
     assert frame.endswith(" test_frames_hold_no_words")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip"])
+async def test_an_encoded_body_is_415(client: httpx.AsyncClient, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    answer = await client.post("/v1/things", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_content_encoding")
+    assert answer.headers["accept-encoding"] == "identity"
+    plain = await client.post(
+        "/v1/things", json={"name": "x"}, headers={"Content-Encoding": "Identity"}
+    )
+    assert plain.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/things", "/v1/nothing", "/v1/raise/crash", "/problems/x"])
+async def test_no_answer_is_sniffed(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.headers.get_list("x-content-type-options") == ["nosniff"]

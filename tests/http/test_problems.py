@@ -215,9 +215,11 @@ async def test_page_for_people(client: httpx.AsyncClient) -> None:
 
 def test_documented_by_status() -> None:
     assert problems(NotFound, WrongState, InvalidInput) == {
+        400: {CODES: ["malformed_request"]},
         404: {CODES: ["not_found"]},
         409: {CODES: ["wrong_state"]},
         422: {CODES: ["invalid_input"]},
+        431: {CODES: ["headers_too_large"]},
     }
 
 

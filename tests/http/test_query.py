@@ -50,8 +50,9 @@ async def test_bytes_that_should_have_been_escaped() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    path = {"path": "/v1/things", "query_string": "limit=٥".encode(), "headers": []}
-    await app({"type": "http", "method": "GET", **path}, receive, send)
+    path = {"path": "/v1/things", "query_string": "limit=٥".encode()}
+    head = {"http_version": "1.1", "method": "GET", "headers": [(b"host", b"test")]}
+    await app({"type": "http", **head, **path}, receive, send)
     assert sent[0]["status"] == 422
     assert b'"forbidden_characters"' in sent[1]["body"]
 

@@ -3,7 +3,7 @@
 401 comes before 403, and 403 before anything is said of the request itself.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,6 +96,29 @@ async def test_with_the_token_of_nobody(
         for other in others:
             problem(await other.send(stranger, Authorization=of_nobody[-1]), 401, "unauthorized")
             problem(await other.send(stranger, Authorization=of_nobody[-2]), 401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    "operation", [one for one in _CLOSED if one.body is not None], ids=lambda one: one.name
+)
+async def test_a_large_body_is_received_only_with_a_token(
+    world: World, operation: Operation
+) -> None:
+    received = False
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal received
+        received = True
+        yield b"{}"
+
+    url = operation.path.format_map(world.other.by_id)
+    lacking = await world.service.token(*(SCOPES - {operation.scope or ""}))
+    async with world.service.client(None) as stranger:
+        for token, status in ((new_token(bound=False)[0], 401), (lacking, 403)):
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            answer = await stranger.request(operation.method, url, content=body(), headers=headers)
+            assert answer.status_code == status
+    assert not received
 
 
 @every_closed

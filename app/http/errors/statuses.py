@@ -4,8 +4,10 @@ from collections.abc import Mapping
 
 from app.errors import (
     Conflict,
+    HeadersTooLarge,
     InsufficientScope,
     InternalError,
+    MalformedRequest,
     MethodNotAllowed,
     NotAcceptable,
     NotFound,
@@ -17,10 +19,12 @@ from app.errors import (
     ServiceUnavailable,
     Unauthorized,
     Unprocessable,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
 
 _STATUSES: dict[type[ServiceError], int] = {
+    MalformedRequest: 400,
     Unauthorized: 401,
     InsufficientScope: 403,
     NotFound: 404,
@@ -31,7 +35,9 @@ _STATUSES: dict[type[ServiceError], int] = {
     PreconditionFailed: 412,
     PayloadTooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedContentEncoding: 415,
     Unprocessable: 422,
+    HeadersTooLarge: 431,
     InternalError: 500,
     ServiceUnavailable: 503,
 }
@@ -58,7 +64,9 @@ def headers_of(error: ServiceError) -> Mapping[str, str]:
             return {"Allow": str(error.params["allowed"])}
         case UnsupportedMediaType():
             return {"Accept": str(error.params["accepted"])}
-        case RequestTimeout() | PayloadTooLarge():
+        case UnsupportedContentEncoding():
+            return {"Accept-Encoding": "identity"}
+        case RequestTimeout() | PayloadTooLarge() | HeadersTooLarge():
             # The rest of the body stays unread, so the connection cannot be used again.
             return {"Connection": "close"}
         case RequestInProgress() | ServiceUnavailable():

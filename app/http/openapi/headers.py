@@ -117,6 +117,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "required": True,
         "schema": {"type": "string"},
     },
+    "Accept-Encoding": {
+        "description": "The content codings that a body may have.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
 }
 
 

@@ -16,7 +16,6 @@ _HEADERS = {
     # Both libraries use inline styles, and ReDoc searches in a worker. All else is same-origin.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; worker-src 'self' blob:; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Cache-Control": "public, max-age=3600",
 }
 _PAGE = """<!doctype html>

@@ -15,6 +15,7 @@ from app.errors import (
     ServiceError,
     ServiceUnavailable,
     Unauthorized,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
     by_code,
 )
@@ -31,6 +32,7 @@ _OWN: dict[type[ServiceError], tuple[str, ...]] = {
     Unauthorized: ("WWW-Authenticate",),
     InsufficientScope: ("WWW-Authenticate",),
     UnsupportedMediaType: ("Accept",),
+    UnsupportedContentEncoding: ("Accept-Encoding",),
     RequestInProgress: ("Retry-After",),
     ServiceUnavailable: ("Retry-After",),
 }

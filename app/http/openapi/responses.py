@@ -6,10 +6,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.errors import (
+    HeadersTooLarge,
     IdempotencyKeyReused,
     InsufficientScope,
     InternalError,
     InvalidInput,
+    MalformedRequest,
     PayloadTooLarge,
     PreconditionFailed,
     RequestInProgress,
@@ -17,6 +19,7 @@ from app.errors import (
     ServiceError,
     ServiceUnavailable,
     Unauthorized,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
 from app.http.errors.statuses import status_of
@@ -26,7 +29,7 @@ from app.http.openapi.problems import CODES
 Responses = dict[int | str, dict[str, Any]]
 
 _ALWAYS = (Unauthorized, InsufficientScope, InvalidInput, InternalError, ServiceUnavailable)
-_WITH_BODY = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
+_WITH_BODY = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType, UnsupportedContentEncoding)
 _POST = (*_ALWAYS, *_WITH_BODY, IdempotencyKeyReused, RequestInProgress)
 
 
@@ -90,8 +93,12 @@ def deletes(*own: type[ServiceError]) -> Responses:
 
 
 def problems(*classes: type[ServiceError]) -> Responses:
-    """The errors that a route may answer with; `openapi.problems` writes them out."""
+    """The errors that a route may answer with, and those of every request's head.
+
+    `openapi.problems` writes them out.
+    """
     by_status: dict[int, list[str]] = defaultdict(list)
-    for problem in classes:
+    every: tuple[type[ServiceError], ...] = (MalformedRequest, *classes, HeadersTooLarge)
+    for problem in every:
         by_status[status_of(problem)].append(problem.code)
     return {status: {CODES: codes} for status, codes in sorted(by_status.items())}
