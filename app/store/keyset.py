@@ -15,7 +15,8 @@ class Listing(NamedTuple):
     """A query, and the columns that order it."""
 
     name: str
-    """Names the list in its cursors, so that a cursor of another list is refused."""
+    """Names the list to its cursors, so that a cursor of another list is refused. A list of what
+    belongs to one thing has the thing's id in its name."""
     rows: Select[Any]
     order: tuple[ColumnElement[Any], ...]
     """Unique as a whole; all ascending, or all descending."""

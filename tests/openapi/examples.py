@@ -29,8 +29,8 @@ from sqlalchemy import select
 from app import clock, ids
 from app.demo import prepare
 from app.http import logs, middleware
+from app.http.cursors import Cursors
 from app.http.openapi.examples import FILE, Example
-from app.http.paging import encode_cursor
 from app.ids import UUID_PATTERN
 from app.main import create_app
 from app.services import tokens
@@ -139,8 +139,8 @@ def _shown(operation: str, answered: Any) -> Any:
         family = "assistenza_problems"
         return "".join(line for line in answered.splitlines(keepends=True) if family in line)
     if isinstance(answered, dict) and answered.get("next_cursor"):
-        # A cursor holds ids.
-        return answered | {"next_cursor": encode_cursor(operation, 2)}
+        # A cursor holds ids, and each database has a key of its own.
+        return answered | {"next_cursor": Cursors(b"example".ljust(32)).encode(operation, 2)}
     return answered
 
 

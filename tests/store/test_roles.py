@@ -37,6 +37,9 @@ async def serving(service: Service) -> AsyncIterator[asyncpg.Connection]:
         "DELETE FROM cases",
         "DELETE FROM customers",
         "DELETE FROM licences",
+        "UPDATE installation_keys SET key = key",
+        "INSERT INTO installation_keys SELECT * FROM installation_keys",
+        "DELETE FROM installation_keys",
     ],
 )
 async def test_balances_move_through_the_ledger_alone(
@@ -64,6 +67,13 @@ async def test_balances_move_through_the_ledger_alone(
 async def test_the_schema_is_not_its_to_change(serving: asyncpg.Connection, command: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await serving.execute(command)
+
+
+async def test_the_role_of_bound_tokens_reads_no_key(serving: asyncpg.Connection) -> None:
+    assert len(await serving.fetchval("SELECT key FROM installation_keys")) == 32
+    await serving.execute("SET ROLE assistenza_bound")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await serving.execute("SELECT key FROM installation_keys")
 
 
 async def test_it_owns_nothing_and_is_nobody_special(serving: asyncpg.Connection) -> None:

@@ -1,7 +1,12 @@
 """All tables with their constraints. Triggers and rights are in the migrations."""
 
 from app.store.tables.allowances import balances, contracts, service_years, ticket_packs
-from app.store.tables.bookkeeping import events, idempotency_keys, schema_compatibility
+from app.store.tables.bookkeeping import (
+    events,
+    idempotency_keys,
+    installation_keys,
+    schema_compatibility,
+)
 from app.store.tables.columns import metadata
 from app.store.tables.master_data import (
     contacts,
@@ -22,6 +27,7 @@ __all__ = [
     "events",
     "external_refs",
     "idempotency_keys",
+    "installation_keys",
     "ledger",
     "licence_upgrades",
     "licences",

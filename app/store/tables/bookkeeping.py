@@ -1,4 +1,4 @@
-"""Tables of events, of idempotency keys, and of the versions that may serve the schema."""
+"""Tables of events, of keys, and of the versions that may serve the schema."""
 
 from sqlalchemy import (
     BigInteger,
@@ -49,6 +49,15 @@ idempotency_keys = Table(
     Column("created_at", Instant, nullable=False),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )
+
+installation_keys = Table(
+    "installation_keys",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    CheckConstraint("octet_length(key) >= 32", name="key"),
+)
+"""Secrets that a migration makes once: see `store.installation`."""
 
 schema_compatibility = Table(
     "schema_compatibility",
