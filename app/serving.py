@@ -1,22 +1,28 @@
 """Run the web server: one process, or several workers under a supervisor."""
 
+import multiprocessing
 import os
 import resource
 import signal
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
 from app.http.metrics import FOLDER, Together, served
 from app.http.uvicorn_protocol import Connections, Protocol
-from app.main import create_app
+from app.main import create_app, from_environment
 from app.settings import Settings
 from app.store.embedded.signals import termination_unwinds
+
+_GRACE_SECONDS = 20
 
 Greeting = Callable[[str, int], str]
 
@@ -50,7 +56,7 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
         "log_config": None,
         "server_header": False,
         "timeout_keep_alive": 75,
-        "timeout_graceful_shutdown": 20,
+        "timeout_graceful_shutdown": _GRACE_SECONDS,
     }
     with ExitStack() as stack:
         if settings.workers > 1:
@@ -63,7 +69,7 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
             _serve_metrics(stack, settings, Together())
             if greeting:
                 print(greeting(settings.host, settings.port), flush=True)
-            factory = "app.main:from_environment"
+            factory = "app.serving:worker"
             uvicorn.run(factory, factory=True, workers=settings.workers, **options)
             return True
         app = create_app(settings)
@@ -98,6 +104,26 @@ def _room_for(connections: int) -> int:
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return connections
+
+
+def worker() -> FastAPI:
+    """The application of a worker process, which ends when the process that started it has died.
+
+    It finishes the requests in progress first, as on SIGTERM. A worker that was left behind would
+    keep the port.
+    """
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        raise RuntimeError("a worker is started by a supervisor")
+
+    def end() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE_SECONDS + 2)
+        os._exit(1)
+
+    threading.Thread(target=end, name="supervisor-watch", daemon=True).start()
+    return from_environment()
 
 
 def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> None:

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from sqlalchemy import URL
+
 Watch = Callable[[bytes], bool]
 
 
 @dataclass
 class Line:
-    """A relay on 127.0.0.1 to a server.
+    """A relay on 127.0.0.1 to a server; `host` may be the directory of its Unix socket.
 
     `dead`: nothing goes through any more and nobody is told, as when a host vanishes.
     `cut_before` and `cut_after`: break a connection at the first piece to the server for which
@@ -47,7 +49,11 @@ class Line:
     async def _relay(
         self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
-        from_server, to_server = await asyncio.open_connection(self.host, self.port)
+        if self.host.startswith("/"):
+            opened = asyncio.open_unix_connection(f"{self.host}/.s.PGSQL.{self.port}")
+        else:
+            opened = asyncio.open_connection(self.host, self.port)
+        from_server, to_server = await opened
         both = {to_client, to_server}
         self._writers |= both
         cutting = asyncio.Event()
@@ -87,7 +93,16 @@ class Line:
 
 
 @asynccontextmanager
-async def line_to(host: str, port: int) -> AsyncIterator[tuple[Line, int]]:
-    line = Line(host, port)
+async def line_to(url: URL) -> AsyncIterator[tuple[Line, int]]:
+    """A line to the server at an address: the line, and its port on 127.0.0.1."""
+    query = {name: str(value) for name, value in url.query.items()}
+    line = Line(
+        url.host or query.get("host", "127.0.0.1"), url.port or int(query.get("port", "5432"))
+    )
     yield line, await line.open()
     await line.close()
+
+
+def through(url: URL, port: int) -> URL:
+    """The address as it is reached through the line on this port."""
+    return url.set(host="127.0.0.1", port=port).difference_update_query(["host", "port"])

@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.store.database import Database
 from tests.api.build import Customer, unique
 from tests.conftest import Server, Service
-from tests.line import Line, line_to
+from tests.line import Line, line_to, through
 
 POOL, LOCK, STATEMENT, LONGEST = 0.3, 0.5, 1.5, 4.0
 # A busy machine is slow; what waits without a limit waits for ever.
@@ -29,8 +29,7 @@ MARGIN = 5.0
 
 @pytest.fixture(scope="module")
 async def line(server: Server) -> AsyncIterator[tuple[Line, int]]:
-    url = make_url(server.admin_url)
-    async with line_to(url.host or "127.0.0.1", url.port or 5432) as opened:
+    async with line_to(make_url(server.admin_url)) as opened:
         yield opened
 
 
@@ -43,7 +42,7 @@ async def service(
 ) -> AsyncIterator[Service]:
     """With short deadlines, one connection of each kind, and a line that can be cut."""
     name = await new_database()
-    url = make_url(server.url(name, server.login)).set(host="127.0.0.1", port=line[1])
+    url = through(make_url(server.url(name, server.login)), line[1])
     settings = Settings(
         database_url=url.render_as_string(hide_password=False),
         pool_size=1,

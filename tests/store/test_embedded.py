@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -148,7 +147,7 @@ def service(
 # --- a server, its roles, its settings ----------------------------------------------------------
 
 
-def test_a_restart_keeps_data_port_and_passwords(data_dir: Path) -> None:
+def test_a_restart_keeps_data_address_and_passwords(data_dir: Path) -> None:
     with quick(data_dir).serve() as server:
         sql(server.owner_dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
         before, pid = server.owner_dsn, server.pid
@@ -159,25 +158,78 @@ def test_a_restart_keeps_data_port_and_passwords(data_dir: Path) -> None:
         assert sql(server.owner_dsn, "SELECT answer FROM kept") == 42
 
 
-def test_it_takes_another_port_when_its_own_is_taken(used_dir: Path) -> None:
-    with quick(used_dir).serve() as server:
-        port = server.port
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        with quick(used_dir).serve() as server:
-            assert server.port != port
-            assert sql(server.app_dsn, "SELECT 1") == 1
+def listening_ports(process: psutil.Process) -> set[int]:
+    found = [process, *process.children(recursive=True)]
+    return {
+        one.laddr.port
+        for each in found
+        for one in each.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    }
 
 
-def test_it_listens_locally_asks_for_passwords_and_keeps_words_out_of_its_log(
+def test_its_socket_is_where_nobody_else_may_enter(server: EmbeddedPostgres) -> None:
+    """Whoever could listen in its place while it is down would be sent the password."""
+    directory = server.data_dir / "socket"
+    status = directory.lstat()
+    assert stat.S_ISDIR(status.st_mode)
+    assert stat.S_IMODE(status.st_mode) == 0o700
+    assert status.st_uid == (server.data_dir / "cluster").stat().st_uid
+    assert sql(server.admin_dsn, "SHOW listen_addresses") == ""
+    assert sql(server.admin_dsn, "SHOW unix_socket_directories") == str(directory)
+    assert listening_ports(psutil.Process(server.pid)) == set()
+
+
+@pytest.mark.parametrize("name", ["deep" * 20, "Tickets, 2026 & più"])
+def test_a_path_no_socket_can_have_gets_a_short_private_directory(
+    data_dir: Path, name: str
+) -> None:
+    mine = data_dir.parent / name
+    link = mine / "socket"
+    with quick(mine).serve() as server:
+        directory = link.readlink()
+        assert sql(server.app_dsn, "SELECT 1") == 1
+        with quick(mine).share() as shared:
+            assert shared.app_dsn == server.app_dsn
+        status = directory.lstat()
+        assert stat.S_IMODE(status.st_mode) == 0o700
+        assert status.st_uid == (mine / "cluster").stat().st_uid
+    assert not directory.exists()
+    assert not link.is_symlink()
+
+
+async def test_a_short_directory_that_was_cleaned_away_is_made_again(data_dir: Path) -> None:
+    mine = data_dir.parent / ("deep" * 20)
+    with quick(mine).serve() as server:
+        shutil.rmtree((mine / "socket").readlink())
+        os.kill(server.pid, signal.SIGKILL)
+        watching = asyncio.create_task(server.watch(every=0.05))
+        await asyncio.to_thread(eventually, lambda: answers(server.app_dsn))
+        watching.cancel()
+
+
+def test_no_password_goes_into_a_directory_of_somebody_else(data_dir: Path) -> None:
+    mine = data_dir.parent / ("deep" * 20)
+    with quick(mine).serve() as server:
+        directory = (mine / "socket").readlink()
+        account_id = (mine / "cluster").stat().st_uid
+        sockets = server._socket_directory
+        shutil.rmtree(directory)
+        directory.mkdir()
+        try:
+            other = account.Account("somebody", account_id + 4242, account_id + 4242)
+            with pytest.raises(DataDirectoryUnusable, match="belongs to another account"):
+                sockets.prepare(other)
+        finally:
+            directory.rmdir()
+
+
+def test_it_asks_for_passwords_and_keeps_words_out_of_its_log(
     server: EmbeddedPostgres,
 ) -> None:
-    assert sql(server.admin_dsn, "SHOW listen_addresses") == "127.0.0.1"
-    assert sql(server.admin_dsn, "SHOW unix_socket_directories") == ""
+    where = server.admin_dsn.partition("@")[2]
     with pytest.raises(asyncpg.InvalidPasswordError):
-        sql(f"postgresql://postgres:wrong@127.0.0.1:{server.port}/postgres", "SELECT 1")
+        sql(f"postgresql://postgres:wrong@{where}", "SELECT 1")
     rules = "SELECT string_agg(DISTINCT auth_method, ',') FROM pg_hba_file_rules"
     assert sql(server.admin_dsn, rules) == "scram-sha-256"
     assert sql(server.admin_dsn, "SHOW timezone") == "UTC"
@@ -202,7 +254,7 @@ def test_durability_is_on_unless_given_up(data_dir: Path) -> None:
 
 
 def test_the_files_are_private(server: EmbeddedPostgres) -> None:
-    for name in ("credentials.json", "lock", "port", "startup.log"):
+    for name in ("credentials.json", "lock", "startup.log"):
         assert stat.S_IMODE((server.data_dir / name).stat().st_mode) == 0o600, name
     assert stat.S_IMODE((server.data_dir / "cluster").stat().st_mode) == 0o700
     assert stat.S_IMODE(server.data_dir.stat().st_mode) == (0o711 if IS_ROOT else 0o700)
@@ -303,18 +355,65 @@ def test_a_command_alone_starts_and_stops_it_and_a_serve_waits_for_it(data_dir: 
 # --- crashes ------------------------------------------------------------------------------------
 
 
-def test_after_the_service_is_killed_the_next_adopts_its_server(data_dir: Path) -> None:
+def test_its_server_ends_when_the_service_is_killed(data_dir: Path) -> None:
+    with service(data_dir, durable="durable") as first:
+        with quick(data_dir).share() as shared:
+            sql(shared.owner_dsn, "CREATE TABLE kept AS SELECT 'committed' AS word")
+            pid = shared.pid
+        first.kill()
+        first.wait()
+        eventually(lambda: gone(pid))
+    assert not (data_dir / "cluster/postmaster.pid").exists(), "it ended in good order"
+    with quick(data_dir).serve() as server:
+        assert sql(server.owner_dsn, "SELECT word FROM kept") == "committed"
+
+
+def test_a_server_that_was_restarted_ends_with_a_killed_service_too(data_dir: Path) -> None:
+    body = "import asyncio; asyncio.run(server.watch(every=0.05))"
+    with service(data_dir, body) as first:
+        with quick(data_dir).share() as shared:
+            before, dsn = shared.pid, shared.app_dsn
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: gone(before) and answers(dsn))
+        with quick(data_dir).share() as shared:
+            pid = shared.pid
+        first.kill()
+        first.wait()
+        eventually(lambda: gone(pid))
+
+
+def test_a_server_that_outlives_the_service_is_replaced(data_dir: Path) -> None:
+    """Its guard was killed too, or an earlier release started it, on a TCP port."""
     with service(data_dir, durable="durable") as first:
         with quick(data_dir).share() as shared:
             sql(shared.owner_dsn, "CREATE TABLE kept AS SELECT 'committed' AS word")
             pid, dsn = shared.pid, shared.owner_dsn
+        guards = [one for one in psutil.Process(first.pid).children() if one.name() == "sh"]
+        for guard in guards:
+            guard.kill()
         first.kill()
         first.wait()
+    assert guards
     assert not gone(pid)
     with quick(data_dir).serve() as server:
-        assert (server.pid, server.owner_dsn) == (pid, dsn)
+        assert gone(pid)
+        assert server.owner_dsn == dsn
         assert sql(server.owner_dsn, "SELECT word FROM kept") == "committed"
-    assert gone(pid)
+
+
+def test_a_foreign_process_that_looks_like_postgresql_delays_nothing(used_dir: Path) -> None:
+    """Anybody may call a program postgres, and write the cluster's tag into its title."""
+    status = (used_dir / "cluster").stat()
+    program = used_dir.parent / "postgres"
+    shutil.copy(shutil.which("sleep") or "", program)
+    title = f"postgres: assistenza-{status.st_dev:x}-{status.st_ino:x}: checkpointer"
+    with subprocess.Popen([title, "60"], executable=program) as stranger:
+        try:
+            with EmbeddedPostgres(used_dir, durable=False, start_timeout=5).serve() as server:
+                assert sql(server.app_dsn, "SELECT 1") == 1
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
 
 
 def test_after_both_are_killed_the_next_recovers(data_dir: Path) -> None:
@@ -357,9 +456,9 @@ def test_a_server_started_by_hand_on_our_data_is_never_pushed_aside(used_dir: Pa
     who = account.server_account(used_dir, directory)
     how: dict[str, Any] = {"user": who.uid, "group": who.gid, "extra_groups": []} if who else {}
     with quick(used_dir).serve() as server:
-        port = server.port
+        pass
     program = account.programs(who, used_dir / "binaries")["postgres"]
-    options = ["-p", str(port), "-h", "127.0.0.1", "-k", ""]
+    options = ["-h", "", "-k", str(used_dir / "socket")]
     with subprocess.Popen(
         [program, "-D", str(directory), *options], stderr=subprocess.DEVNULL, **how
     ) as by_hand:
@@ -407,7 +506,7 @@ def test_the_start_waits_for_the_backends_of_a_killed_server(data_dir: Path) -> 
         assert sql(server.app_dsn, "SELECT 1") == 1
 
 
-async def test_a_dead_server_is_restarted_on_its_port(data_dir: Path) -> None:
+async def test_a_dead_server_is_restarted_at_its_address(data_dir: Path) -> None:
     with quick(data_dir).serve() as server:
         watching = asyncio.create_task(server.watch(every=0.05))
         dsn = server.app_dsn

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from app.store.embedded.cluster import HOST, SUPERUSER
+from app.store.embedded.cluster import SUPERUSER
 from app.store.embedded.errors import DataDirectoryUnusable, ServerFailed
 from app.store.embedded.files import write_private
+from app.store.embedded.sockets import PORT
 from app.store.roles import DATABASE, LOGIN, OWNER, roles_sql
 
 _CONNECT_SECONDS = 5.0
@@ -55,37 +56,38 @@ class Access:
     def superuser_password(self) -> str:
         return self._passwords[SUPERUSER]
 
-    def dsn(self, user: str, database: str, port: int) -> str:
-        return f"postgresql://{user}:{self._passwords[user]}@{HOST}:{port}/{database}"
+    def dsn(self, user: str, database: str, sockets: Path) -> str:
+        where = f"host={sockets}&port={PORT}"
+        return f"postgresql://{user}:{self._passwords[user]}@/{database}?{where}"
 
-    def answers(self, port: int, directory: Path) -> bool:
-        """Whether a server on this port answers queries and its data are in this directory.
+    def answers(self, sockets: Path, directory: Path) -> bool:
+        """Whether a server with its socket there answers queries, and on the data in `directory`.
 
         Raises DataDirectoryUnusable if it rejects the passwords.
         """
         try:
-            return directory.samefile(run_in_thread(self._data_directory(port)))
+            return directory.samefile(run_in_thread(self._data_directory(sockets)))
         except asyncpg.InvalidPasswordError as error:
             raise self._unusable("does not match that database") from error
         except _UNREACHABLE:
             return False  # starting, recovering, stopping, or stopped meanwhile
 
-    def set_up_roles(self, port: int) -> None:
+    def set_up_roles(self, sockets: Path) -> None:
         """Create the roles and the database, or correct existing roles. Raises ServerFailed."""
         try:
-            run_in_thread(self._set_up_roles(port))
+            run_in_thread(self._set_up_roles(sockets))
         except _UNREACHABLE as error:
             raise ServerFailed(f"the database's roles could not be set up: {error}") from error
 
-    async def _data_directory(self, port: int) -> str:
-        connection = await self._connect(port)
+    async def _data_directory(self, sockets: Path) -> str:
+        connection = await self._connect(sockets)
         try:
             return str(await connection.fetchval("SHOW data_directory"))
         finally:
             await connection.close(timeout=_CONNECT_SECONDS)
 
-    async def _set_up_roles(self, port: int) -> None:
-        connection = await self._connect(port)
+    async def _set_up_roles(self, sockets: Path) -> None:
+        connection = await self._connect(sockets)
         try:
             async with connection.transaction():
                 for statement in roles_sql(self._passwords[LOGIN], self._passwords[OWNER]):
@@ -97,10 +99,10 @@ class Access:
         finally:
             await connection.close(timeout=_CONNECT_SECONDS)
 
-    async def _connect(self, port: int) -> Any:
+    async def _connect(self, sockets: Path) -> Any:
         return await asyncpg.connect(
-            host=HOST,
-            port=port,
+            host=str(sockets),
+            port=PORT,
             user=SUPERUSER,
             password=self.superuser_password,
             database=SUPERUSER,

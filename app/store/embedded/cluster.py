@@ -1,17 +1,16 @@
 """One database cluster and its processes: run initdb and postgres, find which are alive. No SQL.
 
 A pid alone proves nothing: after a crash another program may have it. A process belongs to this
-cluster if its name is postgres and its working directory is the cluster's. Root in a container may
-not be allowed to see another account's working directory; for that case the command line carries a
-tag (`cluster_name`, which PostgreSQL also puts into the title of every child process).
+cluster if it runs as the cluster's owner, its name is postgres, and its working directory is the
+cluster's. Root in a container may not be allowed to see another account's working directory; only
+then a tag in the command line decides (`cluster_name`, which PostgreSQL also puts into the title of
+every child process). Anybody may give a process such a title.
 """
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,12 +24,10 @@ import structlog
 from app.store.embedded.account import Account, Programs, version
 from app.store.embedded.errors import ServerFailed, VersionMismatch
 from app.store.embedded.files import open_private, sync_directory
+from app.store.embedded.guard import Guard
+from app.store.embedded.sockets import PORT
 
-HOST = "127.0.0.1"
 SUPERUSER = "postgres"
-# Below the ephemeral ports, which outgoing connections use: one of those could otherwise occupy our
-# port while the server restarts.
-_PORTS = range(20_000, 32_000)
 _LOG_FILES = 8
 _IMMEDIATE_SECONDS = 10.0
 
@@ -99,7 +96,18 @@ class Cluster:
         try:
             if not alive(process) or not process.name().startswith("postgres"):
                 return False
-            return self._works_here(process) or self._tag in " ".join(process.cmdline())
+            # PostgreSQL runs on data of its own account only.
+            if process.uids().effective != self.directory.stat().st_uid:
+                return False
+            works_here = self._works_here(process)
+            return self.is_tagged(process) if works_here is None else works_here
+        except psutil.Error:
+            return False
+
+    def is_tagged(self, process: psutil.Process) -> bool:
+        """Whether a process of this cluster was launched here, not by hand."""
+        try:
+            return self._tag in " ".join(process.cmdline())
         except psutil.Error:
             return False
 
@@ -132,20 +140,27 @@ class Cluster:
         """Pids that still use the cluster: of a killed server, or of one that is just starting."""
         return [process.pid for process in psutil.process_iter() if self._ours(process)]
 
-    def port_of(self, process: psutil.Process) -> int | None:
-        """The port that this live server has noted in its pid file, or None before that."""
+    def sockets_of(self, process: psutil.Process) -> Path | None:
+        """The socket directory that this live server has noted in its pid file.
+
+        None before it has noted it, and if it has no socket with our name.
+        """
         lines = self._pid_file()
-        if len(lines) < 4 or lines[0] != str(process.pid) or not lines[3].isdigit():
+        if len(lines) < 5 or lines[0] != str(process.pid) or lines[3] != str(PORT):
             return None
-        return int(lines[3])
+        return Path(lines[4]) if lines[4] else None
 
     # --- start and stop ---------------------------------------------------------------------
 
-    def launch(self, installed: Programs, account: Account | None, port: int) -> psutil.Popen:
-        """Start the server and return before it is ready. No process may be using the cluster."""
+    def launch(self, installed: Programs, account: Account | None, sockets: Path) -> psutil.Popen:
+        """Start the server and return before it is ready. No process may be using the cluster.
+
+        It listens on a Unix socket in the directory `sockets` alone.
+        """
         self._delete_stale_pid_file()
         self.prune_logs()
-        options = [part for pair in self._settings(port).items() for part in ("-c", "=".join(pair))]
+        settings = self._settings(sockets).items()
+        options = [part for pair in settings for part in ("-c", "=".join(pair))]
         self._launched_at = time.time()
         output = open_private(self._startup_log, os.O_WRONLY | os.O_TRUNC)
         try:
@@ -159,13 +174,18 @@ class Cluster:
         finally:
             os.close(output)
 
-    def _settings(self, port: int) -> dict[str, str]:
+    def guard(self, process: psutil.Process, account: Account | None) -> Guard:
+        """Let the server end with this process, however this process ends."""
+        return Guard(process.pid, **_isolated(account, self.directory))
+
+    def _settings(self, sockets: Path) -> dict[str, str]:
         durable = "on" if self._durable else "off"
         return {
             "cluster_name": self._tag,
-            "listen_addresses": HOST,
-            "port": str(port),
-            "unix_socket_directories": "",
+            "listen_addresses": "",
+            "port": str(PORT),
+            "unix_socket_directories": str(sockets),
+            "unix_socket_permissions": "0600",
             "password_encryption": "scram-sha-256",
             "max_connections": "120",
             "shared_buffers": "128MB",
@@ -255,25 +275,6 @@ def alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def free_port(wanted: int | None) -> int:
-    """The wanted port if it is free, else a random free one. Raises ServerFailed."""
-    for port in ([wanted] if wanted else []) + random.sample(_PORTS, 200):
-        if is_free(port):
-            return port
-    raise ServerFailed(f"no free port for the database on {HOST}")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # PostgreSQL sets it too: old connections in TIME_WAIT do not block the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
 
 
 def _isolated(account: Account | None, directory: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import structlog
 
 from app.store.embedded.access import Access
 from app.store.embedded.account import check_reachable, programs, server_account
-from app.store.embedded.cluster import SUPERUSER, Cluster, alive, free_port, is_free
+from app.store.embedded.cluster import SUPERUSER, Cluster, alive
 from app.store.embedded.errors import DataDirectoryUnusable, ServerFailed, ServerInUse
-from app.store.embedded.files import write_private
+from app.store.embedded.guard import Guard
 from app.store.embedded.lock import DirectoryLock, Role
 from app.store.embedded.signals import termination_unwinds
+from app.store.embedded.sockets import SocketDirectory
 from app.store.roles import DATABASE, LOGIN, OWNER
 
 _PAUSE = 0.05
@@ -29,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server on one data directory, reached over 127.0.0.1 with passwords only.
+    """A PostgreSQL server on one data directory, reached by a private Unix socket with passwords.
 
     `start_timeout` and `stop_timeout` are in seconds; starting includes recovery after a crash.
     `durable=False` trades crash safety for speed, for tests that delete the data afterwards.
@@ -49,9 +50,10 @@ class EmbeddedPostgres:
         self._cluster = Cluster(self.data_dir / "cluster", durable=durable)
         self._lock = DirectoryLock(self.data_dir / "lock")
         self._access = Access(self.data_dir / "credentials.json")
-        self._port_file = self.data_dir / "port"
+        self._socket_directory = SocketDirectory(self.data_dir)
+        self._sockets: Path | None = None
         self._process: psutil.Process | None = None
-        self._port = 0
+        self._guard: Guard | None = None
         self._changing = threading.Lock()
         self._closing = threading.Event()
 
@@ -73,11 +75,6 @@ class EmbeddedPostgres:
         return self._dsn(SUPERUSER, SUPERUSER)
 
     @property
-    def port(self) -> int:
-        """The TCP port on 127.0.0.1; 0 until a server has been started or found."""
-        return self._port
-
-    @property
     def pid(self) -> int:
         """The server's process id. Raises ServerFailed if no server runs."""
         if self._process is None:
@@ -85,15 +82,15 @@ class EmbeddedPostgres:
         return int(self._process.pid)
 
     def _dsn(self, user: str, database: str) -> str:
-        if self._port == 0:
+        if self._sockets is None:
             raise ServerFailed("the database server has not been started")
-        return self._access.dsn(user, database, self._port)
+        return self._access.dsn(user, database, self._sockets)
 
     # --- owning and sharing -----------------------------------------------------------------
 
     @contextmanager
     def serve(self, *, wait: float = 10.0) -> Iterator[Self]:
-        """Own the server: start it, or adopt one that a killed service left; stop it at the end.
+        """Own the server: start it and stop it at the end. It ends too if this process is killed.
 
         Wait up to `wait` seconds for a short command that is using it. SIGTERM and SIGHUP raise
         SystemExit unless they have another handler, so that the server is stopped then too.
@@ -120,7 +117,7 @@ class EmbeddedPostgres:
             self._process = None
 
     async def watch(self, *, every: float = 0.5) -> None:
-        """Restart the server on the same port whenever it has died. For the owner.
+        """Restart the server with the same address whenever it has died. For the owner.
 
         Check every `every` seconds until cancelled. Cancelling also aborts a restart in progress;
         do not call this again afterwards.
@@ -137,7 +134,7 @@ class EmbeddedPostgres:
                     return
                 if self._process is not None and alive(self._process):
                     continue
-                log.error("database_server_died", port=self._port)
+                log.error("database_server_died")
                 try:
                     await asyncio.to_thread(self._restart)
                 except Exception:  # the next attempt may succeed, whatever the reason
@@ -217,27 +214,31 @@ class EmbeddedPostgres:
 
     # --- starting and stopping --------------------------------------------------------------
 
-    def _bring_up(self, *, same_port: bool = False) -> None:
-        """Adopt or start a server that answers. `same_port`: pools already know the port."""
+    def _bring_up(self) -> None:
+        """Start a server that answers, once no process of an earlier one is left."""
         deadline = time.monotonic() + self._start_timeout
         with self._usable_directory():
-            if not self._adopt(deadline):
-                self._launch(deadline, same_port=same_port)
-            self._access.set_up_roles(self._port)
-        log.info("database_server_up", pid=self.pid, port=self._port)
+            if not self._runs_by_hand(deadline):
+                self._launch(deadline)
+            self._access.set_up_roles(self._socket_directory.path)
+        log.info("database_server_up", pid=self.pid)
 
-    def _adopt(self, deadline: float) -> bool:
-        """Take over the server of a killed service; False once no process uses the cluster."""
+    def _runs_by_hand(self, deadline: float) -> bool:
+        """Use a server that somebody started by hand; False once no process uses the cluster.
+
+        A server that a killed service left is stopped: its guard may be stopping it already.
+        """
         cluster = self._cluster
         self._access.load(may_create=not cluster.exists())
         if not cluster.exists():
             return False
         cluster.check_version()
         while True:
-            # It may be ready, recovering or stopping.
             self._process = cluster.postmaster()
             if self._process is not None:
-                if self._answers(self._process):
+                if cluster.is_tagged(self._process):
+                    cluster.stop(self._process, self._stop_timeout)
+                elif self._answers(self._process):
                     return True
                 self._pause(deadline, f"process {self._process.pid} does not answer")
             elif pids := cluster.leftovers():
@@ -245,7 +246,7 @@ class EmbeddedPostgres:
             else:
                 return False
 
-    def _launch(self, deadline: float, *, same_port: bool) -> None:
+    def _launch(self, deadline: float) -> None:
         cluster = self._cluster
         account = server_account(self.data_dir, cluster.directory)
         if account is not None:
@@ -253,28 +254,29 @@ class EmbeddedPostgres:
         installed = programs(account, self.data_dir / "binaries")
         if not cluster.exists():
             cluster.create(installed, account, self._access.superuser_password)
-        while same_port and not is_free(self._port):
-            self._pause(deadline, f"another process has taken port {self._port}")
-        port = self._port if same_port else free_port(self._last_port())
-        self._process = cluster.launch(installed, account, port)
+        self._dismiss_guard()
+        sockets = self._socket_directory.prepare(account)
+        self._process = cluster.launch(installed, account, sockets)
+        self._guard = cluster.guard(self._process, account)
         while not self._answers(self._process):
             if not alive(self._process):
                 raise ServerFailed(f"the database did not start:\n{cluster.last_log_lines()}")
             self._pause(deadline, "it is still starting, or recovering from a crash")
-        write_private(self._port_file, str(port))
 
     def _answers(self, process: psutil.Process) -> bool:
-        port = self._cluster.port_of(process)
-        if port is None or not self._access.answers(port, self._cluster.directory):
+        sockets = self._cluster.sockets_of(process)
+        # A password goes nowhere but into our own directory.
+        if sockets is None or sockets != self._socket_directory.path:
             return False
-        self._port = port
+        if not self._access.answers(sockets, self._cluster.directory):
+            return False
+        self._sockets = sockets
         return True
 
-    def _last_port(self) -> int | None:
-        try:
-            return int(self._port_file.read_text())
-        except (OSError, ValueError):
-            return None
+    def _dismiss_guard(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.dismiss()
 
     def _pause(self, deadline: float, why: str) -> None:
         if self._closing.wait(_PAUSE):
@@ -287,7 +289,7 @@ class EmbeddedPostgres:
     def _restart(self) -> None:
         with self._changing:
             if not self._closing.is_set():
-                self._bring_up(same_port=True)
+                self._bring_up()
 
     def _bring_down(self) -> None:
         self._closing.set()
@@ -296,3 +298,5 @@ class EmbeddedPostgres:
             if process is not None:
                 self._cluster.stop(process, self._stop_timeout)
                 log.info("database_server_down", pid=process.pid)
+            self._dismiss_guard()
+            self._socket_directory.remove()
