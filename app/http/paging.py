@@ -39,12 +39,12 @@ async def paginate(
     context: Context, query: PageQuery, listing: Listing, shape: Callable[[Any], Output]
 ) -> Response:
     """One page of a list, each row turned into what is sent by `shape`."""
-    cursors = await cursors_of(context.request.app.state)
+    state = context.request.app.state
     of = f"{listing.name} {query.filters()}"
     after = None
     if query.cursor is not None:
-        after = cursors.decode(of, query.cursor, listing.key_types)
+        after = (await cursors_of(state)).decode(of, query.cursor, listing.key_types)
     rows, last = await listing.page(context.connection, query.limit, after)
     items = [shape(row) for row in rows]
-    next_cursor = None if last is None else cursors.encode(of, *last)
+    next_cursor = None if last is None else (await cursors_of(state)).encode(of, *last)
     return ok(context, Page[Any](items=items, next_cursor=next_cursor), etag=False)

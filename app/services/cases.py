@@ -10,7 +10,6 @@ from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
-    bindparam,
     case,
     func,
     literal_column,
@@ -72,11 +71,6 @@ WHOLE: tuple[Any, ...] = (cases, *_SUMS)
 _EXACT = ("customer_id", "state", "technician", "channel", "category")
 _PRIORITY_ORDER = case({"high": 0, "normal": 1, "low": 2}, value=cases.c.priority)
 _QUEUE_ORDER = (cases.c.priority_support.desc(), _PRIORITY_ORDER, cases.c.opened_at, cases.c.id)
-_TIMELINE = (
-    select(*(events.c[name] for name in TimelineEntry._fields))
-    .where(events.c.case_id == bindparam("of_case"))
-    .order_by(events.c.id)
-)
 _NOT_INTERNAL = func.coalesce(events.c.data["internal"].as_boolean(), False).is_(False)
 
 
@@ -131,17 +125,18 @@ async def queue(work: UnitOfWork, limit: int, **filters: Any) -> Sequence[Row[An
     return found
 
 
-async def timeline(work: UnitOfWork, key: str) -> list[TimelineEntry]:
-    """The events of a case, oldest first. Raises NotFound.
+async def timeline(work: UnitOfWork, key: str) -> Listing:
+    """The events of a case as `TimelineEntry`, oldest first. Raises NotFound.
 
-    A bound token does not see what staff write for themselves.
+    A bound token does not see what staff write for themselves, and its pages are as long as if
+    that were not there.
     """
     row = await find(work, cases, key)
-    query = _TIMELINE.where(within(work.caller, events))
+    rows = select(events.c.id, *(events.c[name] for name in TimelineEntry._fields))
+    rows = rows.where(events.c.case_id == row.id, within(work.caller, events))
     if work.caller.customer_id is not None:
-        query = query.where(_NOT_INTERNAL)
-    found = await work.connection.execute(query, {"of_case": row.id})
-    return [TimelineEntry(*event) for event in found]
+        rows = rows.where(_NOT_INTERNAL)
+    return Listing(f"timeline {row.id}", rows, (events.c.id,))
 
 
 async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> TimelineEntry:

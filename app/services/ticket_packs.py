@@ -4,7 +4,24 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Date, Row, Select, literal, literal_column
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Date,
+    Integer,
+    Row,
+    Select,
+    and_,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.errors import invalid
 from app.ids import new_id
@@ -16,32 +33,34 @@ from app.store.event_types import EventType, TicketsPurchased
 from app.store.keyset import Listing
 from app.store.numbers import insert_numbered
 from app.store.states import tickets_available, tickets_expired
-from app.store.tables import balances, ticket_packs
+from app.store.tables import balances, cases, ledger, ticket_packs, ticket_uses
 
-_USES = literal_column(
-    """coalesce((SELECT json_object_agg(u.position, json_build_array(u.state, k.number))
-        FROM ticket_uses u JOIN cases k ON k.id = u.case_id WHERE u.pack_id = ticket_packs.id),
-        '{}')""",
-    JSON,
-).label("uses")
-# Days that a bug gave back, by position (R19). Few packs have any.
-_LENGTHENED = literal_column(
-    """CASE WHEN balances.lengthened_days > 0 THEN (
-        SELECT json_object_agg(l.ticket_position, l.days) FROM (
-            SELECT ticket_position, sum(lengthened_days) AS days FROM ledger
-            WHERE allowance_id = ticket_packs.id AND lengthened_days > 0
-            GROUP BY ticket_position) l) ELSE '{}' END""",
-    JSON,
-).label("lengthened")
+TICKETS_SHOWN = 100
+"""How many tickets are read with a pack; `tickets` lists them all."""
+
 _COLUMNS = [column for column in ticket_packs.c if column.name != "created_at"]
+_PACK = ticket_packs.alias("pack")
+_NUMBERED = (
+    func.generate_series(1, _PACK.c.quantity)
+    .table_valued(column("position", Integer), name="numbered")
+    .render_derived()
+)
+_POSITION = _NUMBERED.c.position
+# Days that a bug gave back (R19). Few packs have any: the others are not searched.
+_LENGTHENED = case(
+    (
+        balances.c.lengthened_days > 0,
+        select(func.coalesce(cast(func.sum(ledger.c.lengthened_days), Integer), 0))
+        .where(ledger.c.allowance_id == _PACK.c.id, ledger.c.ticket_position == _POSITION)
+        .scalar_subquery(),
+    ),
+    else_=0,
+)
+_EXPIRES_ON = _PACK.c.expires_on + _LENGTHENED
 
 
-def _whole(work: UnitOfWork) -> Select[Any]:
-    """Every pack in sight, with its balance, as of `today`.
-
-    By position, `uses` has the state and case number of used tickets, and `lengthened` the days by
-    which a ticket ends later than its pack.
-    """
+def _packs(work: UnitOfWork) -> Select[Any]:
+    """Every pack in sight, with its balance, as of `today`."""
     return (
         visible(work.caller, ticket_packs)
         .join(balances, balances.c.allowance_id == ticket_packs.c.id)
@@ -51,30 +70,69 @@ def _whole(work: UnitOfWork) -> Select[Any]:
             balances.c.consumed,
             tickets_available(work.today),
             tickets_expired(work.today),
-            _USES,
-            _LENGTHENED,
-            literal(work.today, Date).label("today"),
         )
     )
 
 
+def _tickets(today: date) -> Select[Any]:
+    """Every ticket of the packs `_PACK`, with the case that it serves."""
+    return (
+        select(
+            _POSITION,
+            func.coalesce(
+                ticket_uses.c.state,
+                case((literal(today, Date) >= _EXPIRES_ON, "expired"), else_="available"),
+            ).label("state"),
+            _EXPIRES_ON.label("expires_on"),
+            cases.c.number.label("case_number"),
+        )
+        .select_from(_PACK)
+        .join(balances, balances.c.allowance_id == _PACK.c.id)
+        .join(_NUMBERED, true())
+        .outerjoin(
+            ticket_uses,
+            and_(ticket_uses.c.pack_id == _PACK.c.id, ticket_uses.c.position == _POSITION),
+        )
+        .outerjoin(cases, cases.c.id == ticket_uses.c.case_id)
+    )
+
+
 async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
-    """One pack with its tickets. Raises NotFound."""
-    return await find(work, ticket_packs, key, _whole(work))
+    """One pack, with its first `TICKETS_SHOWN` tickets as `tickets`. Raises NotFound."""
+    first = (
+        _tickets(work.today)
+        .where(_PACK.c.id == ticket_packs.c.id, _POSITION <= TICKETS_SHOWN)
+        .correlate(ticket_packs)
+        .subquery("first")
+    )
+    members: list[ColumnElement[Any]] = []
+    for one in first.c:
+        members += (literal_column(f"'{one.name}'"), one)
+    as_json = func.json_build_object(*members)
+    shown = select(func.json_agg(aggregate_order_by(as_json, first.c.position), type_=JSON))
+    rows = _packs(work).add_columns(shown.scalar_subquery().label("tickets"))
+    return await find(work, ticket_packs, key, rows)
 
 
 def search(work: UnitOfWork, customer_id: UUID | None, available: bool | None) -> Listing:
-    """Packs as `read` gives them, in the order in which they were recorded.
+    """Packs with their balances, in the order in which they were recorded.
 
     `available`: with a ticket that can pay for a new case today (True), or without (False).
     """
-    rows = _whole(work)
+    rows = _packs(work)
     if customer_id is not None:
         rows = rows.where(ticket_packs.c.customer_id == customer_id)
     if available is not None:
         has_tickets = tickets_available(work.today) > 0
         rows = rows.where(has_tickets if available else ~has_tickets)
     return Listing("ticket_packs", rows, (ticket_packs.c.id,))
+
+
+async def tickets(work: UnitOfWork, key: str) -> Listing:
+    """The tickets of a pack by position, each with its state today. Raises NotFound."""
+    pack = await find(work, ticket_packs, key)
+    rows = _tickets(work.today).where(_PACK.c.id == pack.id)
+    return Listing(f"tickets {pack.id}", rows, (_POSITION,))
 
 
 def expiry(policies: Policies, purchased_on: date) -> date:

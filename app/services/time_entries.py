@@ -4,7 +4,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, ColumnElement, Row, bindparam, insert, literal_column, select, update
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from app.errors import AlreadyReversed, NotFound, WorkedBeforeOpening, invalid
 from app.ids import new_id
@@ -34,22 +48,32 @@ _STANDING: tuple[ColumnElement[Any], ...] = (
             WHERE time_entry_id = time_entries.id)"""
     ).label("overrun_minutes"),
 )
-_WHOLE = select(time_entries, *_STANDING).where(
-    time_entries.c.id == bindparam("entry"), time_entries.c.case_id == bindparam("of_case")
-)
+# What staff write for themselves looks to a bound token as if it had not been written.
+_SHOWN = or_(~time_entries.c.internal, bindparam("to_staff", type_=Boolean))
+_WHOLE: Select[Any] = select(
+    *(column for column in time_entries.c if column.name not in ("note", "internal")),
+    case((_SHOWN, time_entries.c.note)).label("note"),
+    and_(_SHOWN, time_entries.c.internal).label("internal"),
+    *_STANDING,
+).where(time_entries.c.id == bindparam("entry"), time_entries.c.case_id == bindparam("of_case"))
 _INSERT = insert(time_entries)
 _REVERSE = update(time_entries).where(time_entries.c.id == bindparam("entry"))
 
 
 async def read(work: UnitOfWork, case_key: str, entry_id: UUID) -> Row[Any]:
-    """One time entry of a case, with its `charges` and `overrun_minutes`. Raises NotFound."""
-    case = await find(work, cases, case_key)
-    return await _read(work, case.id, entry_id)
+    """One time entry of a case, with its `charges` and `overrun_minutes`. Raises NotFound.
+
+    A bound token does not see an internal note.
+    """
+    of_case = await find(work, cases, case_key)
+    return await _read(work, of_case.id, entry_id)
 
 
 async def _read(work: UnitOfWork, case_id: UUID, entry_id: UUID) -> Row[Any]:
     # The case was found in the caller's sight, and its entries are its customer's.
-    found = await work.connection.execute(_WHOLE, {"entry": entry_id, "of_case": case_id})
+    to_staff = work.caller.customer_id is None
+    parameters = {"entry": entry_id, "of_case": case_id, "to_staff": to_staff}
+    found = await work.connection.execute(_WHOLE, parameters)
     row: Row[Any] | None = found.one_or_none()
     if row is None:
         raise NotFound
@@ -64,8 +88,11 @@ async def record(
     minutes: int,
     worked_at: datetime | None,
     note: str | None,
+    internal: bool,
 ) -> Row[Any]:
     """Record and charge work that began at `worked_at` (now if None); the entry as `read`.
+
+    `internal`: the note is for staff alone.
 
     Minutes that no allowance covers are overrun, never refused (R21). Raises NotFound, WrongState,
     InvalidInput, WorkedBeforeOpening.
@@ -90,6 +117,7 @@ async def record(
             "worked_at": worked_at,
             "worked_on": worked_on,
             "note": note,
+            "internal": internal,
             "recorded_at": work.now,
         },
     )

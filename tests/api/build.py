@@ -165,8 +165,15 @@ class Customer:
         return await self.get(f"cases/{entry['case_id']}/time-entries/{entry['id']}")
 
     async def timeline(self, case: dict[str, Any]) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = (await self.get(f"cases/{case['id']}/timeline"))["items"]
-        return items
+        """All of it, page by page."""
+        items: list[dict[str, Any]] = []
+        query = "limit=200"
+        while True:
+            page = await self.get(f"cases/{case['id']}/timeline?{query}")
+            items += page["items"]
+            if page["next_cursor"] is None:
+                return items
+            query = f"limit=200&cursor={page['next_cursor']}"
 
     async def minutes(self, case: dict[str, Any]) -> tuple[int, int, int]:
         """Worked, charged, overrun."""

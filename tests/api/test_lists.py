@@ -52,7 +52,9 @@ async def world(service: Service, client: httpx.AsyncClient) -> AsyncIterator[Wo
         for customer in customers:
             things["licences"].append(await customer.licence())
             things["contracts"].append(await customer.contract())
-            things["ticket-packs"].append(await customer.pack(2))
+            pack = await customer.pack(2)
+            del pack["tickets"]
+            things["ticket-packs"].append(pack)
     customers += [await Customer.new(client, today) for _ in range(8)]
     for customer in customers:
         body = (await client.get(f"/v1/customers/{customer.id}")).json()
@@ -186,7 +188,9 @@ async def test_another_customers_is_answered_like_nothing(world: World, kind: st
     assert answers == [answers[0]] * 4
     assert statements == [2] * 4, "the token and the row"
     own = world.of(kind, world.mine)[0]
-    assert (await world.bound.get(f"/v1/{kind}/{own['id']}")).json() == own
+    read = (await world.bound.get(f"/v1/{kind}/{own['id']}")).json()
+    read.pop("tickets", None)
+    assert read == own
 
 
 async def test_anothers_contacts_are_answered_like_nothing(world: World) -> None:

@@ -19,6 +19,20 @@ async def read(customer: Customer, pack: dict[str, Any]) -> dict[str, Any]:
     return await made(await customer.client.get(f"{URL}/{pack['number']}"), 200)
 
 
+async def ticket_pages(
+    customer: Customer, pack: dict[str, Any], **query: Any
+) -> list[list[dict[str, Any]]]:
+    """Every page of a pack's tickets."""
+    found: list[list[dict[str, Any]]] = []
+    while True:
+        answer = await customer.client.get(f"{URL}/{pack['number']}/tickets", params=query)
+        page = await made(answer, 200)
+        found.append(page["items"])
+        if page["next_cursor"] is None:
+            return found
+        query["cursor"] = page["next_cursor"]
+
+
 async def test_a_pack_comes_back_as_it_was_bought(customer: Customer, service: Service) -> None:
     sent = {"customer_id": customer.id, "quantity": 2, "purchased_on": str(customer.today)}
     answer = await customer.client.post(URL, json=sent)
@@ -89,8 +103,36 @@ async def test_numbers_are_unique(customer: Customer) -> None:
 
 
 async def test_a_thousand_tickets(customer: Customer) -> None:
+    """The pack comes with the first hundred; a list of its own has them all."""
     pack = await customer.pack(1000)
-    assert [ticket["position"] for ticket in pack["tickets"]] == list(range(1, 1001))
+    assert [ticket["position"] for ticket in pack["tickets"]] == list(range(1, 101))
+    shown = [one for page in await ticket_pages(customer, pack, limit=200) for one in page]
+    assert [ticket["position"] for ticket in shown] == list(range(1, 1001))
+    assert shown[:100] == pack["tickets"]
+    (item,) = (await customer.get(f"ticket-packs?customer_id={customer.id}"))["items"]
+    assert item == {name: value for name, value in pack.items() if name != "tickets"}
+
+
+async def test_the_tickets_are_listed_as_the_pack_shows_them(
+    customer: Customer, travel: Callable[[date], None]
+) -> None:
+    """In every state, and with an end of its own where a bug gave days back (R19)."""
+    pack = await customer.pack(5, days=-10)
+    cases = [await customer.open(channel="phone") for _ in range(3)]
+    await customer.close(cases[0])
+    travel(customer.today + 5 * DAY)
+    await customer.patch(cases[1], category="bug")
+    for day in (customer.today + 5 * DAY, date.fromisoformat(pack["expires_on"])):
+        travel(day)
+        found = await read(customer, pack)
+        states = [ticket["state"] for ticket in found["tickets"]]
+        assert states[:1] + states[2:3] == ["consumed", "held"]
+        assert len({ticket["expires_on"] for ticket in found["tickets"]}) == 2
+        for limit in (1, 2, 5, 200):
+            pages = await ticket_pages(customer, pack, limit=limit)
+            assert [one for page in pages for one in page] == found["tickets"]
+    path = f"/v1/ticket-packs/{new_id()}/tickets"
+    assert (await customer.client.get(path)).status_code == 404
 
 
 async def test_tickets_name_the_cases_they_serve(

@@ -310,6 +310,7 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("create_ticket_pack", "POST", "/v1/ticket-packs", pack)
     await call("list_ticket_packs", "GET", f"/v1/ticket-packs?customer_id={known['id']}&limit=2")
     await call("get_ticket_pack", "GET", "/v1/ticket-packs/TP-0001")
+    await call("list_tickets", "GET", "/v1/ticket-packs/TP-0001/tickets?limit=2")
 
     record.clock.move_to(12)
     case = await call(
@@ -346,7 +347,7 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     )
     await call("close_case", "POST", f"{path}/closure", {"resolution": "A filter was set."})
     await call("reopen_case", "POST", f"{path}/reopening", {"reason": "Empty again since noon"})
-    await call("get_case_timeline", "GET", f"{path}/timeline")
+    await call("get_case_timeline", "GET", f"{path}/timeline?limit=3")
     await call("cancel_case", "POST", f"{path}/cancellation", {"reason": "Opened twice"})
     await _bind_late(record)
 

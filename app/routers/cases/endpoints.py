@@ -21,7 +21,7 @@ from app.errors import (
 )
 from app.http.context import Ctx
 from app.http.fields import Id, Key
-from app.http.paging import Page, paginate
+from app.http.paging import Page, PageQuery, paginate
 from app.http.resource import Resource
 from app.http.responses import created, if_match, ok
 from app.routers.cases.schemas import (
@@ -35,7 +35,6 @@ from app.routers.cases.schemas import (
     NewTimeEntry,
     ReasonGiven,
     TimeEntry,
-    Timeline,
     TimelineEntry,
     Transition,
 )
@@ -90,14 +89,15 @@ async def get_case(context: Ctx, case: Key) -> Response:
     return ok(context, Case.of(await service.read(context, case)))
 
 
-@cases.reads("/cases/{case}/timeline", Timeline, "cases:read", etag=False)
-async def get_case_timeline(context: Ctx, case: Key) -> Response:
+@cases.lists("/cases/{case}/timeline", TimelineEntry, "cases:read")
+async def get_case_timeline(
+    context: Ctx, case: Key, query: Annotated[PageQuery, Query()]
+) -> Response:
     """Read the timeline of a case.
 
     Every change, comment, time entry and reversal, oldest first: who did it and when.
     """
-    events = await service.timeline(context, case)
-    return ok(context, Timeline(items=[TimelineEntry.of(event) for event in events]), etag=False)
+    return await paginate(context, query, await service.timeline(context, case), TimelineEntry.of)
 
 
 @cases.reads("/cases/{case}/time-entries/{entry_id}", TimeEntry, "cases:read")

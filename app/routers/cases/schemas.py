@@ -102,6 +102,9 @@ class NewTimeEntry(Input):
         default=None, description="When the work began. Default: now."
     )
     note: Text | None = None
+    internal: bool = Field(
+        default=False, description="The note is for staff: hidden from tokens bound to a customer."
+    )
 
 
 class ReasonGiven(Input):
@@ -210,7 +213,8 @@ class TimeEntry(Output):
     technician: str
     minutes: int
     worked_at: datetime
-    note: str | None
+    note: str | None = Field(description="Null where it is internal and the token is bound.")
+    internal: bool = Field(description="The note is for staff alone.")
     recorded_at: datetime
     reversed_at: datetime | None
     reversal_reason: str | None
@@ -234,12 +238,6 @@ class TimelineEntry(Output):
     @classmethod
     def of(cls, event: Any) -> "TimelineEntry":
         return cls(at=event.occurred_at, type=event.type, actor=event.actor, data=event.data)
-
-
-class Timeline(Output):
-    """What happened to a case."""
-
-    items: list[TimelineEntry]
 
 
 class CasesQuery(PageQuery):

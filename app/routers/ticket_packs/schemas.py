@@ -1,12 +1,12 @@
 """Ticket packs on the wire."""
 
-from datetime import date, timedelta
-from typing import Any, Literal
+from datetime import date
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from app.http.fields import CivilDate, Code, Id, Input, Output, QueryFlag, TicketQuantity
+from app.http.fields import CivilDate, Code, Id, Input, QueryFlag, StoredOutput, TicketQuantity
 from app.http.paging import PageQuery
 
 
@@ -29,7 +29,7 @@ class TicketPacksQuery(PageQuery):
     )
 
 
-class Ticket(Output):
+class Ticket(StoredOutput):
     """A ticket, which pays for one case."""
 
     position: int
@@ -38,7 +38,7 @@ class Ticket(Output):
     case_number: str | None
 
 
-class TicketPack(Output):
+class TicketPackSummary(StoredOutput):
     """Tickets bought together: quantity = available + held + consumed + expired."""
 
     id: UUID
@@ -51,25 +51,11 @@ class TicketPack(Output):
     held: int
     consumed: int
     expired: int
-    tickets: list[Ticket]
 
-    @classmethod
-    def of(cls, row: Any) -> "TicketPack":
-        fields = row._asdict()
-        uses: dict[str, tuple[str, str]] = fields.pop("uses")
-        lengthened: dict[str, int] = fields.pop("lengthened")
-        today: date = fields.pop("today")
-        tickets = []
-        for position in range(1, row.quantity + 1):
-            expires_on = row.expires_on + timedelta(days=lengthened.get(str(position), 0))
-            unused = ("expired" if expires_on <= today else "available", None)
-            state, case_number = uses.get(str(position), unused)
-            tickets.append(
-                {
-                    "position": position,
-                    "state": state,
-                    "expires_on": expires_on,
-                    "case_number": case_number,
-                }
-            )
-        return cls.model_validate({**fields, "tickets": tickets})
+
+class TicketPack(TicketPackSummary):
+    """Tickets bought together, with the first of them."""
+
+    tickets: list[Ticket] = Field(
+        description="The first 100, by position. All of them: `GET /v1/ticket-packs/{id}/tickets`."
+    )

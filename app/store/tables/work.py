@@ -121,6 +121,8 @@ time_entries = Table(
     Column("worked_at", Instant, nullable=False),
     Column("worked_on", Date, nullable=False),
     Column("note", Text),
+    # The note is for staff alone.
+    Column("internal", Boolean, nullable=False, server_default=text("false")),
     Column("recorded_at", Instant, nullable=False),
     Column("reversed_at", Instant),
     Column("reversal_reason", Text),

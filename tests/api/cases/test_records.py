@@ -253,3 +253,41 @@ async def test_what_staff_write_for_themselves_is_never_shown_to_the_customer(
 
     assert bodies(shown) == ["We are looking at it.", "Thank you."]
     assert bodies(ours) == ["A known fault?", "We are looking at it.", "Thank you."]
+
+
+async def test_pages_of_a_timeline_do_not_tell_of_what_is_hidden(
+    customer: Customer, service: Service
+) -> None:
+    """Pages are full, and none ends with a cursor because only hidden entries follow."""
+    await customer.pack()
+    case = await customer.open()
+    for word in "iippiiiipiippiii":
+        await customer.step(case, "comments", 201, body=word, internal=word == "i")
+    whole = await customer.timeline(case)
+    shown = [one for one in whole if not one["data"].get("internal")]
+    assert (len(whole), len(shown)) == (17, 6)
+    path = f"/v1/cases/{case['number']}/timeline"
+    async with await service.client_with("cases:read", customer_id=customer.id) as theirs:
+        for client, expected in ((theirs, shown), (customer.client, whole)):
+            for limit in (1, 2, 3, 5, 6, 17):
+                pages, query = [], {"limit": limit}
+                while True:
+                    page = (await client.get(path, params=query)).json()
+                    pages.append(page["items"])
+                    if page["next_cursor"] is None:
+                        break
+                    query["cursor"] = page["next_cursor"]
+                assert [one for page in pages for one in page] == expected
+                assert [len(page) for page in pages[:-1]] == [limit] * (len(pages) - 1)
+                assert len(pages) == -(-len(expected) // limit)
+
+
+async def test_a_timeline_that_grows_goes_on_where_it_stopped(customer: Customer) -> None:
+    await customer.pack()
+    case = await customer.open()
+    await customer.step(case, "comments", 201, body="1")
+    page = await customer.get(f"cases/{case['id']}/timeline?limit=1")
+    await customer.step(case, "comments", 201, body="2")
+    rest = await customer.get(f"cases/{case['id']}/timeline?cursor={page['next_cursor']}")
+    assert [one["data"]["body"] for one in rest["items"]] == ["1", "2"]
+    assert rest["next_cursor"] is None
