@@ -15,6 +15,7 @@ from app import importing, serving
 from app.commands.keys import keys
 from app.commands.shared import (
     database_settings,
+    embedded,
     failure,
     on_embedded,
     operator_errors,
@@ -27,7 +28,6 @@ from app.policy.document import load
 from app.settings import Settings
 from app.store import migrations, reconcile
 from app.store.database import Database
-from app.store.embedded import EmbeddedPostgres
 from app.store.roles import roles_sql
 
 cli = typer.Typer(
@@ -65,7 +65,7 @@ def serve(
             asyncio.run(_check_schema(settings))
             _serve(settings, demo)
             return
-        with EmbeddedPostgres(settings.data_dir).serve() as server:
+        with embedded(settings).serve() as server:
             settings = on_embedded(settings, server)
             asyncio.run(migrations.upgrade_or_accept(settings.migration_database_url))
             threading.Thread(
@@ -101,7 +101,7 @@ def migrate() -> None:
         settings = Settings()
         url = settings.migration_database_url or settings.database_url
         if url is None:
-            with EmbeddedPostgres(settings.data_dir).share() as server:
+            with embedded(settings).share() as server:
                 url = on_embedded(settings, server).migration_database_url
                 asyncio.run(migrations.upgrade(url))
         else:
@@ -167,7 +167,10 @@ def reconcile_command() -> None:
     """Compare every balance with the ledger. Exits with 1 on a difference; changes nothing."""
 
     async def compare(settings: Settings) -> tuple[dict[str, int], list[reconcile.Difference]]:
-        async with Database(settings) as database, reconcile.snapshot(database) as snapshot:
+        async with (
+            Database(settings, long_statements=True) as database,
+            reconcile.snapshot(database) as snapshot,
+        ):
             found = [difference async for difference in snapshot.differences()]
             return await snapshot.checked(), found
 

@@ -17,6 +17,7 @@
     │   ├── InvalidInput                  with `errors`, one for each fault
     │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
     │   └── SerialNumberRequired · SerialNumberNotOfCustomer · WorkedBeforeOpening
+    ├── TooManyRequests
     ├── InternalError
     └── ServiceUnavailable
 
@@ -305,6 +306,16 @@ class SerialNumberNotOfCustomer(Unprocessable, code="serial_number_not_of_custom
 
 class WorkedBeforeOpening(Unprocessable, code="worked_before_opening"):
     """Time counts from the day on which the case was opened."""
+
+
+class TooManyRequests(ServiceError, code="too_many_requests"):
+    """More than the service does at once for such requests (RFC 6585, 4).
+
+    `retry_after`: seconds until the next try may succeed.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(seconds=retry_after)
 
 
 class InternalError(ServiceError, code="internal_error"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,6 +15,10 @@ def _default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/assistenza")
     return user_data_path("assistenza", appauthor=False)
+
+
+LEAST_CONNECTIONS = 8
+"""What a worker needs: one connection in each pool, two for readiness and housekeeping."""
 
 
 class Settings(BaseSettings):
@@ -37,7 +41,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
-    """Number of server processes. Each has its own pools: see pool_size."""
+    """Number of server processes. They share `connections`."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Also serve /metrics on this port, without a token, for Prometheus."""
     metrics_host: str = "127.0.0.1"
@@ -47,6 +51,8 @@ class Settings(BaseSettings):
     for longest, or is closed itself if none is idle."""
     header_timeout: float = Field(default=10.0, gt=0, le=600)
     """Time from connecting to the end of the request's headers; then the connection is closed."""
+    export_timeout: float = Field(default=300.0, gt=0, le=86_400)
+    """Time for the whole answer of an export; then it is cut off."""
     body_timeout: float = Field(default=10.0, gt=0, le=600)
     """Time for a client to send a request's body; then the answer is 408."""
     send_timeout: float = Field(default=30.0, gt=0, le=600)
@@ -55,9 +61,9 @@ class Settings(BaseSettings):
     """Time for a whole request, including its body; then the answer is 503. It also covers a
     database host that no longer answers at all."""
 
-    pool_size: int = Field(default=10, ge=1, le=500)
-    """Largest number of connections in each of a process's five pools: entitlements, other reads,
-    writes; and for bound tokens entitlements and everything else."""
+    connections: int = Field(default=80, ge=1, le=10_000, validate_default=True)
+    """Most connections to the database of all workers together, for all that they do. The default
+    leaves an operator and commands 20 of the 100 that PostgreSQL accepts unless told otherwise."""
     pool_timeout: float = Field(default=2.0, gt=0, le=60)
     """Time that a request waits for a connection; then the answer is 503."""
     connect_timeout: float = Field(default=3.0, gt=0, le=60)
@@ -67,6 +73,19 @@ class Settings(BaseSettings):
     """Set to false behind a PgBouncer older than 1.21 in transaction mode."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("connections")
+    @classmethod
+    def _enough_for_the_workers(cls, connections: int, info: ValidationInfo) -> int:
+        workers = info.data.get("workers", 1)
+        least = LEAST_CONNECTIONS * workers
+        if connections < least:
+            raise ValueError(
+                f"{connections} are too few for ASSISTENZA_WORKERS={workers}: each needs"
+                f" {LEAST_CONNECTIONS}, so set {least} or more, and PostgreSQL's max_connections"
+                " above that"
+            )
+        return connections
 
     @field_validator("database_url", "migration_database_url", "bound_database_url")
     @classmethod

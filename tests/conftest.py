@@ -102,7 +102,9 @@ def postgres() -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="assistenza-tests-"))
     directory.chmod(0o755)
     try:
-        with EmbeddedPostgres(directory / "data", durable=False).serve() as server:
+        with EmbeddedPostgres(
+            directory / "data", durable=False, max_connections=200
+        ).serve() as server:
             yield server.admin_dsn
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -17,6 +17,7 @@ class Line:
     `dead`: nothing goes through any more and nobody is told, as when a host vanishes.
     `cut_before` and `cut_after`: break a connection at the first piece to the server for which
     they say yes, before the server has seen it or after it has answered.
+    `freeze()`: as `dead`, but for the connections that there are; new ones are served.
     """
 
     host: str
@@ -27,6 +28,7 @@ class Line:
     _server: asyncio.Server | None = None
     _address: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _generation: int = 0
 
     async def open(self) -> int:
         """Takes connections (again); the port."""
@@ -46,6 +48,10 @@ class Line:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def freeze(self) -> None:
+        """From now on nothing goes through the connections that there are."""
+        self._generation += 1
+
     async def _relay(
         self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter
     ) -> None:
@@ -57,10 +63,11 @@ class Line:
         both = {to_client, to_server}
         self._writers |= both
         cutting = asyncio.Event()
+        generation = self._generation
 
         async def up() -> None:
             while piece := await from_client.read(65_536):
-                await self._while_dead()
+                await self._while_dead(generation)
                 if self.cut_before and self.cut_before(piece):
                     self.cut_before = None
                     return
@@ -71,7 +78,7 @@ class Line:
 
         async def down() -> None:
             while piece := await from_server.read(65_536):
-                await self._while_dead()
+                await self._while_dead(generation)
                 if cutting.is_set():
                     return
                 to_client.write(piece)
@@ -87,18 +94,22 @@ class Line:
                 writer.transport.abort()
             self._writers -= both
 
-    async def _while_dead(self) -> None:
-        while self.dead:  # noqa: ASYNC110
+    async def _while_dead(self, generation: int) -> None:
+        while self.dead or generation < self._generation:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+def where(url: URL) -> tuple[str, int]:
+    """Host and port of an address; the host may be the directory of a Unix socket."""
+    query = {name: str(value) for name, value in url.query.items()}
+    host = url.host or query.get("host", "127.0.0.1")
+    return host, url.port or int(query.get("port", "5432"))
 
 
 @asynccontextmanager
 async def line_to(url: URL) -> AsyncIterator[tuple[Line, int]]:
     """A line to the server at an address: the line, and its port on 127.0.0.1."""
-    query = {name: str(value) for name, value in url.query.items()}
-    line = Line(
-        url.host or query.get("host", "127.0.0.1"), url.port or int(query.get("port", "5432"))
-    )
+    line = Line(*where(url))
     yield line, await line.open()
     await line.close()
 

@@ -99,6 +99,21 @@ def test_only_the_request_s_own_transaction_commits() -> None:
     assert {file for file in beginning if file.startswith("app/http")} == {"app/http/routes.py"}
 
 
+def test_an_answer_that_is_streamed_has_a_connection_of_the_exports() -> None:
+    # A class of its own, or a call; naming it for the OpenAPI document streams nothing.
+    derived = {
+        file
+        for file, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith("StreamingResponse") for base in node.bases)
+    }
+    called = {
+        file for file, _ in _calls("StreamingResponse", "FileResponse", "EventSourceResponse")
+    }
+    assert derived | called == {"app/http/exports.py"}
+
+
 def test_every_type_of_event_has_a_writer_that_names_it() -> None:
     named = {
         node.attr

@@ -1,6 +1,14 @@
 """A misspelt setting is told, never silently another's default."""
 
-from app.settings import Settings, unknown_settings
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import LEAST_CONNECTIONS, Settings, unknown_settings
+from app.store.shares import shares
 
 
 def test_what_is_no_setting_is_named() -> None:
@@ -14,3 +22,37 @@ def test_what_is_no_setting_is_named() -> None:
     assert unknown_settings(environment) == ["ASSISTENZA_HOTS", "ASSISTENZA_PROT"]
     every = {f"ASSISTENZA_{name.upper()}": "" for name in Settings.model_fields}
     assert unknown_settings(every) == []
+
+
+def test_the_pools_of_all_workers_add_up_to_no_more_than_the_budget() -> None:
+    for workers in (1, 2, 3, 8):
+        for connections in range(LEAST_CONNECTIONS * workers, 400):
+            each = shares(Settings(workers=workers, connections=connections))
+            assert min(each) >= 1, (workers, connections)
+            assert 0 <= connections - workers * sum(each) < workers, (workers, connections)
+
+
+def test_what_a_stock_postgresql_takes_is_enough_for_the_service_and_an_operator() -> None:
+    # 100 connections, 3 of them the superuser's.
+    assert sum(shares(Settings())) <= 100 - 3 - 10
+
+
+@pytest.mark.parametrize("workers", [2, 64])
+def test_a_budget_too_small_for_the_workers_is_one_line(workers: int) -> None:
+    least = LEAST_CONNECTIONS * workers
+    Settings(workers=workers, connections=least)
+    with pytest.raises(ValidationError):
+        Settings(workers=workers, connections=least - 1)
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    settings = {"WORKERS": str(workers), "CONNECTIONS": str(least - 1)}
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "serve"],
+        env=kept | {f"ASSISTENZA_{name}": value for name, value in settings.items()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"ASSISTENZA_CONNECTIONS: Value error, {least - 1} are too few" in line
+    assert f"set {least} or more" in line

@@ -16,6 +16,9 @@ from app.settings import Settings, unknown_settings
 from app.store import migrations
 from app.store.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
+# Commands, an operator's psql, a backup.
+_BESIDE_THE_SERVICE = 20
+
 screen = Console(stderr=True, highlight=False, soft_wrap=True)
 """Standard error, for messages: standard output has nothing but a command's result."""
 
@@ -63,10 +66,17 @@ def database_settings() -> Iterator[Settings]:
         if settings.database_url is not None:
             yield settings
             return
-        with EmbeddedPostgres(settings.data_dir).share() as server:
+        with embedded(settings).share() as server:
             settings = on_embedded(settings, server)
             asyncio.run(migrations.upgrade_or_accept(settings.migration_database_url))
             yield settings
+
+
+def embedded(settings: Settings) -> EmbeddedPostgres:
+    """The service's own PostgreSQL, with connections for the service and for what runs beside."""
+    return EmbeddedPostgres(
+        settings.data_dir, max_connections=settings.connections + _BESIDE_THE_SERVICE
+    )
 
 
 def on_embedded(settings: Settings, server: EmbeddedPostgres) -> Settings:

@@ -86,6 +86,19 @@ class Metrics(CollectorRegistry):
             multiprocess_mode="livesum",
             registry=self,
         )
+        self._budget = Gauge(
+            "assistenza_connections_budget",
+            "Database connections that all workers together may open (ASSISTENZA_CONNECTIONS).",
+            multiprocess_mode="max",
+            registry=self,
+        )
+        self._pool_idle = Gauge(
+            "assistenza_pool_idle",
+            "Database connections that are open and not in use.",
+            ("pool",),
+            multiprocess_mode="livesum",
+            registry=self,
+        )
         self._pool_in_use = Gauge(
             "assistenza_pool_in_use",
             "Database connections in use.",
@@ -153,9 +166,11 @@ class Metrics(CollectorRegistry):
 
     def _sample(self) -> None:
         if self._database is not None:
-            for name, (in_use, size) in self._database.pools().items():
-                self._pool_in_use.labels(name).set(in_use)
-                self._pool_size.labels(name).set(size)
+            self._budget.set(self._database.budget)
+            for name, counts in self._database.pools().items():
+                self._pool_in_use.labels(name).set(counts.in_use)
+                self._pool_idle.labels(name).set(counts.idle)
+                self._pool_size.labels(name).set(counts.size)
 
     def collect(self) -> Iterable[Metric]:
         self._sample()

@@ -59,7 +59,7 @@ async def run(settings: Settings, sources: Sequence[Source], *, dry_run: bool) -
 
     try:
         with progress:
-            async with Database(settings) as database:
+            async with Database(settings, long_statements=True) as database:
                 await import_files(
                     database, moment, sources, dry_run=dry_run, watch=watch, done=done
                 )

@@ -45,7 +45,7 @@ class Housekeeping:
             # A database host that has vanished must not keep the service from ending.
             async with (
                 asyncio.timeout(_LONGEST_SECONDS),
-                database.writing.begin() as connection,
+                database.operations.begin() as connection,
             ):
                 if used:
                     await tokens.record_uses(connection, used)

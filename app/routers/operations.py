@@ -43,7 +43,7 @@ async def readyz(request: Request) -> Response:
     """
     try:
         async with asyncio.timeout(request.app.state.settings.request_timeout):
-            refused = await migrations.refusal(request.app.state.database.reading)
+            refused = await migrations.refusal(request.app.state.database.operations)
     except FAILURES as error:
         raise ServiceUnavailable from error
     if refused:

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import TextClause, text
 
 from app.errors import AmbiguousLookup, CustomerNotFound
-from app.services.tokens import IS_VALID, admitted, authenticate, hash_of, is_bound
+from app.services.tokens import IS_VALID, admitted, hash_of, is_bound
 from app.services.unit_of_work import Caller, UnitOfWork
-from app.store.database import Database, count_statement
+from app.store.database import Connection, Database, count_statement
 from app.store.facts import CUSTOMER, FACTS_NOW, FACTS_PAST, Known, known
 from app.store.raw_reads import PreparedQuery, prepare
 
@@ -185,19 +185,13 @@ async def find_many(
 
 
 async def every_customer(
-    database: Database, token: str, caller: Caller, *, now: datetime, at: datetime, on: date
+    connection: Connection, caller: Caller, *, now: datetime, at: datetime, on: date
 ) -> AsyncGenerator[list[Known], None]:
     """Every customer in the caller's sight, some at a time, from one snapshot (a cursor).
 
-    Takes its connection when the first is asked for. Raises Unauthorized if a bound token has
-    ended since the caller was admitted.
+    The connection is in a transaction; a bound caller's is one that sees its customer's rows.
     """
-    bound = is_bound(token)
     parameters = {"customer_id": caller.customer_id, "at": at, "on": on}
-    async with (database.bound if bound else database.writing).connect() as connection:
-        if bound:
-            # Lets the transaction see the customer's rows.
-            await authenticate(connection, token, None, now)
-        result = await connection.stream(_EXPORT[_when(at, now)], parameters)
-        async for rows in result.partitions(_EXPORTED_TOGETHER):
-            yield [known(row) for row in rows]
+    result = await connection.stream(_EXPORT[_when(at, now)], parameters)
+    async for rows in result.partitions(_EXPORTED_TOGETHER):
+        yield [known(row) for row in rows]

@@ -1,18 +1,23 @@
-"""The connection pools of the service: for reads, for transactions, and for bound tokens."""
+"""The connection pools of the service, which share one budget of connections."""
 
 import asyncio
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Self, cast
-from uuid import uuid4
+from time import monotonic
+from typing import Any, NamedTuple, Self, cast
 
 from sqlalchemy import AsyncAdaptedQueuePool, event
+from sqlalchemy import Connection as BlockingConnection
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.settings import Settings
+from app.store.driver import OpenConnections
 from app.store.raw_reads import RawReadPool
+from app.store.shares import shares
 
 _CLOSING_SECONDS = 2.0
+_AUTOCOMMIT: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 Connection = AsyncConnection
 """The name for code that passes connections on and speaks no SQL."""
@@ -27,6 +32,24 @@ def count_statement(*_: object) -> None:
         counter[0] += 1
 
 
+def _with(arguments: dict[str, Any], **server_settings: str) -> dict[str, Any]:
+    """Arguments of a connection, with these server settings too."""
+    return arguments | {"server_settings": arguments["server_settings"] | server_settings}
+
+
+def _heard(connection: BlockingConnection, *_: object) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.heard = monotonic()
+
+
+class PoolCounts(NamedTuple):
+    """Connections in use, open and idle, and the most that the pool opens."""
+
+    in_use: int
+    idle: int
+    size: int
+
+
 class Database:
     """Connection pools on one database, one for each use. Raises ValueError without an address.
 
@@ -34,14 +57,23 @@ class Database:
     snapshot; leaving out BEGIN and the reset on return gave a fifth more requests per second.
     `raw`: single statements on the driver itself, without SQLAlchemy. `bound` (transactions)
     and `bound_raw` (single statements): for tokens bound to one customer, with the role
-    assistenza_bound (R38).
+    assistenza_bound (R38). `exports`: long answers, which must not use up what writers need;
+    `exporting` has as many places. `operations`: readiness and housekeeping.
+
+    `long_statements`: for commands that lift `statement_timeout`.
     """
 
-    def __init__(self, settings: Settings, url: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, url: str | None = None, *, long_statements: bool = False
+    ) -> None:
         address = url or settings.database_url
         if address is None:
             raise ValueError("no database address is set")
+        self._open = OpenConnections(
+            None if long_statements else settings.statement_timeout_ms / 1000
+        )
         arguments: dict[str, Any] = {
+            "async_creator_fn": self._open.connect,
             "timeout": settings.connect_timeout,
             "server_settings": {
                 "application_name": "assistenza",
@@ -54,52 +86,69 @@ class Database:
         }
         if not settings.prepared_statements:
             # A pooler in transaction mode may use another server connection for the next
-            # transaction, on which a statement prepared earlier does not exist.
+            # transaction, on which a statement prepared earlier does not exist. In autocommit mode
+            # even Parse and Bind of one statement may reach two servers. Only the unnamed
+            # statement is safe: the driver sends its Parse again together with its Bind.
             arguments["statement_cache_size"] = 0
             arguments["prepared_statement_cache_size"] = 0
-            arguments["prepared_statement_name_func"] = lambda: f"__asyncpg_{uuid4()}__"
-        common: dict[str, Any] = {
-            "pool_size": settings.pool_size,
-            "max_overflow": 0,
-            "pool_timeout": settings.pool_timeout,
-            "connect_args": arguments,
-        }
-        self.reading: AsyncEngine = create_async_engine(
-            address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
-        )
-        self.writing: AsyncEngine = create_async_engine(address, **common)
+            arguments["prepared_statement_name_func"] = lambda: ""
 
-        def raw_pool(address: str) -> RawReadPool:
-            return RawReadPool(
-                create_async_engine(
-                    address, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **common
-                ),
-                settings.pool_size,
-                settings.pool_timeout,
+        def pool(address: str, size: int, arguments: dict[str, Any], **more: Any) -> AsyncEngine:
+            return create_async_engine(
+                address,
+                pool_size=size,
+                max_overflow=0,
+                pool_timeout=settings.pool_timeout,
+                connect_args=arguments,
+                **more,
             )
 
-        self.raw = raw_pool(address)
+        def raw_pool(address: str, size: int, arguments: dict[str, Any]) -> RawReadPool:
+            engine = pool(address, size, arguments, **_AUTOCOMMIT)
+            return RawReadPool(engine, size, settings.pool_timeout, self._open.silent)
+
+        self.budget = settings.connections
+        share = shares(settings)
+        self.reading = pool(address, share.reading, arguments, **_AUTOCOMMIT)
+        self.writing = pool(address, share.writing, arguments)
+        self.raw = raw_pool(address, share.asking, arguments)
+        self.operations = pool(address, share.operations, arguments)
+        # A reader may take its time: the server must not end an export before `send_timeout` does.
+        idle_ms = int(1000 * settings.send_timeout) + 2 * settings.statement_timeout_ms
+        self.exports = pool(
+            address,
+            share.exports,
+            _with(arguments, idle_in_transaction_session_timeout=str(idle_ms)),
+        )
+        self.exporting = asyncio.Semaphore(share.exports)
         # Bound tokens have their own pools: every connection in them has the restricted role from
         # the start, so that no session setting can leak to another caller.
         if settings.bound_database_url is None:
-            arguments = arguments | {
-                "server_settings": arguments["server_settings"] | {"role": "assistenza_bound"}
-            }
+            arguments = _with(arguments, role="assistenza_bound")
         bound_address = settings.bound_database_url or address
-        common["connect_args"] = arguments
-        self.bound: AsyncEngine = create_async_engine(bound_address, **common)
-        self.bound_raw = raw_pool(bound_address)
-        self._engines = (self.reading, self.writing, self.bound)
+        self.bound = pool(bound_address, share.bound, arguments)
+        self.bound_raw = raw_pool(bound_address, share.bound_asking, arguments)
+        self._engines = (self.reading, self.writing, self.bound, self.exports, self.operations)
         for engine in self._engines:
             event.listen(engine.sync_engine, "after_cursor_execute", count_statement)
+            event.listen(engine.sync_engine, "after_cursor_execute", _heard)
+            event.listen(engine.sync_engine, "handle_error", self._handle_error)
 
-    def pools(self) -> dict[str, tuple[int, int]]:
-        """For each pool: connections in use, and the most that it opens."""
+    def _handle_error(self, context: ExceptionContext) -> None:
+        # SQLAlchemy does not see a lost connection in the driver's TimeoutError.
+        if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+            self._open.silent()
+            context.is_disconnect = True
+
+    def pools(self) -> dict[str, PoolCounts]:
+        """The connections of each pool."""
         counts = {}
-        for name in ("reading", "writing", "bound"):
+        for name in ("reading", "writing", "bound", "exports", "operations"):
             pool = cast("AsyncAdaptedQueuePool", getattr(self, name).pool)
-            counts[name] = (pool.checkedout(), pool.size())
-        return counts | {"asking": self.raw.counts, "bound_asking": self.bound_raw.counts}
+            counts[name] = PoolCounts(pool.checkedout(), pool.checkedin(), pool.size())
+        for name, raw in (("asking", self.raw), ("bound_asking", self.bound_raw)):
+            counts[name] = PoolCounts(raw.in_use, raw.idle, raw.size)
+        return counts
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,6 +7,8 @@ settings.
 """
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -48,21 +50,24 @@ class RawReadPool:
     """Connections that each answer one read-only statement at a time, in a snapshot of its own.
 
     They are opened when needed, at most `size`, and kept. A statement waits at most `patience`
-    seconds for a free one.
+    seconds for a free one. `silent` is called when a statement reaches the driver's time limit.
     """
 
-    def __init__(self, engine: AsyncEngine, size: int, patience: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, size: int, patience: float, silent: Callable[[], None]
+    ) -> None:
         self._engine = engine
-        self._size = size
+        self.size = size
         self._patience = patience
+        self._silent = silent
         self._free = asyncio.Semaphore(size)
         self._idle: list[PoolProxiedConnection] = []
-        self._in_use = 0
+        self.in_use = 0
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """How many connections are in use, and how many there may be."""
-        return self._in_use, self._size
+    def idle(self) -> int:
+        """How many connections are open and not in use."""
+        return len(self._idle)
 
     async def fetch(self, query: PreparedQuery, parameters: dict[str, Any]) -> list[Row]:
         """The rows. Raises the driver's errors, and TimeoutError if no connection is free."""
@@ -72,7 +77,7 @@ class RawReadPool:
                 await self._free.acquire()
         else:
             await self._free.acquire()
-        self._in_use += 1
+        self.in_use += 1
         try:
             if self._idle:
                 try:
@@ -84,7 +89,7 @@ class RawReadPool:
                         self._idle.pop().invalidate()
             return await self._fetch_on(await self._engine.raw_connection(), query.text, values)
         finally:
-            self._in_use -= 1
+            self.in_use -= 1
             self._free.release()
 
     async def _fetch_on(
@@ -95,7 +100,11 @@ class RawReadPool:
         try:
             rows: list[Row] = await driver.fetch(text, *values, record_class=Row)
             reusable = True
+            driver.heard = monotonic()
             return rows
+        except TimeoutError:
+            self._silent()
+            raise
         except asyncpg.PostgresError:
             reusable = not driver.is_closed()
             raise

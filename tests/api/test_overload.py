@@ -16,7 +16,7 @@ from app.jobs import housekeeping
 from app.main import create_app
 from app.policy.document import Policies
 from app.services import tokens
-from app.settings import Settings
+from app.settings import LEAST_CONNECTIONS, Settings
 from app.store.database import Database
 from tests.api.build import Customer, unique
 from tests.conftest import Server, Service
@@ -45,7 +45,7 @@ async def service(
     url = through(make_url(server.url(name, server.login)), line[1])
     settings = Settings(
         database_url=url.render_as_string(hide_password=False),
-        pool_size=1,
+        connections=LEAST_CONNECTIONS,
         pool_timeout=POOL,
         connect_timeout=1.0,
         lock_timeout_ms=int(LOCK * 1000),
@@ -122,13 +122,14 @@ async def test_a_pool_that_is_used_up(client: httpx.AsyncClient, service: Servic
     async with service.database.reading.connect(), service.database.writing.connect():
         for asked in (
             client.get("/v1/customers"),
-            client.get("/readyz"),
             client.post("/v1/customers", json=new_customer()),
         ):
             answer, took = await timed(asked)
             unavailable(answer)
             assert POOL <= took < POOL + MARGIN
             await alive(client)
+        # A service that is busy is ready all the same; its others can be no less busy.
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_a_crowd_is_served_or_refused(client: httpx.AsyncClient, service: Service) -> None:
@@ -273,6 +274,61 @@ async def test_a_database_that_vanishes(client: httpx.AsyncClient, line: tuple[L
         unavailable(answer)
         # Ending a connection in good order is given two seconds more.
         assert took < LONGEST + 2 + MARGIN
+
+
+async def test_connections_that_die_silently_cost_one_wait(
+    client: httpx.AsyncClient, service: Service, line: tuple[Line, int]
+) -> None:
+    # As when a server is replaced behind its address: what is sent on the old connections is
+    # acknowledged and never answered, new connections are served.
+    id_ = await one(client)
+    bound = await service.client_with(
+        "customers:read", "cases:write", "entitlements:read", customer_id=id_
+    )
+    asked = {"customer_id": id_}
+
+    async def ask_everything() -> list[int]:
+        answers = [
+            await client.get("/v1/customers"),
+            await client.post("/v1/customers", json=new_customer()),
+            await client.get("/v1/entitlements", params=asked),
+            await client.get("/readyz"),
+            await bound.get("/v1/customers"),
+            await bound.get("/v1/entitlements", params=asked),
+            await bound.post("/v1/cases", json={}),
+        ]
+        return [answer.status_code for answer in answers]
+
+    well = [200, 201, 200, 200, 200, 200, 422]
+    async with bound:
+        assert await ask_everything() == well
+        line[0].freeze()
+        began = time.monotonic()
+        answers = []
+        while (now := await ask_everything()) != well:
+            answers += now
+        took = time.monotonic() - began
+    assert set(answers) <= {200, 201, 422, 503}
+    assert STATEMENT < took < 2 * STATEMENT + MARGIN, took
+
+
+async def test_requests_under_way_do_not_wait_for_a_silent_server_one_by_one(
+    client: httpx.AsyncClient, line: tuple[Line, int]
+) -> None:
+    # A connection in each pool.
+    id_ = await one(client)
+    await client.get("/v1/entitlements", params={"customer_id": id_})
+    line[0].freeze()
+    first = asyncio.create_task(timed(client.get("/v1/customers")))
+    await asyncio.sleep(STATEMENT - 0.2)
+    later = asyncio.gather(
+        timed(client.post("/v1/customers", json=new_customer())),
+        timed(client.get("/v1/entitlements", params={"customer_id": id_})),
+    )
+    await first
+    for _, took in await later:
+        # Sooner than their own limit.
+        assert took < STATEMENT + 0.5, took
 
 
 async def test_the_service_ends_without_its_database(

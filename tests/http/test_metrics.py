@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import __version__
 from app.http.metrics import Metrics, served
+from app.store.shares import shares
 from tests.conftest import Service
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -86,7 +87,11 @@ async def test_what_is_so_now(service: Service) -> None:
     assert value(now, "assistenza_pool_in_use", pool="writing") == 1
     assert value(now, "assistenza_pool_in_use", pool="reading") == 1
     assert value(now, "assistenza_pool_in_use", pool="bound") == 0
-    assert value(now, "assistenza_pool_size", pool="bound_asking") == 10
+    settings = service.app.state.settings
+    sizes = [value(now, "assistenza_pool_size", pool=pool) for pool in shares(settings)._fields]
+    assert value(now, "assistenza_connections_budget") == sum(sizes) == settings.connections
+    # The token was made on a connection that is kept.
+    assert value(now, "assistenza_pool_idle", pool="writing") == 1
     assert value(now, "assistenza_requests_in_progress") == 1
     (info,) = [dict(labels) for name, labels in now if name == "assistenza_build_info"]
     assert info["python"] == sys.version.split()[0]

@@ -30,7 +30,7 @@ _SECONDS = float(os.environ.get("ASSISTENZA_FAULT_SECONDS", "3"))
 _CLIENTS = 8
 _REQUEST = 2.0
 _SETTINGS = {
-    "POOL_SIZE": "3",
+    "CONNECTIONS": "20",
     "POOL_TIMEOUT": "1",
     "CONNECT_TIMEOUT": "1",
     "LOCK_TIMEOUT_MS": "1000",

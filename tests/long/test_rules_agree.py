@@ -31,7 +31,7 @@ async def test_the_service_agrees_with_the_clauses(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    service = await new_service(pool_size=2)
+    service = await new_service(connections=16)
     found: list[tuple[int, Disagreement]] = []
     played = requests = 0
     until = time.monotonic() + _SECONDS

@@ -65,7 +65,9 @@ def _database() -> Iterator[str]:
     # As root the database runs as another account, which must be able to pass through.
     directory.chmod(0o755)
     try:
-        with EmbeddedPostgres(directory / "data", durable=False).serve() as server:
+        with EmbeddedPostgres(
+            directory / "data", durable=False, max_connections=200
+        ).serve() as server:
             yield server.admin_dsn
     finally:
         shutil.rmtree(directory, ignore_errors=True)

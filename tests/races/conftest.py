@@ -17,7 +17,8 @@ from tests.conftest import Service
 CROWD = 50
 # A crowd waits in one queue, on a machine that may be busy: that is not what is tested here.
 PATIENT = {
-    "pool_size": CROWD + 5,
+    # In each pool more connections than the crowd has requests.
+    "connections": 7 * CROWD,
     "pool_timeout": 60,
     "connect_timeout": 60,
     "request_timeout": 300,

@@ -45,7 +45,7 @@ class _Scratch:
 
 @pytest.fixture
 async def scratch(new_service: Callable[..., Awaitable[Service]]) -> Any:
-    service = await new_service(pool_size=2)
+    service = await new_service(connections=16)
     async with await service.client_with(*SCOPES) as client:
         yield _Scratch(service, client, service.today())
     await service.database.close()

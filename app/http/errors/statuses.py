@@ -17,6 +17,7 @@ from app.errors import (
     RequestTimeout,
     ServiceError,
     ServiceUnavailable,
+    TooManyRequests,
     Unauthorized,
     Unprocessable,
     UnsupportedContentEncoding,
@@ -37,6 +38,7 @@ _STATUSES: dict[type[ServiceError], int] = {
     UnsupportedMediaType: 415,
     UnsupportedContentEncoding: 415,
     Unprocessable: 422,
+    TooManyRequests: 429,
     HeadersTooLarge: 431,
     InternalError: 500,
     ServiceUnavailable: 503,
@@ -71,4 +73,6 @@ def headers_of(error: ServiceError) -> Mapping[str, str]:
             return {"Connection": "close"}
         case RequestInProgress() | ServiceUnavailable():
             return {"Retry-After": "1"}
+        case TooManyRequests():
+            return {"Retry-After": str(error.params["seconds"])}
     return {}

@@ -14,6 +14,7 @@ from app.errors import (
     RequestInProgress,
     ServiceError,
     ServiceUnavailable,
+    TooManyRequests,
     Unauthorized,
     UnsupportedContentEncoding,
     UnsupportedMediaType,
@@ -35,6 +36,7 @@ _OWN: dict[type[ServiceError], tuple[str, ...]] = {
     UnsupportedContentEncoding: ("Accept-Encoding",),
     RequestInProgress: ("Retry-After",),
     ServiceUnavailable: ("Retry-After",),
+    TooManyRequests: ("Retry-After",),
 }
 
 

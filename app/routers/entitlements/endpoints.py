@@ -1,7 +1,7 @@
 """Calls about entitlements."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -19,10 +19,10 @@ from app.errors import (
     InvalidInput,
     NotEntitled,
     ServiceError,
+    TooManyRequests,
     invalid,
 )
 from app.http.answer_memory import AnswerKey, AnswerMemory
-from app.http.auth.bearer import sent_token
 from app.http.context import Ctx, record_of
 from app.http.decisions import (
     EntitlementsBody,
@@ -33,6 +33,7 @@ from app.http.decisions import (
 )
 from app.http.errors.invalid_input import explain
 from app.http.errors.rendering import body_of
+from app.http.exports import ExportResponse
 from app.http.languages import Language, asked_language
 from app.http.lookups import AdmittedLookup
 from app.http.resource import Resource
@@ -58,6 +59,7 @@ from app.services import lookups
 from app.services.forecasts import forecast
 from app.services.lookups import Lookup
 from app.services.simulations import simulate
+from app.store.database import Connection
 from app.store.facts import Known
 
 entitlements = Resource("Entitlements")
@@ -196,6 +198,7 @@ def _answer(
     "/entitlements/export",
     None,
     _SCOPE,
+    TooManyRequests,
     etag=False,
     sends=("Content-Language",),
     response_class=StreamingResponse,
@@ -210,23 +213,22 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
     """Read what every customer may use.
 
     A stream of JSON lines, one for each customer, all from one snapshot of the database. Its last
-    line is `{"end": true, "count": n}`: without it the stream was cut off.
+    line is `{"end": true, "count": n}`: without it the stream was cut off. The service runs a few
+    exports at once and refuses more; a reader that is too slow is cut off.
     """
     policies, language = context.policies, context.language
     at = query.at or context.now
     on = civil.civil_date(at, policies.zone)
-    customers = lookups.every_customer(
-        context.request.app.state.database,
-        sent_token(context.request),
-        context.caller,
-        now=context.now,
-        at=at,
-        on=on,
-    )
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Vary": "Authorization, Accept-Language",
+        "Content-Language": language,
+    }
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines(connection: Connection) -> AsyncGenerator[bytes, None]:
         count = 0
-        async with aclosing(customers):
+        every = lookups.every_customer(connection, context.caller, now=context.now, at=at, on=on)
+        async with aclosing(every) as customers:
             async for some in customers:
                 chunk = bytearray()
                 for customer in some:
@@ -236,13 +238,16 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
                 yield bytes(chunk)
         yield json_bytes({"end": True, "count": count}) + b"\n"
 
-    return StreamingResponse(
-        lines(),
-        headers={
-            "Cache-Control": "private, no-store",
-            "Vary": "Authorization, Accept-Language",
-            "Content-Language": language,
-        },
+    if context.caller.customer_id is not None:
+        # One customer: read at once, so that no connection waits for the reader.
+        body = b"".join([line async for line in lines(context.connection)])
+        return Response(body, headers=headers, media_type=_NDJSON)
+    state = context.request.app.state
+    return ExportResponse(
+        state.database,
+        lines,
+        seconds=state.settings.export_timeout,
+        headers=headers,
         media_type=_NDJSON,
     )
 

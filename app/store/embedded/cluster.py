@@ -37,9 +37,10 @@ log = structlog.get_logger(__name__)
 class Cluster:
     """The directory that initdb creates, and the server that runs on it."""
 
-    def __init__(self, directory: Path, *, durable: bool) -> None:
+    def __init__(self, directory: Path, *, durable: bool, max_connections: int) -> None:
         self.directory = directory
         self._durable = durable
+        self._max_connections = max_connections
         self._startup_log = directory.with_name("startup.log")
         self._launched_at = 0.0
 
@@ -187,7 +188,7 @@ class Cluster:
             "unix_socket_directories": str(sockets),
             "unix_socket_permissions": "0600",
             "password_encryption": "scram-sha-256",
-            "max_connections": "120",
+            "max_connections": str(self._max_connections),
             "shared_buffers": "128MB",
             "timezone": "UTC",
             "fsync": durable,

@@ -41,13 +41,16 @@ class EmbeddedPostgres:
         data_dir: Path,
         *,
         durable: bool = True,
+        max_connections: int = 100,
         start_timeout: float = 300.0,
         stop_timeout: float = 60.0,
     ) -> None:
         self.data_dir = data_dir.expanduser().resolve()
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
-        self._cluster = Cluster(self.data_dir / "cluster", durable=durable)
+        self._cluster = Cluster(
+            self.data_dir / "cluster", durable=durable, max_connections=max_connections
+        )
         self._lock = DirectoryLock(self.data_dir / "lock")
         self._access = Access(self.data_dir / "credentials.json")
         self._socket_directory = SocketDirectory(self.data_dir)

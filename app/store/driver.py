@@ -1,0 +1,75 @@
+"""The driver's connections: how long a statement may take, and what ends a dead connection.
+
+A server or a line may die without a word: a frozen machine, a firewall that forgot a flow. The
+kernel goes on accepting what is sent, and the server's own `statement_timeout` cannot come back.
+Hence a limit on this side, a little above the server's. A statement that reaches it shows that its
+server is silent. Every connection that was silent for as long is then aborted, so that the wait is
+paid once, and not by each connection in turn.
+"""
+
+import socket
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+from weakref import WeakSet
+
+import asyncpg
+import structlog
+
+# Time for the server's own refusal to arrive.
+_GRACE_SECONDS = 0.5
+# Probe an idle line after 10 s, and give up on one that acknowledges nothing for 20 s.
+_TCP = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+
+log = structlog.get_logger(__name__)
+
+
+class DriverConnection(asyncpg.Connection):
+    """A connection that knows when the server was last heard on it, in monotonic seconds."""
+
+    def __init__(self, protocol: Any, transport: Any, *more: Any) -> None:
+        super().__init__(protocol, transport, *more)
+        self.heard = monotonic()
+        _watch_line(transport.get_extra_info("socket"))
+
+
+def _watch_line(line: socket.socket | None) -> None:
+    if line is None or line.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP.items():
+        # Not every system has every option.
+        with suppress(AttributeError, OSError):
+            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class OpenConnections:
+    """Every open connection of one process, each with a limit on the time of a statement.
+
+    `longest` is the longest time of a statement in the server, in seconds; None sets no limit.
+    """
+
+    def __init__(self, longest: float | None) -> None:
+        self._limit = None if longest is None else longest + _GRACE_SECONDS
+        self._connections: WeakSet[DriverConnection] = WeakSet()
+
+    async def connect(self, *arguments: Any, **options: Any) -> DriverConnection:
+        """Connect as `asyncpg.connect` does, and raise its errors."""
+        connection: DriverConnection = await asyncpg.connect(
+            *arguments, connection_class=DriverConnection, command_timeout=self._limit, **options
+        )
+        self._connections.add(connection)
+        return connection
+
+    def silent(self) -> None:
+        """Abort what was silent since a statement was sent that has now reached the limit.
+
+        Requests that wait on these connections learn at once that they are lost.
+        """
+        if self._limit is None:
+            return
+        since = monotonic() - self._limit
+        lost = [one for one in self._connections if one.heard <= since and not one.is_closed()]
+        log.warning("database_silent", seconds=self._limit, connections=len(lost))
+        for connection in lost:
+            connection.terminate()
