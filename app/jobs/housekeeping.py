@@ -1,5 +1,5 @@
 """Work of the service's own every half minute: it stores when tokens were last used, and deletes
-idempotency keys that are too old to be repeated."""
+idempotency keys that are too old to be repeated and tokens that expired long ago."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from app.store.failures import FAILURES
 
 # API: kept at least 24 hours; twice that leaves room for a client that was down for a day.
 KEYS_KEPT = timedelta(hours=48)
+EXPIRED_TOKENS_KEPT = timedelta(days=30)
 _EVERY_SECONDS = 30.0
 _LONGEST_SECONDS = 5.0
 _FORGET_EVERY = timedelta(hours=1)
@@ -51,7 +52,8 @@ class Housekeeping:
                     await tokens.record_uses(connection, used)
                 if self._forgot_at is None or now - self._forgot_at > _FORGET_EVERY:
                     await idempotency.forget(connection, now - KEYS_KEPT)
-                    self._forgot_at = now
+                    if await tokens.forget_expired(connection, now - EXPIRED_TOKENS_KEPT):
+                        self._forgot_at = now
         except FAILURES as error:
             self._last_used = used | self._last_used
             log.warning("housekeeping_failed", error=type(error).__name__)

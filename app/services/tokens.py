@@ -63,6 +63,13 @@ IS_VALID = "hash = :token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR
 _FIND = text(f"SELECT id, name, scopes, customer_id FROM tokens WHERE {IS_VALID}")
 # Reads the token, then lets the transaction see its customer's rows.
 _ADMIT_BOUND = text("SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)")
+_ISSUER = text("SELECT id FROM tokens WHERE id = :id AND revoked_at IS NULL FOR SHARE")
+FORGOTTEN_AT_ONCE = 5_000
+_FORGET = text("""
+    DELETE FROM tokens WHERE id IN (
+        SELECT e.id FROM tokens e
+        WHERE e.expires_at < :before AND NOT EXISTS (SELECT FROM tokens i WHERE i.issued_by = e.id)
+        ORDER BY e.expires_at LIMIT :most)""")
 _USED = text("""
     UPDATE tokens t SET last_used_at = u.at
     FROM unnest(CAST(:ids AS uuid[]), CAST(:instants AS timestamptz[])) u (id, at)
@@ -144,12 +151,16 @@ async def issue(
 ) -> tuple[Row[Any], str]:
     """Issue a token bound to a customer: its row, and the secret, which is shown once.
 
-    Raises NotFound, and InsufficientScope for a scope that the issuer itself lacks.
+    Raises NotFound, InsufficientScope for a scope that the issuer itself lacks, and Unauthorized
+    if the issuer has been revoked meanwhile.
     """
     owner = await find(work, customers, customer)
     for scope in scopes:
         if not work.caller.may(scope):
             raise InsufficientScope(scope)
+    # `revoke` waits for this transaction, then ends this token too, or this sees it.
+    if await work.connection.scalar(_ISSUER, {"id": work.caller.id}) is None:
+        raise Unauthorized(token_sent=True)
     id_, token = await store(
         work.connection,
         work.now,
@@ -221,14 +232,36 @@ async def valid_keys(connection: AsyncConnection, now: datetime) -> Sequence[Row
 
 
 async def revoke(connection: AsyncConnection, now: datetime, *keys: str) -> int:
-    """End every token that has one of these ids or clients' names: how many ended."""
+    """End every token that has one of these ids or clients' names, and what it has issued.
+
+    Returns how many ended.
+    """
     wanted: list[ColumnElement[bool]] = [
         tokens.c.name == key if (id_ := as_id(key)) is None else tokens.c.id == id_ for key in keys
     ]
+    # Locked first: the next statement then sees whatever they were issuing at this moment.
+    locked = await connection.execute(
+        select(tokens.c.id)
+        .where(or_(*wanted))
+        .order_by(tokens.c.id)
+        .with_for_update(key_share=True)
+    )
+    ids = locked.scalars().all()
     ended = await connection.execute(
-        update(tokens).where(or_(*wanted), tokens.c.revoked_at.is_(None)).values(revoked_at=now)
+        update(tokens)
+        .where(tokens.c.id.in_(ids) | tokens.c.issued_by.in_(ids), tokens.c.revoked_at.is_(None))
+        .values(revoked_at=now)
     )
     return ended.rowcount
+
+
+async def forget_expired(connection: AsyncConnection, before: datetime) -> bool:
+    """Delete tokens that expired before an instant; False if there may be more to delete.
+
+    Events keep the names of their actors themselves. An issuer goes after what it has issued.
+    """
+    deleted = await connection.execute(_FORGET, {"before": before, "most": FORGOTTEN_AT_ONCE})
+    return deleted.rowcount < FORGOTTEN_AT_ONCE
 
 
 async def record_uses(connection: AsyncConnection, last_used: Mapping[UUID, datetime]) -> None:

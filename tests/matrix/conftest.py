@@ -108,6 +108,13 @@ async def without_row_security(service: Service) -> None:
 
 
 @pytest.fixture(scope="module")
+async def any_scope(service: Service) -> None:
+    """The database stores bound tokens with every scope."""
+    command = "ALTER TABLE tokens DROP CONSTRAINT IF EXISTS ck_tokens_bound_scopes"
+    await service.server.run_in(service.database_name, command)
+
+
+@pytest.fixture(scope="module")
 async def world(
     service: Service, client: httpx.AsyncClient, statements: list[str]
 ) -> AsyncIterator[World]:

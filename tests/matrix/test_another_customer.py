@@ -62,7 +62,9 @@ async def tell_apart(
 
 
 @pytest.mark.parametrize("operation", _REFERRING, ids=lambda one: one.name)
-async def test_it_is_as_if_it_did_not_exist(world: World, operation: Operation) -> None:
+async def test_it_is_as_if_it_did_not_exist(
+    world: World, any_scope: None, operation: Operation
+) -> None:
     other = world.other if operation.is_safe else await world.somebody()
     pairs = await tell_apart(world, operation, other, BOUND_SCOPES)
     if operation.scope not in BOUND_SCOPES:

@@ -42,7 +42,16 @@ tokens = Table(
     Column("revoked_at", Instant),
     Column("last_used_at", Instant),
     UniqueConstraint("hash"),
+    # `BOUND_SCOPES` of `services.tokens`; a test compares the two.
+    CheckConstraint(
+        "customer_id IS NULL OR scopes <@ ARRAY['cases:read', 'cases:write', 'contracts:read',"
+        " 'customers:read', 'entitlements:read', 'licences:read', 'tickets:read',"
+        " 'usage:read']::text[]",
+        name="bound_scopes",
+    ),
     Index("ix_tokens_customer_id", "customer_id"),
+    Index("ix_tokens_issued_by", "issued_by"),
+    Index("ix_tokens_expires_at", "expires_at"),
 )
 
 customers = Table(
