@@ -10,6 +10,7 @@
     │   ├── AlreadyExists · WrongState · NotEntitled · EditorLicenceRequired · AlreadyRenewed
     │   ├── TermOver · ContractHasLaterCharges · ContractHasLaterUpgrades · CorrectionConflicts
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
+    │   ├── NotEnoughTickets
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
@@ -211,6 +212,13 @@ class CorrectionConflicts(Conflict, code="correction_conflicts"):
 
     def __init__(self, conflicts: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(details={"conflicts": list(conflicts)})
+
+
+class NotEnoughTickets(Conflict, code="not_enough_tickets"):
+    """A pack has only `available` tickets that can be taken out of it (R45)."""
+
+    def __init__(self, available: int) -> None:
+        super().__init__(available=available, details={"available": available})
 
 
 class AlreadyReversed(Conflict, code="already_reversed"):

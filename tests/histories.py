@@ -35,6 +35,8 @@ _WEIGHTS = {
     "buy": 2,
     "withdraw": 1,
     "correct": 1,
+    "cancel tickets": 1,
+    "correct pack": 1,
 }
 Step = tuple[str, int, int, int]
 """What happens, to which of those there are, for how many minutes, how many days before."""
@@ -124,6 +126,8 @@ async def live(
                 await _refusable(
                     client.post(f"/v1/contracts/{ending['id']}/cancellation", json=body)
                 )
+            elif what in ("cancel tickets", "correct pack"):
+                await _correct(client, customer, what, which, today - timedelta(days=days))
             elif what in ("buy", "withdraw", "correct"):
                 await _trade(client, customer, what, which, today - timedelta(days=days))
             else:
@@ -132,6 +136,19 @@ async def live(
             if after_each is not None:
                 await after_each(customer)
     return customer
+
+
+async def _correct(
+    client: httpx.AsyncClient, customer: Customer, what: str, which: int, day: date
+) -> None:
+    """Facts that were entered wrong, put right."""
+    kind, path, body = {
+        "cancel tickets": ("ticket-packs", "cancellation", {"cancelled_on": str(day)}),
+        "correct pack": ("ticket-packs", "correction", {"purchased_on": str(day)}),
+    }[what]
+    found = await _one(client, kind, {"customer_id": customer.id}, which)
+    body |= {"reason": "Entered wrong."}
+    await _refusable(client.post(f"/v1/{kind}/{found['id']}/{path}", json=body))
 
 
 async def _trade(

@@ -94,6 +94,7 @@ class PackBody(Output):
     available: int
     held: int
     consumed: int
+    cancelled: int = Field(description="Tickets taken out of the pack unused.")
 
 
 class HelpDeskState(Output):
@@ -265,6 +266,7 @@ def allowances_body(decision: Decision) -> list[dict[str, Any]]:
                 "available": available,
                 "held": pack.held,
                 "consumed": pack.consumed,
+                "cancelled": pack.cancelled,
             }
         )
     return found

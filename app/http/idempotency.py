@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.errors import IdempotencyKeyReused, RequestInProgress, SecretAlreadyIssued, invalid
 from app.http.context import Context
 from app.http.etags import CACHING
-from app.http.responses import SecretResponse
+from app.http.responses import SecretResponse, TrialResponse
 from app.services import idempotency
 
 _LONGEST_KEY = 255
@@ -53,7 +53,7 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
         headers = {**CACHING, **row.headers, "Idempotent-Replayed": "true"}
         return Response(row.body, row.status, headers, "application/json")
     response = await handler(request)
-    if response.status_code < 400:
+    if response.status_code < 400 and not isinstance(response, TrialResponse):
         headers = {
             name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
         }

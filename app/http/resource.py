@@ -27,6 +27,7 @@ from app.errors import (
     NotFound,
     ServiceError,
 )
+from app.http.corrections import DryRun
 from app.http.fields import Input
 from app.http.lookups import LookupHandler, LookupRoute, Question, check_handler
 from app.http.openapi import responses as documented
@@ -159,6 +160,18 @@ class Resource:
         """POST that changes what exists and answers with it; its tag too unless `etag` is False."""
         responses = documented.acts(*_found_in(path), *errors, etag=etag)
         return self._call("POST", path, WriteRoute, scope, responses, model, **options)
+
+    def corrects(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors
+    ) -> Decorator[Any]:
+        """POST that corrects what was recorded, and answers with it as it is then.
+
+        With `dry_run` it answers what would change instead (R40).
+        """
+        either = model | DryRun
+        responses = documented.acts(*_found_in(path), *errors)
+        language = ("Content-Language",)
+        return self._call("POST", path, WriteRoute, scope, responses, either, sends=language)
 
     def patches(
         self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any

@@ -23,6 +23,17 @@ class SecretResponse(Response):
     """An answer that shows a secret once. It is never stored for an Idempotency-Key."""
 
 
+class TrialResponse(Response):
+    """What a step would do, which was not done. It is never stored for an Idempotency-Key."""
+
+    @classmethod
+    def of(cls, content: Any, headers: Mapping[str, str]) -> "TrialResponse":
+        """200 with `content` as JSON, and its strong tag."""
+        body = json_bytes(content)
+        sent = {**CACHING, **headers, "ETag": strong_etag(body)}
+        return cls(body, 200, sent, "application/json")
+
+
 def json_bytes(content: bytes | BaseModel | Any) -> bytes:
     """JSON in UTF-8. Bytes pass unchanged, pydantic renders models, orjson everything else.
 

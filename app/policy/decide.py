@@ -248,7 +248,7 @@ class _Reasons:
 
     def _ticket(self) -> Reason:
         on = self._standing.on
-        packs = [pack for pack in self._facts.packs if pack.purchased_on <= on]
+        packs = [pack for pack in self._facts.packs if pack.purchased_on <= on and not pack.is_void]
         held = sum(pack.held for pack in self._facts.packs)
         consumed = sum(pack.consumed for pack in packs)
         if held:

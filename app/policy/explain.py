@@ -85,7 +85,8 @@ def _contract_record(contract: Contract | None) -> dict[str, Any] | None:
 def _tickets(facts: Facts, standing: Standing) -> list[Rule]:
     available = [pack for pack in standing.packs if pack.available(standing.on)]
     held = [pack for pack in standing.packs if pack.held]
-    latest = max(facts.packs, key=pack_order, default=None)
+    counting = (pack for pack in facts.packs if not pack.is_void)
+    latest = max(counting, key=pack_order, default=None)
     return [
         Rule(
             "R5", "ticket_available", bool(available), _pack(available[0] if available else latest)
@@ -105,4 +106,5 @@ def _pack(pack: Pack | None) -> dict[str, Any] | None:
         "unused": pack.unused,
         "held": pack.held,
         "consumed": pack.consumed,
+        "cancelled": pack.cancelled,
     }

@@ -92,8 +92,8 @@ class LengthenedTicket(NamedTuple):
     position: int
     expires_on: date
     """Later than its pack's."""
-    state: Literal["held", "consumed"] | None = None
-    """None: no case uses it."""
+    state: Literal["held", "consumed", "cancelled"] | None = None
+    """None: no case uses it, and it was not cancelled."""
 
 
 class Pack(NamedTuple):
@@ -106,19 +106,27 @@ class Pack(NamedTuple):
     held: int = 0
     consumed: int = 0
     lengthened: tuple[LengthenedTicket, ...] = ()
+    cancelled: int = 0
+    """Taken out of the pack unused (R45)."""
 
     @property
     def ends_on(self) -> date:
-        """When the last ticket ends that is not consumed, as answers show it (R19)."""
+        """When the last ticket ends that is neither consumed nor cancelled, as answers show it
+        (R19)."""
         if not self.lengthened:
             return self.expires_on
-        own = (t.expires_on for t in self.lengthened if t.state != "consumed")
+        own = (t.expires_on for t in self.lengthened if t.state in (None, "held"))
         return max(own, default=self.expires_on)
 
     @property
     def unused(self) -> int:
-        """Tickets that no case uses, whether they have expired or not."""
-        return self.quantity - self.held - self.consumed
+        """Tickets that no case uses and that were not cancelled, expired or not."""
+        return self.quantity - self.held - self.consumed - self.cancelled
+
+    @property
+    def is_void(self) -> bool:
+        """Whether every ticket was cancelled: then the pack counts as none (R45)."""
+        return self.cancelled == self.quantity
 
     def available(self, on: date) -> int:
         """Tickets that can pay for a new case on the date (R5)."""

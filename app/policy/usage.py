@@ -31,6 +31,8 @@ class Allowance(NamedTuple):
     used: int
     held: int
     overrun: int
+    cancelled: int = 0
+    """Tickets taken out of their pack unused (R45)."""
     expired_before: int = 0
     """Tickets that ended before the last one of their pack does (R19)."""
     never_began: bool = False
@@ -40,12 +42,16 @@ class Allowance(NamedTuple):
     def lapsed(self) -> int:
         """What was never used and no longer can be (R14, R19)."""
         ended = self.state in ("expired", "cancelled")
-        return self.granted - self.used - self.held if ended else self.expired_before
+        return self._unused if ended else self.expired_before
 
     @property
     def left(self) -> int:
-        """Granted, and neither used, held nor lapsed."""
-        return self.granted - self.used - self.held - self.lapsed
+        """Granted, and neither used, held, cancelled nor lapsed."""
+        return self._unused - self.lapsed
+
+    @property
+    def _unused(self) -> int:
+        return self.granted - self.used - self.held - self.cancelled
 
     @property
     def begun(self) -> bool:
@@ -54,7 +60,7 @@ class Allowance(NamedTuple):
     @property
     def moved(self) -> bool:
         """Whether anything is recorded against it."""
-        return bool(self.used or self.held or self.overrun)
+        return bool(self.used or self.held or self.overrun or self.cancelled)
 
 
 def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowance]:
@@ -146,7 +152,9 @@ def _contract(contract: Contract, editor: bool, on: date) -> Allowance:
 
 def _pack(pack: Pack, on: date) -> Allowance:
     state: AllowanceState = "in_force"
-    if on < pack.purchased_on:
+    if pack.is_void:
+        state = "cancelled"
+    elif on < pack.purchased_on:
         state = "upcoming"
     elif pack.ends_on <= on:
         state = "expired"
@@ -161,5 +169,6 @@ def _pack(pack: Pack, on: date) -> Allowance:
         pack.consumed,
         pack.held,
         0,
+        pack.cancelled,
         pack.expired(on),
     )

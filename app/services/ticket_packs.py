@@ -1,6 +1,6 @@
-"""Ticket packs: prepaid tickets, each of which pays for one case (R16, R17, R19)."""
+"""Ticket packs: prepaid tickets, each of which pays for one case (R16, R17, R19, R45)."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,17 +20,21 @@ from sqlalchemy import (
     literal_column,
     select,
     true,
+    update,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from app.errors import invalid
+from app.errors import CorrectionConflicts, NotEnoughTickets, invalid
 from app.ids import new_id
 from app.policy.civil import add_months
 from app.policy.document import Policies
+from app.services.dry_runs import lock_owner
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, lock_customer, visible
-from app.store.event_types import EventType, TicketsPurchased
+from app.services.visibility import find, find_locked, lock_customer, visible
+from app.store import entries
+from app.store.event_types import Corrected, EventType, TicketsCancelled, TicketsPurchased
 from app.store.keyset import Listing
+from app.store.ledger import Ledger
 from app.store.numbers import insert_numbered
 from app.store.states import tickets_available, tickets_expired
 from app.store.tables import balances, cases, ledger, ticket_packs, ticket_uses
@@ -68,6 +72,7 @@ def _packs(work: UnitOfWork) -> Select[Any]:
             *_COLUMNS,
             balances.c.held,
             balances.c.consumed,
+            balances.c.cancelled,
             tickets_available(work.today),
             tickets_expired(work.today),
         )
@@ -172,5 +177,99 @@ async def purchase(
         "purchased_on": purchased_on.isoformat(),
         "expires_on": pack.expires_on.isoformat(),
     }
-    await work.record(EventType.TICKETS_PURCHASED, data, customer_id=customer_id, subject_id=id_)
+    await _record(work, EventType.TICKETS_PURCHASED, pack, data)
     return pack
+
+
+async def lock(work: UnitOfWork, key: str) -> list[UUID]:
+    """Lock the customer of a pack, for a correction that is tried out. Raises NotFound."""
+    return await lock_owner(work, ticket_packs, key)
+
+
+async def cancel(
+    work: UnitOfWork, key: str, *, cancelled_on: date, reason: str, quantity: int | None = None
+) -> Row[Any]:
+    """Take unused tickets out of a pack as of a day, by default all that there are (R45).
+
+    Those that end last go first. Raises NotFound, InvalidInput, NotEnoughTickets.
+    """
+    pack = await find_locked(work, ticket_packs, key, _packs(work))
+    if cancelled_on > work.today:
+        raise invalid("/cancelled_on", "in_future")
+    if cancelled_on < pack.purchased_on:
+        raise invalid("/cancelled_on", "wrong_order")
+    books = Ledger(work.connection, work.policies, pack.customer_id, work.now)
+    unused = await books.standing(entries.UNUSED_TICKETS, pack=pack.id)
+    positions = [ticket.position for ticket in unused if cancelled_on < ticket.expires_on]
+    wanted = len(positions) if quantity is None else quantity
+    if not 0 < wanted <= len(positions):
+        raise NotEnoughTickets(len(positions))
+    await books.cancel_tickets(pack.id, positions[:wanted], cancelled_on)
+    data: TicketsCancelled = {
+        "number": pack.number,
+        "reason": reason,
+        "quantity": wanted,
+        "cancelled_on": cancelled_on.isoformat(),
+        "positions": sorted(positions[:wanted]),
+        "before": {"cancelled": pack.cancelled},
+        "after": {"cancelled": pack.cancelled + wanted},
+    }
+    await _record(work, EventType.TICKETS_CANCELLED, pack, data)
+    return await read(work, pack.id)
+
+
+async def correct(
+    work: UnitOfWork,
+    key: str,
+    *,
+    reason: str,
+    purchased_on: date | None = None,
+    number: str | None = None,
+) -> Row[Any]:
+    """Correct a pack's day of purchase or number, as if it had been right from the start (R40).
+
+    Each ticket ends as many days earlier or later as the pack does. Values that are stored already
+    change nothing. Raises NotFound, InvalidInput, and CorrectionConflicts for tickets taken on a
+    day outside the corrected year; the database refuses a number that is taken.
+    """
+    pack = await find_locked(work, ticket_packs, key, _packs(work))
+    day = purchased_on or pack.purchased_on
+    if day > work.today:
+        raise invalid("/purchased_on", "in_future")
+    values: dict[str, Any] = {"number": number or pack.number, "purchased_on": day}
+    changed = {name: value for name, value in values.items() if getattr(pack, name) != value}
+    if not changed:
+        return await read(work, pack.id)
+    if "purchased_on" in changed:
+        changed["expires_on"] = expiry(work.policies, day)
+        await _require_tickets_inside(work, pack, day, changed["expires_on"])
+    query = update(ticket_packs).where(ticket_packs.c.id == pack.id)
+    await work.connection.execute(query.values(changed))
+    data: Corrected = {
+        "number": pack.number,
+        "reason": reason,
+        "before": {name: str(getattr(pack, name)) for name in changed},
+        "after": {name: str(value) for name, value in changed.items()},
+    }
+    await _record(work, EventType.TICKETS_CORRECTED, pack, data)
+    return await read(work, pack.id)
+
+
+async def _require_tickets_inside(
+    work: UnitOfWork, pack: Row[Any], purchased_on: date, expires_on: date
+) -> None:
+    """Raises CorrectionConflicts for tickets that a case took on a day outside their own year."""
+    rows = await work.connection.execute(entries.TAKEN_TICKETS, {"pack": pack.id})
+    outside = [
+        {"kind": "ticket", "name": row.number, "on": row.taken_on}
+        for row in rows
+        if not purchased_on <= row.taken_on < expires_on + timedelta(days=row.lengthened_days)
+    ]
+    if outside:
+        raise CorrectionConflicts(outside)
+
+
+async def _record(
+    work: UnitOfWork, event_type: EventType, pack: Row[Any], data: Corrected | TicketsPurchased
+) -> None:
+    await work.record(event_type, data, customer_id=pack.customer_id, subject_id=pack.id)

@@ -1,5 +1,6 @@
 """Usage: what a customer was granted, used and has left, with every movement (R37, R38)."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from itertools import accumulate
@@ -27,16 +28,17 @@ class Usage(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """Minutes used and overrun, and tickets held and consumed."""
+    """Minutes used and overrun, and tickets held, consumed and cancelled."""
 
     used_minutes: int
     overrun_minutes: int
     held: int
     consumed: int
+    cancelled: int
 
     @classmethod
     def of(cls, entry: Opening | Movement) -> "Balance":
-        return cls(entry.used_minutes, entry.overrun_minutes, entry.held, entry.consumed)
+        return cls(*(getattr(entry, name) for name in cls._fields))
 
     def after(self, movement: Movement) -> "Balance":
         """The balance with this movement added."""
@@ -84,7 +86,15 @@ async def statement(work: UnitOfWork, customer: str, start: date, end: date) -> 
     """A customer's statement for the civil dates [start, end) (R38). Raises NotFound."""
     row = await find(work, customers, customer)
     known, openings, movements = await usage.statement(work.connection, row.id, start, end)
-    allowances = every_allowance(work.policies, known.facts(), end - timedelta(days=1))
+    facts = known.facts()
+    cancelled = Counter[str | None]()
+    entries: list[Opening | Movement] = [*openings, *movements]
+    for entry in entries:
+        cancelled[entry.allowance] += entry.cancelled
+    # A ticket cancelled after the period was not cancelled in it (R45).
+    packs = tuple(pack._replace(cancelled=cancelled[pack.id]) for pack in facts.packs)
+    last_day = end - timedelta(days=1)
+    allowances = every_allowance(work.policies, facts._replace(packs=packs), last_day)
     return Statement(known, start, end, _accounts(allowances, openings, movements))
 
 
@@ -102,7 +112,7 @@ def _accounts(
             account = _account(one, opened.get(one.key), moved.get(one.key, ()))
             closing = account.closing
             consumed = closing.consumed if one.kind == "ticket_pack" else closing.used_minutes
-            then = one._replace(used=consumed, held=closing.held)
+            then = one._replace(used=consumed, held=closing.held, cancelled=closing.cancelled)
             accounts.append(account._replace(allowance=then))
     if None in used:
         accounts.append(_account(None, opened.get(None), moved.get(None, ())))
@@ -112,7 +122,7 @@ def _accounts(
 def _account(
     allowance: Allowance | None, opening: Balance | None, movements: Sequence[Movement]
 ) -> Account:
-    opening = opening or Balance(0, 0, 0, 0)
+    opening = opening or Balance(0, 0, 0, 0, 0)
     balances = list(accumulate(movements, Balance.after, initial=opening))
     moved = list(zip(movements, balances[1:], strict=True))
     return Account(allowance, opening, moved, balances[-1])

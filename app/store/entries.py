@@ -54,6 +54,30 @@ TICKET = text("""
     FROM ticket_uses u WHERE u.pack_id = :pack AND u.position = :position""")
 
 
+# A pack's tickets that no case uses and that were not cancelled, the one that ends last first.
+UNUSED_TICKETS = text("""
+    SELECT n.position, (p.expires_on + coalesce(l.days, 0)::integer) AS expires_on
+    FROM ticket_packs p
+    CROSS JOIN LATERAL generate_series(1, p.quantity) n(position)
+    LEFT JOIN (SELECT ticket_position, sum(lengthened_days) AS days FROM ledger
+        WHERE allowance_id = :pack GROUP BY ticket_position) l ON l.ticket_position = n.position
+    WHERE p.id = :pack AND NOT EXISTS (
+        SELECT FROM ticket_uses u WHERE u.pack_id = p.id AND u.position = n.position)
+    ORDER BY 2 DESC, 1 DESC""")
+# A pack's tickets in use: the case, the day on which it took the ticket, and the ticket's own days.
+TAKEN_TICKETS = text("""
+    SELECT k.number, u.position, max(l.counts_on) FILTER (WHERE l.kind = 'hold') AS taken_on,
+        (SELECT coalesce(sum(d.lengthened_days), 0)::integer FROM ledger d
+            WHERE d.allowance_id = u.pack_id AND d.ticket_position = u.position) AS lengthened_days
+    FROM ticket_uses u
+    JOIN cases k ON k.id = u.case_id
+    JOIN ledger l ON l.allowance_id = u.pack_id AND l.ticket_position = u.position
+        AND l.case_id = u.case_id
+    WHERE u.pack_id = :pack
+    GROUP BY k.number, u.pack_id, u.position
+    ORDER BY u.position""")
+
+
 class Work(NamedTuple):
     """One time entry, as far as the ledger is concerned."""
 

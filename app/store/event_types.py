@@ -102,6 +102,24 @@ class TicketsPurchased(TypedDict):
     expires_on: str
 
 
+class Corrected(TypedDict):
+    """A fact that is now as if it had been so from the start (R40). Dates are texts."""
+
+    number: str
+    """As it was before."""
+    reason: str
+    before: Mapping[str, str | int | None]
+    after: Mapping[str, str | int | None]
+
+
+class TicketsCancelled(Corrected):
+    """`before` and `after` say how many of the pack's tickets are cancelled (R45)."""
+
+    quantity: int
+    cancelled_on: str
+    positions: list[int]
+
+
 class DecisionRecord(TypedDict):
     """What is kept of a decision (R33)."""
 
@@ -235,6 +253,8 @@ class EventType(StrEnum):
     CONTRACT_RENEWED = "contract.renewed", ContractRenewed
     CONTRACT_CANCELLED = "contract.cancelled", ContractCancelled
     TICKETS_PURCHASED = "tickets.purchased", TicketsPurchased
+    TICKETS_CANCELLED = "tickets.cancelled", TicketsCancelled
+    TICKETS_CORRECTED = "tickets.corrected", Corrected
     CASE_OPENED = "case.opened", CaseOpened
     CASE_REFUSED = "case.refused", CaseRefused
     CASE_COMMENTED = "case.commented", CaseCommented
@@ -259,6 +279,7 @@ EventData = (
     | ContractSigned
     | ContractCancelled
     | TicketsPurchased
+    | Corrected
     | CaseOpened
     | CaseRefused
     | CaseCommented

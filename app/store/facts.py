@@ -31,10 +31,13 @@ _LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
         FROM (
             SELECT e.ticket_position AS position, sum(e.lengthened_days)::integer AS days,
                 CASE WHEN sum(e.held) > 0 THEN 'held'
-                    WHEN sum(e.consumed) > 0 THEN 'consumed' END AS state
+                    WHEN sum(e.consumed) > 0 THEN 'consumed'
+                    WHEN sum(e.cancelled) > 0 THEN 'cancelled' END AS state
             FROM ledger e WHERE e.allowance_id = a.id {then}
             GROUP BY e.ticket_position HAVING sum(e.lengthened_days) > 0) t) END"""
 
+_RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation' THEN e.counts_on <= :on
+                        ELSE e.recorded_at <= :at END"""
 _BALANCE = {
     "now": {
         "hours": "JOIN balances b ON b.allowance_id = a.id",
@@ -44,7 +47,8 @@ _BALANCE = {
     },
     # Charges count for work begun by then, and minutes that a contract took over not before it
     # starts; until then they are overrun of the case's own allowance. A ticket is in the state
-    # that was recorded by then (R13).
+    # that was recorded by then (R13); one that was cancelled as of that day or before is cancelled
+    # unless a case used it at that instant (R45).
     "past": {
         "hours": """LEFT JOIN later ON later.allowance_id = a.id CROSS JOIN LATERAL (
                 SELECT
@@ -54,11 +58,17 @@ _BALANCE = {
                         AS overrun_minutes
                 FROM ledger e JOIN time_entries t ON t.id = e.time_entry_id
                 WHERE e.allowance_id = a.id AND t.worked_at <= :at) b""",
-        "tickets": """CROSS JOIN LATERAL (
-                SELECT coalesce(sum(held), 0) AS held, coalesce(sum(consumed), 0) AS consumed,
-                    coalesce(sum(lengthened_days), 0) AS lengthened_days
-                FROM ledger e WHERE e.allowance_id = a.id AND e.recorded_at <= :at) b""",
-        "lengthened": _LENGTHENED.format(then="AND e.recorded_at <= :at"),
+        "tickets": f"""CROSS JOIN LATERAL (
+                SELECT coalesce(sum(t.held), 0) AS held, coalesce(sum(t.consumed), 0) AS consumed,
+                    count(*) FILTER (WHERE t.cancelled > 0 AND t.held + t.consumed = 0)
+                        AS cancelled,
+                    coalesce(sum(t.lengthened_days), 0) AS lengthened_days
+                FROM (
+                    SELECT sum(held) AS held, sum(consumed) AS consumed,
+                        sum(cancelled) AS cancelled, sum(lengthened_days) AS lengthened_days
+                    FROM ledger e WHERE e.allowance_id = a.id {_RECORDED_BY_THEN}
+                    GROUP BY e.ticket_position) t) b""",
+        "lengthened": _LENGTHENED.format(then=_RECORDED_BY_THEN),
         "later": """WITH later AS MATERIALIZED (
                 SELECT k.allowance_id, sum(e.used_minutes) AS minutes
                 FROM ledger e
@@ -111,7 +121,7 @@ def _facts(when: Literal["now", "past"]) -> str:
                 a.renews)
             FROM contracts a {b["hours"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY(SELECT json_build_array(a.id, a.number, a.purchased_on, a.expires_on, a.quantity,
-                b.held, b.consumed, {b["lengthened"]})
+                b.held, b.consumed, {b["lengthened"]}, b.cancelled)
             FROM ticket_packs a {b["tickets"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY({b["later"]} SELECT json_build_array(a.starts_on, a.ends_on, a.granted_minutes,
                 b.used_minutes, b.overrun_minutes)
@@ -222,8 +232,19 @@ def parse(document: str) -> Facts:
                 held,
                 consumed,
                 () if lengthened is None else _lengthened(lengthened),
+                cancelled,
             )
-            for key, number, bought, expires, quantity, held, consumed, lengthened in packs
+            for (
+                key,
+                number,
+                bought,
+                expires,
+                quantity,
+                held,
+                consumed,
+                lengthened,
+                cancelled,
+            ) in packs
         ),
         {day(starts): ServiceYear(day(starts), day(ends), *rest) for starts, ends, *rest in years},
         tuple(OpenCase(*case) for case in cases),

@@ -91,6 +91,21 @@ class Ledger:
             moves["lengthened_days"] = (on - found.taken_on).days
         await self._ticket("release", case_id, pack_id, position, on, **moves)
 
+    async def cancel_tickets(self, pack_id: UUID, positions: Iterable[int], on: date) -> None:
+        """Take tickets out of a pack (R45). The database refuses one that a case uses."""
+        await self.write(
+            *(
+                {
+                    "kind": "cancellation",
+                    "allowance_id": pack_id,
+                    "ticket_position": position,
+                    "counts_on": on,
+                    "cancelled": 1,
+                }
+                for position in positions
+            )
+        )
+
     async def _ticket(
         self, kind: str, case_id: UUID, pack_id: UUID, position: int, on: date, **moves: int
     ) -> None:
@@ -284,6 +299,7 @@ _BLANK: dict[str, Any] = dict.fromkeys(_COLUMNS) | {
     "overrun_minutes": 0,
     "held": 0,
     "consumed": 0,
+    "cancelled": 0,
     "lengthened_days": 0,
 }
 _INSERT = insert(ledger).values({name: bindparam(name) for name in _COLUMNS})

@@ -38,7 +38,8 @@ _BALANCES = """
         UNION ALL SELECT id, customer_id, 'ticket', NULL, quantity, number FROM ticket_packs),
     sums AS (
         SELECT allowance_id, sum(used_minutes) AS used, sum(overrun_minutes) AS overrun,
-            sum(held) AS held, sum(consumed) AS consumed, sum(lengthened_days) AS lengthened
+            sum(held) AS held, sum(consumed) AS consumed, sum(cancelled) AS cancelled,
+            sum(lengthened_days) AS lengthened
         FROM ledger WHERE allowance_id IS NOT NULL GROUP BY allowance_id)
     SELECT coalesce(b.customer_id, g.customer_id) AS customer_id,
         coalesce(g.subject, b.allowance_id::text, s.allowance_id::text) AS subject,
@@ -55,16 +56,21 @@ _BALANCES = """
         ('overrun_minutes', b.overrun_minutes::text, coalesce(s.overrun, 0)::text),
         ('held', b.held::text, coalesce(s.held, 0)::text),
         ('consumed', b.consumed::text, coalesce(s.consumed, 0)::text),
+        ('cancelled', b.cancelled::text, coalesce(s.cancelled, 0)::text),
         ('lengthened_days', b.lengthened_days::text, coalesce(s.lengthened, 0)::text))
         v (field, kept, ledger)
     WHERE v.kept IS DISTINCT FROM v.ledger"""
 
-# The state of each ticket that a case ever held, according to the ledger. Regular steps of a case
-# leave it held, consumed or released (NULL); any other pair of sums is an error and is shown.
+# The state of each ticket that a case ever held or that was cancelled (then `case_id` is null),
+# according to the ledger. Regular steps leave it held, consumed, released (NULL) or cancelled; any
+# other sums are an error and are shown.
 _TICKETS_OF_LEDGER = """
     SELECT allowance_id AS pack_id, ticket_position AS position, case_id,
         min(customer_id::text)::uuid AS customer_id,
-        CASE WHEN sum(held) = 0 AND sum(consumed) = 0 THEN NULL
+        CASE WHEN case_id IS NULL THEN
+                CASE sum(cancelled) WHEN 1 THEN 'cancelled'
+                    ELSE format('cancelled %s', sum(cancelled)) END
+            WHEN sum(held) = 0 AND sum(consumed) = 0 THEN NULL
             WHEN sum(held) = 1 AND sum(consumed) = 0 THEN 'held'
             WHEN sum(held) = 0 AND sum(consumed) = 1 THEN 'consumed'
             ELSE format('held %s, consumed %s', sum(held), sum(consumed)) END AS state
@@ -76,11 +82,13 @@ _TICKETS = f"""
     SELECT coalesce(u.customer_id, m.customer_id) AS customer_id,
         format('ticket %s of %s', coalesce(u.position, m.position),
             coalesce(p.number, u.pack_id::text, m.pack_id::text)) AS subject,
-        'state for case ' || coalesce(k.number, u.case_id::text, m.case_id::text) AS field,
+        coalesce('state for case ' || coalesce(k.number, u.case_id::text, m.case_id::text),
+            'state') AS field,
         u.state AS kept, m.state AS ledger
     FROM ticket_uses u
     FULL JOIN moved m
-        ON (m.pack_id, m.position, m.case_id) = (u.pack_id, u.position, u.case_id)
+        ON (m.pack_id, m.position, coalesce(m.case_id, m.pack_id))
+            = (u.pack_id, u.position, coalesce(u.case_id, u.pack_id))
     LEFT JOIN ticket_packs p ON p.id = coalesce(u.pack_id, m.pack_id)
     LEFT JOIN cases k ON k.id = coalesce(u.case_id, m.case_id)
     WHERE u.state IS DISTINCT FROM m.state"""
@@ -91,7 +99,7 @@ _CASES = f"""
     taken AS (
         SELECT case_id, string_agg(state || ' ' || pack_id || '/' || position, ', '
             ORDER BY pack_id, position) AS tickets
-        FROM moved WHERE state IS NOT NULL GROUP BY case_id)
+        FROM moved WHERE state IS NOT NULL AND case_id IS NOT NULL GROUP BY case_id)
     SELECT k.customer_id, k.number AS subject, 'ticket' AS field, k.ticket AS kept,
         t.tickets AS ledger
     FROM (

@@ -53,7 +53,8 @@ def contract_state(on: date) -> ColumnElement[ContractState]:
 
 
 def _unused() -> ColumnElement[int]:
-    return balances.c.quantity - balances.c.held - balances.c.consumed
+    taken = balances.c.held + balances.c.consumed + balances.c.cancelled
+    return balances.c.quantity - taken
 
 
 # The unused tickets of a pack that a bug lengthened, each with an end of its own (R19).
@@ -67,7 +68,7 @@ _LENGTHENED = (
     .group_by(ledger.c.ticket_position)
     .having(
         func.sum(ledger.c.lengthened_days) > 0,
-        func.sum(ledger.c.held + ledger.c.consumed) == 0,
+        func.sum(ledger.c.held + ledger.c.consumed + ledger.c.cancelled) == 0,
     )
     .correlate(ticket_packs)
     .subquery("lengthened")

@@ -87,7 +87,8 @@ class Movement(NamedTuple):
     counts_on: date
     recorded_at: datetime
     kind: str
-    case_number: str
+    case_number: str | None
+    """None for a cancelled ticket, which no case used (R45)."""
     cause_case_number: str | None
     technician: str | None
     worked_at: datetime | None
@@ -96,6 +97,7 @@ class Movement(NamedTuple):
     overrun_minutes: int
     held: int
     consumed: int
+    cancelled: int
 
 
 class Opening(NamedTuple):
@@ -106,9 +108,10 @@ class Opening(NamedTuple):
     overrun_minutes: int
     held: int
     consumed: int
+    cancelled: int
 
 
-_SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed)"
+_SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed), sum(cancelled)"
 # The numbers never change: entries are only added, under the customer's lock.
 _STATEMENT = text(f"""
     WITH entries AS MATERIALIZED (
@@ -121,9 +124,9 @@ _STATEMENT = text(f"""
             FROM entries WHERE counts_on < :from GROUP BY allowance),
         ARRAY(SELECT json_build_array(e.allowance, e.entry, r.entry, e.counts_on, e.recorded_at,
                 e.kind, k.number, b.number, t.technician, t.worked_at, e.ticket_position,
-                e.used_minutes, e.overrun_minutes, e.held, e.consumed)
+                e.used_minutes, e.overrun_minutes, e.held, e.consumed, e.cancelled)
             FROM entries e
-            JOIN cases k ON k.id = e.case_id
+            LEFT JOIN cases k ON k.id = e.case_id
             LEFT JOIN entries r ON r.id = e.reverses
             LEFT JOIN cases b ON b.id = e.cause_case_id
             LEFT JOIN time_entries t ON t.id = e.time_entry_id
@@ -157,7 +160,7 @@ def _movement(
     counts_on: str,
     recorded_at: str,
     kind: str,
-    case_number: str,
+    case_number: str | None,
     cause_case_number: str | None,
     technician: str | None,
     worked_at: str | None,

@@ -17,7 +17,7 @@ from tests.conftest import Service
 
 Travel = Callable[[date], None]
 DAY = timedelta(days=1)
-PARTS = ("used_minutes", "overrun_minutes", "held", "consumed")
+PARTS = ("used_minutes", "overrun_minutes", "held", "consumed", "cancelled")
 ZERO = dict.fromkeys(PARTS, 0)
 FIRST = date(2025, 3, 1)
 
@@ -253,7 +253,7 @@ async def test_every_statement_of_every_history_sums(
             assert group["closing"] == balance
             carried[key] = balance
             if group["allowance"]:
-                spent = balance["used_minutes"] + balance["held"] + balance["consumed"]
+                spent = sum(balance[part] for part in PARTS if part != "overrun_minutes")
                 rest = group["allowance"]["remaining"] + group["allowance"]["lapsed"]
                 assert group["allowance"]["granted"] == spent + rest
                 assert min(group["allowance"]["remaining"], group["allowance"]["lapsed"]) >= 0

@@ -51,6 +51,7 @@ async def test_a_pack_comes_back_as_it_was_bought(customer: Customer, service: S
         "available": 2,
         "held": 0,
         "consumed": 0,
+        "cancelled": 0,
         "expired": 0,
         "tickets": [{"position": 1, **unused}, {"position": 2, **unused}],
     }

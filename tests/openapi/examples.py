@@ -307,10 +307,22 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         {"cancelled_on": "2026-12-31", "reason": "The plant is closed"},
     )
     pack = {"customer_id": made["id"], "quantity": 3, "purchased_on": DAY}
-    await call("create_ticket_pack", "POST", "/v1/ticket-packs", pack)
+    sold = await call("create_ticket_pack", "POST", "/v1/ticket-packs", pack)
     await call("list_ticket_packs", "GET", f"/v1/ticket-packs?customer_id={known['id']}&limit=2")
     await call("get_ticket_pack", "GET", "/v1/ticket-packs/TP-0001")
     await call("list_tickets", "GET", "/v1/ticket-packs/TP-0001/tickets?limit=2")
+    await call(
+        "cancel_tickets",
+        "POST",
+        f"/v1/ticket-packs/{sold['number']}/cancellation",
+        {"quantity": 1, "cancelled_on": DAY, "reason": "One ordered too many"},
+    )
+    await call(
+        "correct_ticket_pack",
+        "POST",
+        f"/v1/ticket-packs/{sold['number']}/correction",
+        {"purchased_on": "2026-11-20", "reason": "The invoice says 20 November"},
+    )
 
     record.clock.move_to(12)
     case = await call(

@@ -109,8 +109,8 @@ def contracts(draw: st.DrawFn) -> Contract:
     )
 
 
-_ticket_states: st.SearchStrategy[Literal["held", "consumed"] | None] = st.sampled_from(
-    (None, "held", "consumed")
+_ticket_states: st.SearchStrategy[Literal["held", "consumed", "cancelled"] | None] = (
+    st.sampled_from((None, "held", "consumed", "cancelled"))
 )
 
 
@@ -134,6 +134,7 @@ def packs(draw: st.DrawFn) -> Pack:
         states.count("held"),
         states.count("consumed"),
         tuple(lengthened),
+        states.count("cancelled"),
     )
 
 

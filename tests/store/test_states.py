@@ -40,7 +40,16 @@ HISTORIES: list[tuple[Sold, ...]] = [
 ]
 # First day, day after the last, cancelled on: also on either end and not at all.
 PERIODS = [(0, 6, c) for c in (None, 0, 1, 3, 5, 6)] + [(3, 5, c) for c in (None, 3, 4, 5)]
-PACKS = [(0, 3, 2, 0, 0), (0, 3, 2, 1, 0), (1, 5, 2, 1, 1), (2, 6, 3, 0, 2), (4, 8, 1, 0, 1)]
+# First day, day after the last, tickets, of these held, consumed and cancelled.
+PACKS = [
+    (0, 3, 2, 0, 0, 0),
+    (0, 3, 2, 1, 0, 0),
+    (1, 5, 2, 1, 1, 0),
+    (2, 6, 3, 0, 2, 0),
+    (4, 8, 1, 0, 1, 0),
+    (2, 6, 4, 1, 1, 1),
+    (2, 6, 2, 0, 0, 2),
+]
 
 
 class Known(NamedTuple):
@@ -104,12 +113,20 @@ async def known(service: Service) -> Known:
                 )
             )
             known.contracts[contract_id] = (contract, held)
-        for number, (bought, expires, quantity, held_now, consumed) in enumerate(PACKS):
+        for number, (bought, expires, quantity, *uses) in enumerate(PACKS):
+            held_now, consumed, cancelled = uses
             pack_id, purchased_on, expires_on = new_id(), day(bought), day(expires)
             assert purchased_on is not None
             assert expires_on is not None
             pack = Pack(
-                str(pack_id), f"P{number}", purchased_on, expires_on, quantity, held_now, consumed
+                str(pack_id),
+                f"P{number}",
+                purchased_on,
+                expires_on,
+                quantity,
+                held_now,
+                consumed,
+                cancelled=cancelled,
             )
             await connection.execute(
                 insert(ticket_packs).values(
@@ -126,10 +143,11 @@ async def known(service: Service) -> Known:
     for pack_id, pack in known.packs.items():
         await service.server.run_in(
             service.database_name,
-            "UPDATE balances SET held = $2, consumed = $3 WHERE allowance_id = $1",
+            "UPDATE balances SET held = $2, consumed = $3, cancelled = $4 WHERE allowance_id = $1",
             pack_id,
             pack.held,
             pack.consumed,
+            pack.cancelled,
         )
     return known
 

@@ -19,6 +19,7 @@ from app.errors import (
     CorrectionConflicts,
     CustomerNotFound,
     InvalidInput,
+    NotEnoughTickets,
     NotEntitled,
     ServiceError,
     WrongState,
@@ -160,15 +161,32 @@ class Candidates(Spoken):
 class ConflictingRecord(BaseModel):
     """A record in the way."""
 
-    kind: Literal["upgrade"]
-    name: str = Field(description="What people call it by: the version of an upgrade.")
+    kind: Literal["upgrade", "charge", "ticket", "contract", "licence"] = Field(
+        description=(
+            "An upgrade that a contract paid for, a charge, a ticket in use, the contract that "
+            "renews another, or the licence of another holder."
+        )
+    )
+    name: str = Field(
+        description=(
+            "What people call it by: the version of an upgrade, the number of the case with the "
+            "charge or ticket, the number of a contract, the serial number of a licence."
+        )
+    )
     on: date = Field(description="The day on which it counts.")
+    minutes: int | None = Field(default=None, description="The minutes of a charge.")
 
 
 class Conflicts(BaseModel):
     conflicts: list[ConflictingRecord] = Field(
         description="The records that stand in the way of the correction.",
         examples=[[{"kind": "upgrade", "name": "12", "on": "2026-11-23"}]],
+    )
+
+
+class Available(BaseModel):
+    available: int = Field(
+        description="How many tickets can be taken out of the pack on that day.", examples=[2]
     )
 
 
@@ -181,6 +199,7 @@ CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     AnonymousCaller: Spoken,
     AmbiguousLookup: Candidates,
     CorrectionConflicts: Conflicts,
+    NotEnoughTickets: Available,
 }
 """What the body of an error carries beyond `ProblemBody`."""
 

@@ -1,12 +1,14 @@
 """Calls about ticket packs."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
 from starlette.responses import Response
 
-from app.errors import AlreadyExists, CustomerNotFound
+from app.errors import AlreadyExists, CorrectionConflicts, CustomerNotFound, NotEnoughTickets
 from app.http.context import Ctx
+from app.http.corrections import corrected
 from app.http.fields import Key
 from app.http.paging import PageQuery, paginate
 from app.http.resource import Resource
@@ -14,7 +16,9 @@ from app.http.responses import created, ok
 from app.routers.ticket_packs.schemas import (
     NewTicketPack,
     Ticket,
+    TicketCancellation,
     TicketPack,
+    TicketPackCorrection,
     TicketPacksQuery,
     TicketPackSummary,
 )
@@ -61,3 +65,37 @@ async def list_tickets(
     By position. A ticket that serves a case names it.
     """
     return await paginate(context, query, await service.tickets(context, ticket_pack), Ticket.of)
+
+
+@ticket_packs.corrects(
+    "/ticket-packs/{ticket_pack}/cancellation", TicketPack, "tickets:write", NotEnoughTickets
+)
+async def cancel_tickets(context: Ctx, ticket_pack: Key, body: TicketCancellation) -> Response:
+    """Cancel unused tickets.
+
+    Takes tickets out of a pack for good: those that no case holds or has used and that had not
+    expired on the day given, those that end last first.
+    """
+    lock = partial(service.lock, context, ticket_pack)
+    step = partial(service.cancel, context, ticket_pack)
+    return await corrected(context, body, lock, step, TicketPack.of)
+
+
+@ticket_packs.corrects(
+    "/ticket-packs/{ticket_pack}/correction",
+    TicketPack,
+    "tickets:write",
+    AlreadyExists,
+    CorrectionConflicts,
+)
+async def correct_ticket_pack(
+    context: Ctx, ticket_pack: Key, body: TicketPackCorrection
+) -> Response:
+    """Correct a ticket pack.
+
+    As if its day of purchase and number had been right from the start. Refused where a case took a
+    ticket on a day on which it would not have been valid.
+    """
+    lock = partial(service.lock, context, ticket_pack)
+    step = partial(service.correct, context, ticket_pack)
+    return await corrected(context, body, lock, step, TicketPack.of)

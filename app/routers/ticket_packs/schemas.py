@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.http.corrections import Correction
 from app.http.fields import CivilDate, Code, Id, Input, QueryFlag, StoredOutput, TicketQuantity
 from app.http.paging import PageQuery
 
@@ -21,6 +22,26 @@ class NewTicketPack(Input):
     )
 
 
+class TicketCancellation(Correction):
+    """Unused tickets to take out of a pack."""
+
+    quantity: TicketQuantity | None = Field(
+        default=None, description="How many. By default all that are unused."
+    )
+    cancelled_on: CivilDate = Field(
+        description="The first day on which the pack no longer has them, not in the future."
+    )
+
+
+class TicketPackCorrection(Correction):
+    """What was entered wrong: what is left out stays."""
+
+    purchased_on: CivilDate | None = Field(
+        default=None, description="The first day on which the tickets hold, not in the future."
+    )
+    number: Code | None = None
+
+
 class TicketPacksQuery(PageQuery):
     customer_id: Id | None = None
     available: QueryFlag | None = Field(
@@ -33,13 +54,13 @@ class Ticket(StoredOutput):
     """A ticket, which pays for one case."""
 
     position: int
-    state: Literal["available", "held", "consumed", "expired"]
+    state: Literal["available", "held", "consumed", "cancelled", "expired"]
     expires_on: date = Field(description="Later than the pack's where a bug gave days back.")
     case_number: str | None
 
 
 class TicketPackSummary(StoredOutput):
-    """Tickets bought together: quantity = available + held + consumed + expired."""
+    """Tickets bought together: quantity = available + held + consumed + cancelled + expired."""
 
     id: UUID
     number: str
@@ -50,6 +71,7 @@ class TicketPackSummary(StoredOutput):
     available: int
     held: int
     consumed: int
+    cancelled: int = Field(description="How many were taken out of the pack unused.")
     expired: int
 
 

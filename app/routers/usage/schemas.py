@@ -36,7 +36,7 @@ class HoursUsage(Output):
 
 
 class TicketsUsage(Output):
-    """A ticket pack: quantity = available + held + consumed + expired."""
+    """A ticket pack: quantity = available + held + consumed + cancelled + expired."""
 
     kind: Literal["ticket_pack"]
     id: UUID
@@ -48,6 +48,7 @@ class TicketsUsage(Output):
     available: int
     held: int
     consumed: int
+    cancelled: int = Field(description="Tickets taken out of the pack unused.")
     expired: int
 
 
@@ -109,6 +110,7 @@ class Balance(Output):
     overrun_minutes: int
     held: int = Field(description="Tickets held by open cases.")
     consumed: int = Field(description="Tickets used up by closed cases.")
+    cancelled: int = Field(description="Tickets taken out of their pack unused.")
 
 
 class StatementMovement(Output):
@@ -118,16 +120,26 @@ class StatementMovement(Output):
         description="The number of the entry among the customer's, in the order of recording."
     )
     kind: Literal[
-        "charge", "overrun", "reversal", "hold", "consumption", "reopening", "release"
+        "charge",
+        "overrun",
+        "reversal",
+        "hold",
+        "consumption",
+        "reopening",
+        "release",
+        "cancellation",
     ] = Field(
         description=(
             "What the entry records: minutes charged, minutes of overrun, the reversal of either; "
-            "a ticket held at opening, consumed at closing, held again at reopening, or released."
+            "a ticket held at opening, consumed at closing, held again at reopening, released, or "
+            "taken out of its pack unused."
         )
     )
     counts_on: date = Field(description="A reversal counts on the day of what it reverses.")
     recorded_at: datetime
-    case_number: str
+    case_number: str | None = Field(
+        description="The case that used the minutes or the ticket. Null for a cancelled ticket."
+    )
     cause_case_number: str | None = Field(
         description="The case that gave back the minutes which cover an overrun."
     )
@@ -139,6 +151,7 @@ class StatementMovement(Output):
     overrun_minutes: int
     held: int
     consumed: int
+    cancelled: int = Field(description="Tickets taken out of their pack unused.")
     balance: Balance
 
 
@@ -205,6 +218,7 @@ def _allowance_usage(one: Allowance) -> dict[str, Any]:
             "available": one.left,
             "held": one.held,
             "consumed": one.used,
+            "cancelled": one.cancelled,
             "expired": one.lapsed,
         }
     return body | {

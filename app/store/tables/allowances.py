@@ -104,6 +104,7 @@ balances = Table(
     Column("overrun_minutes", Integer, nullable=False, server_default="0"),
     Column("held", Integer, nullable=False, server_default="0"),
     Column("consumed", Integer, nullable=False, server_default="0"),
+    Column("cancelled", Integer, nullable=False, server_default="0"),
     # The sum over its tickets, so that a read looks for lengthened ones only where there are any.
     Column("lengthened_days", Integer, nullable=False, server_default="0"),
     one_of("kind", "free_hours", "contract", "ticket"),
@@ -114,7 +115,9 @@ balances = Table(
     CheckConstraint("overrun_minutes >= 0", name="overrun_minutes"),
     UniqueConstraint("allowance_id", "customer_id"),
     CheckConstraint(
-        "held >= 0 AND consumed >= 0 AND held + consumed <= coalesce(quantity, 0)", name="tickets"
+        "held >= 0 AND consumed >= 0 AND cancelled >= 0"
+        " AND held + consumed + cancelled <= coalesce(quantity, 0)",
+        name="tickets",
     ),
     Index("ix_balances_customer_id", "customer_id"),
 )

@@ -91,18 +91,19 @@ cases = Table(
 )
 
 ticket_uses = Table(
-    # One row for each ticket that is held or consumed. Its primary key is the ticket, so that no
-    # ticket serves two cases; case_id is unique, so that no case takes two tickets (R19). Only the
-    # ledger's trigger writes it.
+    # One row for each ticket that is held, consumed or cancelled. Its primary key is the ticket, so
+    # that no ticket serves two cases, or a case after it was cancelled (R45); case_id is unique, so
+    # that no case takes two tickets (R19). Only the ledger's trigger writes it.
     "ticket_uses",
     metadata,
     Column("pack_id", Uuid, primary_key=True),
     Column("position", Integer, primary_key=True),
     Column("quantity", Integer, nullable=False),
     customer_reference(),
-    Column("case_id", Uuid, nullable=False),
+    Column("case_id", Uuid),
     Column("state", Text, nullable=False),
-    one_of("state", "held", "consumed"),
+    one_of("state", "held", "consumed", "cancelled"),
+    CheckConstraint("(state = 'cancelled') = (case_id IS NULL)", name="case_id"),
     CheckConstraint("position BETWEEN 1 AND quantity", name="position"),
     ForeignKeyConstraint(["pack_id", "quantity"], ["ticket_packs.id", "ticket_packs.quantity"]),
     within_customer("ticket_packs", "id", "pack_id"),
@@ -141,13 +142,15 @@ ledger = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     customer_reference(),
-    Column("case_id", Uuid, nullable=False),
+    # Null for the cancellation of a ticket, which no case uses (R45).
+    Column("case_id", Uuid),
     Column("allowance_id", Uuid),
     Column("kind", Text, nullable=False),
     Column("used_minutes", Integer, nullable=False, server_default="0"),
     Column("overrun_minutes", Integer, nullable=False, server_default="0"),
     Column("held", SmallInteger, nullable=False, server_default="0"),
     Column("consumed", SmallInteger, nullable=False, server_default="0"),
+    Column("cancelled", SmallInteger, nullable=False, server_default="0"),
     Column("ticket_position", Integer),
     # Days that a ticket gets back with its release, if a bug had taken it (R19).
     Column("lengthened_days", Integer, nullable=False, server_default="0"),
@@ -165,6 +168,7 @@ ledger = Table(
         " WHEN 'reopening' THEN (used_minutes, overrun_minutes, held, consumed) = (0, 0, 1, -1)"
         " WHEN 'release' THEN (used_minutes, overrun_minutes, held, consumed)"
         " IN ((0, 0, -1, 0), (0, 0, 0, -1))"
+        " WHEN 'cancellation' THEN (used_minutes, overrun_minutes, held, consumed) = (0, 0, 0, 0)"
         " WHEN 'charge' THEN used_minutes > 0 AND (overrun_minutes, held, consumed) = (0, 0, 0)"
         " WHEN 'overrun' THEN overrun_minutes > 0 AND (used_minutes, held, consumed) = (0, 0, 0)"
         " WHEN 'reversal' THEN used_minutes <= 0 AND overrun_minutes <= 0"
@@ -173,9 +177,12 @@ ledger = Table(
         name="kind",
     ),
     CheckConstraint(
-        "(kind IN ('hold', 'consumption', 'reopening', 'release')) = (ticket_position IS NOT NULL)",
+        "(kind IN ('hold', 'consumption', 'reopening', 'release', 'cancellation'))"
+        " = (ticket_position IS NOT NULL)",
         name="ticket_position",
     ),
+    CheckConstraint("cancelled = (kind = 'cancellation')::integer", name="cancelled"),
+    CheckConstraint("(kind = 'cancellation') = (case_id IS NULL)", name="case_id"),
     CheckConstraint(
         "(kind IN ('charge', 'overrun', 'reversal')) = (time_entry_id IS NOT NULL)",
         name="time_entry_id",

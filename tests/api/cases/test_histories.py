@@ -21,7 +21,7 @@ from tests.invariants import Invariants
 _FILE = Path(__file__).parents[2] / "scenarios" / "histories.json"
 _OWN = Path(__file__).parents[2] / "scenarios" / "more_histories.json"
 # Steps of endpoints that the service does not offer yet.
-_NOT_OFFERED = {"rwd", "rcon", "rup", "xcon", "ctk", "tr", "mv"}
+_NOT_OFFERED = {"rwd", "rcon", "rup", "xcon", "tr", "mv"}
 
 
 def _playable(history: dict[str, Any]) -> bool:
@@ -119,6 +119,9 @@ class Life:
                     "quantity": given["quantity"],
                 }
                 await self._make(label, "pack", "ticket-packs", body)
+            case "ctk":
+                body = {"cancelled_on": self.day(given["off"]), "quantity": given["quantity"]}
+                await self._send("POST", f"ticket-packs/{thing['id']}/cancellation", body | reason)
             case "case":
                 await self._make(label, "case", "cases", self._case(given))
             case "time":
