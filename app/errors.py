@@ -10,7 +10,7 @@
     │   ├── AlreadyExists · WrongState · NotEntitled · EditorLicenceRequired · AlreadyRenewed
     │   ├── TermOver · ContractHasLaterCharges · ContractHasLaterUpgrades · CorrectionConflicts
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
-    │   ├── NotEnoughTickets
+    │   ├── NotEnoughTickets · TooManyOpenCases
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
@@ -19,6 +19,7 @@
     │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
     │   └── SerialNumberRequired · SerialNumberNotOfCustomer · WorkedBeforeOpening
     ├── TooManyRequests
+    │   └── TooManyWrites                 of a customer's own tokens
     ├── InternalError
     └── ServiceUnavailable
 
@@ -221,6 +222,13 @@ class NotEnoughTickets(Conflict, code="not_enough_tickets"):
         super().__init__(available=available, details={"available": available})
 
 
+class TooManyOpenCases(Conflict, code="too_many_open_cases"):
+    """A bound token opens no more cases for a customer that has `limit` open ones."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit=limit)
+
+
 class AlreadyReversed(Conflict, code="already_reversed"):
     """A time entry is reversed once."""
 
@@ -324,6 +332,14 @@ class TooManyRequests(ServiceError, code="too_many_requests"):
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(seconds=retry_after)
+
+
+class TooManyWrites(TooManyRequests):
+    """The tokens of one customer have sent `quota` writes within a minute."""
+
+    def __init__(self, retry_after: int, quota: int) -> None:
+        super().__init__(retry_after)
+        self.quota = quota
 
 
 class InternalError(ServiceError, code="internal_error"):

@@ -72,6 +72,12 @@ class Settings(BaseSettings):
     prepared_statements: bool = True
     """Set to false behind a PgBouncer older than 1.21 in transaction mode."""
 
+    bound_open_cases: int = Field(default=20, ge=1, le=10_000)
+    """Open cases of a customer with which a token bound to it opens no more; then 409."""
+    bound_writes_per_minute: int = Field(default=30, ge=1, le=600)
+    """Writes within a minute of all tokens bound to one customer, refused ones included; then
+    429."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("connections")

@@ -15,6 +15,8 @@ from app.http.context import Context
 from app.http.etags import CACHING
 from app.http.responses import SecretResponse, TrialResponse
 from app.services import idempotency
+from app.services.unit_of_work import Caller
+from app.store.database import Connection
 
 _LONGEST_KEY = 255
 _KEPT_HEADERS = ("location", "etag", "content-language")
@@ -31,6 +33,20 @@ def _sent_key(request: Request) -> str | None:
     return key
 
 
+async def _fingerprint(request: Request) -> bytes:
+    target = orjson.dumps((request.method, request.url.path, request.url.query))
+    return hashlib.sha256(target + await request.body()).digest()
+
+
+async def is_repeated(connection: Connection, caller: Caller, request: Request) -> bool:
+    """Whether a request with the same key was answered before: this one will get that answer."""
+    sent = request.headers.getlist("idempotency-key")
+    if request.method != "POST" or len(sent) != 1:
+        return False
+    row = await idempotency.stored(connection, caller, sent[0])
+    return row is not None and row.fingerprint == await _fingerprint(request)
+
+
 async def once(context: Context, handler: Callable[[Request], Awaitable[Response]]) -> Response:
     """The handler's answer, or the answer that it gave to this key before.
 
@@ -42,9 +58,8 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
         return await handler(request)
     if not await idempotency.claim(context, key):
         raise RequestInProgress
-    target = orjson.dumps((request.method, request.url.path, request.url.query))
-    fingerprint = hashlib.sha256(target + await request.body()).digest()
-    row = await idempotency.stored(context, key)
+    fingerprint = await _fingerprint(request)
+    row = await idempotency.stored(context.connection, context.caller, key)
     if row is not None:
         if row.fingerprint != fingerprint:
             raise IdempotencyKeyReused

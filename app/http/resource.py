@@ -26,13 +26,14 @@ from app.errors import (
     InvalidInput,
     NotFound,
     ServiceError,
+    TooManyRequests,
 )
 from app.http.corrections import DryRun
 from app.http.fields import Input
 from app.http.lookups import LookupHandler, LookupRoute, Question, check_handler
 from app.http.openapi import responses as documented
 from app.http.paging import Page
-from app.http.routes import OpenRoute, ReadRoute, ScopedRoute, WriteRoute
+from app.http.routes import OpenRoute, ReadRoute, ScopedRoute, WriteRoute, limits
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Decorator = Callable[[Endpoint], Endpoint]
@@ -207,9 +208,11 @@ class Resource:
         **options: Any,
     ) -> Decorator[Any]:
         own = {name: options.pop(name) for name in _OF_ROUTES if name in options}
+        if issubclass(route, WriteRoute) and limits(scope, **own):
+            derived |= documented.problems(TooManyRequests)
+        responses = derived | options.pop("responses", {})
         if issubclass(route, ScopedRoute):
             own["scope"] = scope
-        responses = derived | options.pop("responses", {})
         responses = documented.sends(responses, options.get("status_code", 200), *sends)
 
         def declare(endpoint: Endpoint) -> Endpoint:

@@ -21,7 +21,8 @@ from app.http.auth.bearer import sent_token
 from app.http.context import Context, record_of
 from app.http.openapi.headers import parameters
 from app.http.strict_query import StrictRoute
-from app.services.tokens import authenticate, is_bound
+from app.services.bound_limits import count_write
+from app.services.tokens import BOUND_SCOPES, authenticate, is_bound
 from app.store.database import Connection, Database, statements
 from app.store.failures import FAILURES, error_of, is_disconnect
 
@@ -113,9 +114,15 @@ class ReadRoute(ScopedRoute):
             return await handler(request)
 
 
+def limits(scope: str | None, stores_answers: bool = True, **_: object) -> bool:
+    """Whether a write counts towards the limit of bound tokens: they may send it, and it stores."""
+    return scope in BOUND_SCOPES and stores_answers
+
+
 class WriteRoute(ScopedRoute):
     """A route that writes: one transaction, committed before the answer leaves.
 
+    A bound token's write is counted first, in a transaction of its own (`services.bound_limits`).
     `stores_answers=False`: an Idempotency-Key is accepted, but its answer is not stored.
     """
 
@@ -124,13 +131,15 @@ class WriteRoute(ScopedRoute):
         path: str,
         endpoint: Callable[..., Any],
         *,
+        scope: str | None,
         stores_answers: bool = True,
         **options: Any,
     ) -> None:
         self._stores_answers = stores_answers
+        self._limits = limits(scope, stores_answers)
         if stores_answers and "POST" in options["methods"]:
             options["openapi_extra"] = {"parameters": parameters("Idempotency-Key")}
-        super().__init__(path, endpoint, **options)
+        super().__init__(path, endpoint, scope=scope, **options)
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         token = sent_token(request)
@@ -143,6 +152,12 @@ class WriteRoute(ScopedRoute):
         database: Database = request.app.state.database
         engine = database.bound if is_bound(token) else database.writing
         async with engine.connect() as connection:
+            if self._limits and is_bound(token):
+                async with connection.begin():
+                    caller = await authenticate(connection, token, self.scope, now)
+                    if not await idempotency.is_repeated(connection, caller, request):
+                        quota = request.app.state.settings.bound_writes_per_minute
+                        await count_write(connection, quota)
             try:
                 async with connection.begin():
                     caller = await authenticate(connection, token, self.scope, now)

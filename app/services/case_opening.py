@@ -13,6 +13,7 @@ from app.errors import (
     RecordedRefusal,
     SerialNumberNotOfCustomer,
     SerialNumberRequired,
+    TooManyOpenCases,
     TrainingNotCovered,
     invalid,
 )
@@ -21,6 +22,7 @@ from app.policy.allocate import ALL, bind, refusal
 from app.policy.decide import Decision, decide
 from app.policy.document import Channel, PaidBy
 from app.policy.facts import Facts
+from app.services.bound_limits import keep_refusal
 from app.services.cases import WHOLE, Category, PayWith, Priority, binding
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
@@ -51,16 +53,18 @@ async def open_case(
     priority_requested: Priority,
     pay_with: PayWith,
     serial_number: str | None,
+    bound_open_cases: int,
     **described: str | None,
 ) -> Row[Any]:
     """Open a case, bound to the allowance that pays for it; the case as `cases.read` gives it.
 
     `customer_id` may be None for a caller bound to a customer. `described` are the columns that
     tell the problem: `subject`, `description`, `product`, `product_version`, `steps_to_reproduce`,
-    `example_url`.
+    `example_url`. With `bound_open_cases` open cases, a caller bound to the customer opens no more.
 
-    Raises TrainingNotCovered, InvalidInput, CustomerNotFound, SerialNumberNotOfCustomer,
-    SerialNumberRequired, NotFound for the requester, and NotEntitled as a RecordedRefusal.
+    Raises TrainingNotCovered, InvalidInput, CustomerNotFound, TooManyOpenCases,
+    SerialNumberNotOfCustomer, SerialNumberRequired, NotFound for the requester, and NotEntitled as
+    a RecordedRefusal.
     """
     if category == "training":
         raise TrainingNotCovered
@@ -70,6 +74,8 @@ async def open_case(
     await lock_customer(work, customer_id)
     customer = await load(work.connection, customer_id)
     facts = customer.facts()
+    if work.caller.customer_id is not None and len(facts.open_cases) >= bound_open_cases:
+        raise TooManyOpenCases(bound_open_cases)
     serial_verified = _verify(facts, serial_number, work.today)
     requested_by = await _requester_columns(work, customer, requester)
 
@@ -210,6 +216,9 @@ def _refused(
     }
 
     async def record(connection: AsyncConnection) -> None:
+        if work.caller.customer_id is not None:
+            await keep_refusal(connection, work, customer_id, event)
+            return
         await events.record(
             connection,
             EventType.CASE_REFUSED,

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.services.unit_of_work import UnitOfWork
+from app.services.unit_of_work import Caller, UnitOfWork
 from app.store.tables import idempotency_keys as keys
 
 
@@ -24,13 +24,13 @@ async def claim(work: UnitOfWork, key: str) -> bool:
     )
 
 
-async def stored(work: UnitOfWork, key: str) -> Row[Any] | None:
+async def stored(connection: AsyncConnection, caller: Caller, key: str) -> Row[Any] | None:
     """The fingerprint, status, headers and body of a key's first request.
 
     `body` is None if the answer showed a secret.
     """
-    query = select(keys).where(keys.c.client == work.caller.client, keys.c.key == key)
-    row: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
+    query = select(keys).where(keys.c.client == caller.client, keys.c.key == key)
+    row: Row[Any] | None = (await connection.execute(query)).one_or_none()
     return row
 
 

@@ -19,7 +19,7 @@ class Actor(NamedTuple):
 
 
 # Built once: building it for each event would cost more than running it.
-_INSERT = insert(events)
+_INSERT = insert(events).returning(events.c.id)
 
 
 async def record(
@@ -32,9 +32,12 @@ async def record(
     subject_id: UUID | None = None,
     case_id: UUID | None = None,
     data: EventData,
-) -> None:
-    """Append an event of a type, with `data` in its shape, in the transaction of the change."""
-    await connection.execute(
+) -> int:
+    """Append an event of a type, with `data` in its shape, in the transaction of the change.
+
+    Returns the event's id.
+    """
+    recorded = await connection.scalar(
         _INSERT,
         {
             "type": event_type,
@@ -47,6 +50,7 @@ async def record(
             "data": data,
         },
     )
+    return int(recorded)
 
 
 async def record_each(

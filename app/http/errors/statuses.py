@@ -18,6 +18,7 @@ from app.errors import (
     ServiceError,
     ServiceUnavailable,
     TooManyRequests,
+    TooManyWrites,
     Unauthorized,
     Unprocessable,
     UnsupportedContentEncoding,
@@ -73,6 +74,14 @@ def headers_of(error: ServiceError) -> Mapping[str, str]:
             return {"Connection": "close"}
         case RequestInProgress() | ServiceUnavailable():
             return {"Retry-After": "1"}
+        case TooManyWrites():
+            # draft-ietf-httpapi-ratelimit-headers-10
+            seconds = str(error.params["seconds"])
+            return {
+                "Retry-After": seconds,
+                "RateLimit-Policy": f'"writes";q={error.quota};w=60',
+                "RateLimit": f'"writes";r=0;t={seconds}',
+            }
         case TooManyRequests():
             return {"Retry-After": str(error.params["seconds"])}
     return {}

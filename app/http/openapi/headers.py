@@ -107,6 +107,19 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "After how many seconds to repeat the request.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
+    "RateLimit": {
+        "description": (
+            "What is left of the limit that was reached, and after how many seconds (`t`) there is "
+            "some again (draft-ietf-httpapi-ratelimit-headers). Only where a limit counts requests."
+        ),
+        "schema": {"type": "string"},
+        "example": '"writes";r=0;t=12',
+    },
+    "RateLimit-Policy": {
+        "description": "That limit: so many requests (`q`) within so many seconds (`w`).",
+        "schema": {"type": "string"},
+        "example": '"writes";q=30;w=60',
+    },
     "WWW-Authenticate": {
         "description": "How to authenticate (RFC 6750): what was wrong, or which scope is missing.",
         "required": True,

@@ -36,7 +36,7 @@ _OWN: dict[type[ServiceError], tuple[str, ...]] = {
     UnsupportedContentEncoding: ("Accept-Encoding",),
     RequestInProgress: ("Retry-After",),
     ServiceUnavailable: ("Retry-After",),
-    TooManyRequests: ("Retry-After",),
+    TooManyRequests: ("RateLimit", "RateLimit-Policy", "Retry-After"),
 }
 
 

@@ -14,6 +14,7 @@ from app.errors import (
     ReopeningTooLate,
     SerialNumberNotOfCustomer,
     SerialNumberRequired,
+    TooManyOpenCases,
     TrainingNotCovered,
     WorkedBeforeOpening,
     WrongState,
@@ -54,13 +55,15 @@ cases = Resource("Cases")
     TrainingNotCovered,
     SerialNumberRequired,
     SerialNumberNotOfCustomer,
+    TooManyOpenCases,
 )
 async def open_case(context: Ctx, body: NewCase) -> Response:
     """Open a case for a customer.
 
     The answer is 409 with every reason if nothing pays for the case.
     """
-    row = await case_opening.open_case(context, **body.model_dump())
+    limit = context.request.app.state.settings.bound_open_cases
+    row = await case_opening.open_case(context, bound_open_cases=limit, **body.model_dump())
     return created(context, Case.of(row), f"/v1/cases/{row.id}")
 
 

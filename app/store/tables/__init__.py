@@ -2,9 +2,11 @@
 
 from app.store.tables.allowances import balances, contracts, service_years, ticket_packs
 from app.store.tables.bookkeeping import (
+    bound_writes,
     events,
     idempotency_keys,
     installation_keys,
+    refusals,
     schema_compatibility,
 )
 from app.store.tables.columns import metadata
@@ -20,6 +22,7 @@ from app.store.tables.work import cases, ledger, ticket_uses, time_entries
 
 __all__ = [
     "balances",
+    "bound_writes",
     "cases",
     "contacts",
     "contracts",
@@ -32,6 +35,7 @@ __all__ = [
     "licence_upgrades",
     "licences",
     "metadata",
+    "refusals",
     "schema_compatibility",
     "service_years",
     "ticket_packs",

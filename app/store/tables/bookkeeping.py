@@ -4,8 +4,10 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     SmallInteger,
     Table,
@@ -13,7 +15,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.store.tables.columns import XID8, Instant, customer_reference, metadata
 
@@ -48,6 +50,30 @@ idempotency_keys = Table(
     Column("body", LargeBinary),
     Column("created_at", Instant, nullable=False),
     Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+bound_writes = Table(
+    # The instants of the writes of a customer's own tokens in the last minute. Only the function
+    # count_bound_write touches it: a row apart from all others, so that nobody else waits for it.
+    "bound_writes",
+    metadata,
+    Column("customer_id", Uuid, ForeignKey("customers.id"), primary_key=True),
+    Column("written_at", ARRAY(Instant), nullable=False),
+)
+
+refusals = Table(
+    # How often a bound token was refused the same within an hour (R33); the event has the decision.
+    "refusals",
+    metadata,
+    Column("event_id", BigInteger, ForeignKey("events.id"), primary_key=True, autoincrement=False),
+    customer_reference(),
+    Column("channel", Text, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    Column("count", Integer, nullable=False, server_default="1"),
+    Column("first_at", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    CheckConstraint("count > 0", name="count"),
+    Index("ix_refusals_customer_id_first_at", "customer_id", "first_at"),
 )
 
 installation_keys = Table(
