@@ -242,10 +242,10 @@ class ReopeningTooLate(Conflict, code="reopening_too_late"):
 
 
 class AmbiguousLookup(Conflict, code="ambiguous_lookup"):
-    """`candidates`: id, code and name of every customer found."""
+    """`candidates`: id, code and name of the first customers found; `more`: there are others."""
 
-    def __init__(self, candidates: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(count=len(candidates), details={"candidates": list(candidates)})
+    def __init__(self, candidates: Sequence[Mapping[str, Any]], *, more: bool) -> None:
+        super().__init__(details={"candidates": list(candidates), "more": more})
 
 
 class RequestInProgress(Conflict, code="request_in_progress"):

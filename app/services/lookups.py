@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import TextClause, text
 
 from app.errors import AmbiguousLookup, CustomerNotFound
+from app.services.contacts import MOST_CONTACTS
 from app.services.tokens import IS_VALID, admitted, hash_of, is_bound
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.store.database import Connection, Database, count_statement
@@ -21,6 +22,11 @@ _When = Literal["now", "past"]
 _FACTS: dict[_When, str] = {"now": FACTS_NOW, "past": FACTS_PAST}
 # Rows of an export that are fetched and answered together: what it holds in memory.
 _EXPORTED_TOGETHER = 50
+MOST_CANDIDATES = 20
+"""The customers that an ambiguous lookup names: the first by code."""
+# A number can stand at thousands of customers, and at every contact of a customer. Reading so many
+# contacts finds more customers than are named, without reading all who share the number.
+_MOST_CONTACTS_READ = (MOST_CANDIDATES + 1) * MOST_CONTACTS
 
 
 class Lookup(NamedTuple):
@@ -39,19 +45,31 @@ class _Kind(NamedTuple):
     condition: str
     batch_key: str = "a.key"
     """The key in a batch, where the keys of all kinds come as text."""
+    shared: bool = False
+    """Several customers may have the same key."""
 
     def single(self) -> str:
         """A condition on the customer `c`, with the parameter `key`."""
-        condition = self.condition.format(key=":key")
         if self.table == "customers c":
-            return condition
-        return f"c.id IN (SELECT {self.customer_id} FROM {self.table} WHERE {condition})"
+            return self.condition.format(key=":key")
+        # As an array the customers are few to the planner. It takes a phone number for one in two
+        # hundred of all, and would read the whole table of customers for so many.
+        return f"c.id = ANY(ARRAY({self._customers(':key', 'token.customer_id')}))"
 
     def batch(self, kind: str) -> str:
         """The position of each lookup of a batch `asked a`, with the customers that it finds."""
-        condition = self.condition.format(key=self.batch_key)
-        return f"""SELECT a.position, {self.customer_id} AS id
-            FROM asked a JOIN {self.table} ON {condition} WHERE a.kind = '{kind}'"""
+        customers = self._customers(self.batch_key, "CAST(:customer_id AS uuid)")
+        return f"""SELECT a.position, one.id
+            FROM asked a CROSS JOIN LATERAL unnest(ARRAY({customers})) one (id)
+            WHERE a.kind = '{kind}'"""
+
+    def _customers(self, key: str, own: str) -> str:
+        condition = self.condition.format(key=key)
+        found = f"SELECT {self.customer_id} AS id FROM {self.table} WHERE {condition}"
+        if not self.shared:
+            return found
+        return f"""SELECT DISTINCT id FROM ({found}
+            AND ({own} IS NULL OR {self.customer_id} = {own}) LIMIT {_MOST_CONTACTS_READ}) found"""
 
 
 _KINDS = {
@@ -66,8 +84,8 @@ _KINDS = {
     "serial_number": _Kind(
         "licences l", "l.customer_id", 'lower(l.serial_number COLLATE "C") = lower({key})'
     ),
-    "phone": _Kind("contacts t", "t.customer_id", "t.phones @> ARRAY[{key}]"),
-    "email": _Kind("contacts t", "t.customer_id", "lower(t.email) = lower({key})"),
+    "phone": _Kind("contacts t", "t.customer_id", "t.phones @> ARRAY[{key}]", shared=True),
+    "email": _Kind("contacts t", "t.customer_id", "lower(t.email) = lower({key})", shared=True),
     "external_ref": _Kind(
         "external_refs r",
         "r.customer_id",
@@ -83,41 +101,70 @@ _TOKEN = f"SELECT id, name, scopes, customer_id FROM tokens WHERE {IS_VALID}"
 _BOUND_TOKEN = "SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)"  # noqa: S105
 
 
-def single_statement(when: _When, condition: str, token: str = _TOKEN) -> TextClause:
-    """The token, and the facts of every customer `c` that fulfils `condition`.
+def single_statement(
+    when: _When, condition: str, token: str = _TOKEN, *, shared: bool = False
+) -> TextClause:
+    """The token, and every customer `c` that fulfils `condition`, with its facts.
 
     There is no row without a valid token, and one whose `customer` is null if nobody is found. A
-    token bound to one customer finds only that one.
+    token bound to one customer finds only that one. `shared`: several customers may be found; then
+    one more than is named, and nobody's facts.
     """
+    found = f"({condition}) AND (token.customer_id IS NULL OR c.id = token.customer_id)"
+    if shared:
+        customers = f"""
+            SELECT {CUSTOMER}, {_facts_alone(when)} AS facts
+            FROM (SELECT *, count(*) OVER () AS among FROM (
+                SELECT * FROM customers c WHERE {found}
+                ORDER BY c.code LIMIT {MOST_CANDIDATES + 1}) c) c"""
+    else:
+        customers = f"SELECT {CUSTOMER}, {_FACTS[when]} FROM customers c WHERE {found}"
     return text(f"""
         WITH token AS MATERIALIZED ({token})
         SELECT token.*, found.*
-        FROM token LEFT JOIN LATERAL (
-            SELECT {CUSTOMER}, {_FACTS[when]} FROM customers c
-            WHERE ({condition}) AND (token.customer_id IS NULL OR c.id = token.customer_id)
-            ORDER BY c.code) found ON true""")
+        FROM token LEFT JOIN LATERAL ({customers} ORDER BY c.code) found ON true""")
+
+
+def _facts_alone(when: _When) -> str:
+    """The facts of a customer `c` that is alone `among` those found. Of several none is used."""
+    return f"CASE WHEN c.among = 1 THEN {_FACTS[when].removesuffix(' AS facts')} END"
 
 
 _SINGLE: dict[tuple[bool, str, _When], PreparedQuery] = {
     (bound, name, when): prepare(
-        single_statement(when, kind.single(), _BOUND_TOKEN if bound else _TOKEN)
+        single_statement(when, kind.single(), _BOUND_TOKEN if bound else _TOKEN, shared=kind.shared)
     )
     for name, kind in _KINDS.items()
     for when in _FACTS
     for bound in (False, True)
 }
 _ASKED = " UNION ".join(kind.batch(name) for name, kind in _KINDS.items())
+# One row for each customer that is found, whichever lookups find it, so that a batch of a thousand
+# lookups of one customer reads its facts once. OFFSET 0 keeps the planner from joining all
+# customers, as it would for an unknown number of them.
 _BATCH = {
     when: text(f"""
         WITH asked AS MATERIALIZED (
             SELECT * FROM unnest(CAST(:positions AS int[]), CAST(:kinds AS text[]),
                 CAST(:keys AS text[])) a (position, kind, key)),
-        found AS MATERIALIZED ({_ASKED})
-        SELECT found.position, {CUSTOMER}, {facts}
-        FROM found JOIN customers c ON c.id = found.id
-        WHERE CAST(:customer_id AS uuid) IS NULL OR c.id = :customer_id
-        ORDER BY found.position, c.code""")
-    for when, facts in _FACTS.items()
+        found AS MATERIALIZED ({_ASKED}),
+        ranked AS (
+            SELECT found.position, one.id,
+                row_number() OVER (PARTITION BY found.position ORDER BY one.code) AS place,
+                count(*) OVER (PARTITION BY found.position) AS among
+            FROM found CROSS JOIN LATERAL (
+                SELECT c.id, c.code FROM customers c
+                WHERE c.id = found.id
+                    AND (CAST(:customer_id AS uuid) IS NULL OR c.id = :customer_id)
+                OFFSET 0) one),
+        named AS MATERIALIZED (
+            SELECT id, array_agg(position) AS positions, min(among) AS among
+            FROM ranked WHERE place <= {MOST_CANDIDATES + 1} GROUP BY id)
+        SELECT one.* FROM named CROSS JOIN LATERAL (
+            SELECT named.positions, {CUSTOMER}, {_facts_alone(when)} AS facts
+            FROM (SELECT *, named.among FROM customers WHERE id = named.id OFFSET 0) c) one
+        ORDER BY one.code""")
+    for when in _FACTS
 }
 _EXPORT = {
     when: text(f"""SELECT {CUSTOMER}, {facts} FROM customers c
@@ -160,7 +207,11 @@ def only(found: Sequence[Known]) -> Known:
         raise CustomerNotFound
     if len(found) > 1:
         raise AmbiguousLookup(
-            [{"id": str(one.id), "code": one.code, "name": one.name} for one in found]
+            [
+                {"id": str(one.id), "code": one.code, "name": one.name}
+                for one in found[:MOST_CANDIDATES]
+            ],
+            more=len(found) > MOST_CANDIDATES,
         )
     return found[0]
 
@@ -168,19 +219,29 @@ def only(found: Sequence[Known]) -> Known:
 async def find_many(
     work: UnitOfWork, lookups: Iterable[tuple[int, Lookup]], at: datetime, on: date
 ) -> dict[int, list[Known]]:
-    """The customers that each lookup finds, by the number given with it: one statement."""
-    asked = list(lookups)
+    """The customers that each lookup finds, by the number given with it: one statement.
+
+    Of a lookup that finds several, at most one more than `MOST_CANDIDATES`. What is asked
+    repeatedly is looked for once.
+    """
+    asked: dict[tuple[str, str], list[int]] = {}
+    for number, lookup in lookups:
+        asked.setdefault((lookup.kind, str(lookup.key)), []).append(number)
+    numbers = list(asked.values())
     parameters = {
-        "positions": [position for position, _ in asked],
-        "kinds": [lookup.kind for _, lookup in asked],
-        "keys": [str(lookup.key) for _, lookup in asked],
+        "positions": list(range(len(asked))),
+        "kinds": [kind for kind, _ in asked],
+        "keys": [key for _, key in asked],
         "customer_id": work.caller.customer_id,
         "at": at,
         "on": on,
     }
     found: dict[int, list[Known]] = {}
     for row in await work.connection.execute(_BATCH[_when(at, work.now)], parameters):
-        found.setdefault(row.position, []).append(known(row))
+        customer = known(row)
+        for position in row.positions:
+            for number in numbers[position]:
+                found.setdefault(number, []).append(customer)
     return found
 
 

@@ -140,7 +140,7 @@ class Candidate(BaseModel):
 
 class Candidates(Spoken):
     candidates: list[Candidate] = Field(
-        description="The customers that were found.",
+        description="The customers that were found: the first 20 by code.",
         examples=[
             [
                 {
@@ -155,6 +155,10 @@ class Candidates(Spoken):
                 },
             ]
         ],
+    )
+    more: bool = Field(
+        description="There are more than are listed: ask by something more particular.",
+        examples=[False],
     )
 
 
