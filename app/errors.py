@@ -346,8 +346,16 @@ class InternalError(ServiceError, code="internal_error"):
     """A defect of the service."""
 
 
+Shortage = Literal["disk", "sequence"]
+"""What the database has run out of: room on its disk, or numbers that are not taken."""
+
+
 class ServiceUnavailable(ServiceError, code="service_unavailable"):
-    """The database cannot be used at present."""
+    """The database cannot be used at present, or has run out of something."""
+
+    def __init__(self, shortage: Shortage | None = None) -> None:
+        super().__init__()
+        self.shortage: Shortage | None = shortage
 
 
 def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:

@@ -8,6 +8,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.types import Scope
 
+from app.errors import Shortage
 from app.http.languages import Language, language_of
 from app.policy.civil import civil_date
 from app.services.unit_of_work import Caller, UnitOfWork
@@ -22,6 +23,8 @@ class RequestRecord:
     caller_name: str | None = None
     problem: str | None = None
     """The code of the error that answered it."""
+    shortage: Shortage | None = None
+    """What the database had run out of."""
     statements: int | None = None
     """How many SQL statements it sent."""
 

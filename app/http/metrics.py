@@ -12,6 +12,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import psutil
 from prometheus_client import (
@@ -30,6 +31,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from app import __version__
+from app.errors import Shortage
 from app.store.database import Database
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -73,6 +75,15 @@ class Metrics(CollectorRegistry):
             ("code",),
             registry=self,
         )
+        self._shortages = Counter(
+            "assistenza_database_shortages",
+            "Requests that failed because a disk is full or a sequence has no free number.",
+            ("of",),
+            registry=self,
+        )
+        for shortage in get_args(Shortage):
+            # An alert on an increase has to see the series before its first one.
+            self._shortages.labels(shortage)
         self.in_progress = Gauge(
             "assistenza_requests_in_progress",
             "Requests that have not been answered yet.",
@@ -129,6 +140,7 @@ class Metrics(CollectorRegistry):
         seconds: float,
         statements: int | None,
         problem: str | None,
+        shortage: Shortage | None = None,
     ) -> None:
         """Count an answered request.
 
@@ -141,6 +153,8 @@ class Metrics(CollectorRegistry):
         observe(seconds, statements or 0)
         if problem is not None:
             self._problems.labels(problem).inc()
+        if shortage is not None:
+            self._shortages.labels(shortage).inc()
 
     def _observer(self, method: str, route: str | None, status: int) -> Observe:
         path = route or "none"

@@ -138,7 +138,15 @@ class RequestMiddleware:
             taken = perf_counter_ns() - started
             method, route = scope["method"], route_of(scope)
             self.metrics.in_progress.dec()
-            self.metrics.done(method, route, status, taken / 1e9, record.statements, record.problem)
+            self.metrics.done(
+                method,
+                route,
+                status,
+                taken / 1e9,
+                record.statements,
+                record.problem,
+                record.shortage,
+            )
             log.info(
                 "request",
                 client=record.caller_name,

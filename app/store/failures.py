@@ -13,8 +13,10 @@ from app.errors import (
     AlreadyRenewed,
     ServiceError,
     ServiceUnavailable,
+    Shortage,
     invalid,
 )
+from app.store.tables import cases, metadata
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +32,16 @@ _CONSTRAINTS: dict[str, Callable[[], ServiceError]] = {
     "ck_licences_withdrawn_on": lambda: invalid("/withdrawn_on", "out_of_range"),
     "ck_contracts_cancelled_on": lambda: invalid("/cancelled_on", "out_of_range"),
 }
+
+# Keys of rows whose number or id the database draws itself. Their violation means that a sequence
+# is behind the data, as after a promotion that lost its last steps.
+_DRAWN = {f"uq_{cases.name}_number"} | {
+    f"pk_{table.name}"
+    for table in metadata.tables.values()
+    if any(column.identity is not None for column in table.primary_key)
+}
+_UNIQUE_VIOLATION, _SEQUENCE_EXHAUSTED, _DISK_FULL = "23505", "2200H", "53100"
+_SYSTEM_ERROR = "58"  # the class of input and output that fail
 
 FAILURES = (
     DBAPIError,
@@ -81,10 +93,23 @@ def is_disconnect(error: BaseException) -> bool:
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
+def _shortage(sqlstate: str | None, constraint: str | None) -> Shortage | None:
+    if sqlstate == _SEQUENCE_EXHAUSTED:
+        return "sequence"
+    if sqlstate == _UNIQUE_VIOLATION and constraint in _DRAWN:
+        return "sequence"
+    if sqlstate is not None and (sqlstate == _DISK_FULL or sqlstate.startswith(_SYSTEM_ERROR)):
+        return "disk"
+    return None
+
+
 def error_of(failure: BaseException) -> ServiceError | None:
     """What a failure of the database means to the caller; None for a mistake of our own."""
     for cause in _causes(failure):
         constraint = getattr(cause, "constraint_name", None)
+        if (shortage := _shortage(getattr(cause, "sqlstate", None), constraint)) is not None:
+            log.error("database_shortage", of=shortage, error=type(cause).__name__, key=constraint)
+            return ServiceUnavailable(shortage)
         if constraint in _CONSTRAINTS:
             return _CONSTRAINTS[constraint]()
         # asyncpg derives DataError from InterfaceError, but it means a parameter that could not be

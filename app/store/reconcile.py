@@ -1,5 +1,7 @@
 """Recompute balances, tickets, cases and time entries from the ledger and report differences.
 
+Also report numbers that were given twice, and sequences that would give one a second time.
+
 Each check is one statement over whole tables that returns only the differences, so that its cost is
 a few scans whatever the number of customers. All checks read one snapshot, write nothing, and may
 run while the service is in use.
@@ -13,6 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Database
+from app.store.numbers import GENERATED, TRIES
+from app.store.tables import metadata
 
 
 class Difference(NamedTuple):
@@ -163,12 +167,69 @@ _REVERSALS = """
         ('counts_on', o.counts_on::text, r.counts_on::text)) v (field, kept, ledger)
     WHERE v.kept IS DISTINCT FROM v.ledger"""
 
+# Only a lost or damaged index lets a number be given twice.
+_NUMBERS = """
+    SELECT min(customer_id::text)::uuid AS customer_id, min(number) AS subject,
+        what || ' with this number' AS field, '1' AS kept, count(*)::text AS ledger
+    FROM (SELECT 'cases' AS what, number, customer_id FROM cases
+        UNION ALL SELECT 'contracts', number, customer_id FROM contracts
+        UNION ALL SELECT 'ticket packs', number, customer_id FROM ticket_packs) n
+    GROUP BY what, lower(number COLLATE "C") HAVING count(*) > 1"""
+
+# Each returns a sequence's name, its last value, and the highest value in the data.
+_CASE_NUMBERS = """
+    SELECT 'case_numbers', pg_sequence_last_value('case_numbers'),
+        max(substring(number FROM '^[0-9]{4}-([0-9]+)$')::numeric) FROM cases"""
+_IDENTITY = """
+    SELECT '{table}.{column}',
+        pg_sequence_last_value(pg_get_serial_sequence('{table}', '{column}')), max({column})
+    FROM {table}"""
+# Callers may give numbers of the generated form themselves, and these are skipped. The sequence is
+# behind if so many are in the way that none is generated.
+_GENERATED = """
+    SELECT '{sequence}', last, CASE WHEN count(*) >= {tries} THEN max(running) END
+    FROM coalesce(pg_sequence_last_value('{sequence}'), 0) last
+    LEFT JOIN (
+        SELECT substring(lower(number) FROM '^{prefix}-[0-9]+-([0-9]+)$')::numeric AS running
+        FROM {table} WHERE lower(number) LIKE '{prefix}-' || extract(year FROM now()) || '-%'
+        ) taken ON running > last AND running <= last + {tries}
+    GROUP BY last"""
+
+
+def _sequences() -> str:
+    identities = [
+        _IDENTITY.format(table=table.name, column=column.name)
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if column.identity is not None
+    ]
+    generated = [
+        _GENERATED.format(sequence=sequence.name, table=table, prefix=prefix.lower(), tries=TRIES)
+        for table, (prefix, sequence) in GENERATED.items()
+    ]
+    every = " UNION ALL ".join([_CASE_NUMBERS, *identities, *generated])
+    return f"""
+    SELECT NULL::uuid AS customer_id, name AS subject, 'last value' AS field,
+        coalesce(last, 0)::text AS kept, found::text AS ledger
+    FROM ({every}) s (name, last, found) WHERE found > coalesce(last, 0)"""
+
+
 _CHECKS = {
     "balances": (_BALANCES, "SELECT count(*) FROM balances"),
     "tickets": (_TICKETS, "SELECT count(*) FROM ticket_uses"),
     "cases": (_CASES, "SELECT count(*) FROM cases"),
     "time entries": (_TIME_ENTRIES, "SELECT count(*) FROM time_entries"),
     "reversals": (_REVERSALS, "SELECT count(*) FROM ledger WHERE reverses IS NOT NULL"),
+    "numbers": (
+        _NUMBERS,
+        """SELECT (SELECT count(*) FROM cases) + (SELECT count(*) FROM contracts)
+            + (SELECT count(*) FROM ticket_packs)""",
+    ),
+    "sequences": (
+        _sequences(),
+        """SELECT count(*) FROM pg_class
+            WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace""",
+    ),
 }
 _NAMED = """
     SELECT '{check}', c.code, d.subject, d.field, d.kept, d.ledger

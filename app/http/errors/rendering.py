@@ -6,7 +6,7 @@ import orjson
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from app.errors import NotEntitled, ServiceError
+from app.errors import NotEntitled, ServiceError, ServiceUnavailable
 from app.http.context import record_of
 from app.http.decisions import refusal_body
 from app.http.errors.catalogue import CATALOGUES
@@ -50,6 +50,8 @@ def problem_response(connection: HTTPConnection, error: ServiceError) -> Respons
     language = language_of(connection)
     record = record_of(connection.scope)
     record.problem = error.code
+    if isinstance(error, ServiceUnavailable):
+        record.shortage = error.shortage
     return Response(
         orjson.dumps(body_of(error, language, record.request_id), option=orjson.OPT_UTC_Z),
         status_of(type(error)),
