@@ -1,6 +1,7 @@
 """`assistenza keys`: create, list and revoke the tokens of clients."""
 
 import asyncio
+import unicodedata
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -36,6 +37,7 @@ def create_key(
     if unknown:
         kind = "a scope" if customer is None else "a scope for a token bound to a customer"
         raise failure(f"{unknown[0]!r} is not {kind}. Valid scopes: {', '.join(sorted(allowed))}")
+    name = unicodedata.normalize("NFC", name)
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise failure("a name must have 1 to 100 printable characters")
     with database_settings() as settings:

@@ -4,7 +4,9 @@ Claim, work and stored answer are one transaction, so a refused request leaves n
 """
 
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -33,9 +35,32 @@ def _sent_key(request: Request) -> str | None:
     return key
 
 
-async def _fingerprint(request: Request) -> bytes:
+async def _fingerprints(request: Request) -> tuple[bytes, bytes]:
+    """That of what the request means, which is stored, and that of its bytes.
+
+    The latter is what 0.1 stored: its keys are honoured until they have expired.
+    """
     target = orjson.dumps((request.method, request.url.path, request.url.query))
-    return hashlib.sha256(target + await request.body()).digest()
+    body = await request.body()
+    meant, sent = (hashlib.sha256(target + one).digest() for one in (_canonical(body), body))
+    return meant, sent
+
+
+def _canonical(body: bytes) -> bytes:
+    """Bytes that are the same for bodies that are equal as JSON: in another order of keys, with
+    other white space, `15.0` for 15. A body that is no JSON, which will be refused, as it is."""
+    try:
+        return json.dumps(_plain(json.loads(body)), sort_keys=True).encode()
+    except (ValueError, RecursionError):
+        return body
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 async def is_repeated(connection: Connection, caller: Caller, request: Request) -> bool:
@@ -44,7 +69,7 @@ async def is_repeated(connection: Connection, caller: Caller, request: Request) 
     if request.method != "POST" or len(sent) != 1:
         return False
     row = await idempotency.stored(connection, caller, sent[0])
-    return row is not None and row.fingerprint == await _fingerprint(request)
+    return row is not None and row.fingerprint in await _fingerprints(request)
 
 
 async def once(context: Context, handler: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -58,10 +83,10 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
         return await handler(request)
     if not await idempotency.claim(context, key):
         raise RequestInProgress
-    fingerprint = await _fingerprint(request)
+    fingerprints = await _fingerprints(request)
     row = await idempotency.stored(context.connection, context.caller, key)
     if row is not None:
-        if row.fingerprint != fingerprint:
+        if row.fingerprint not in fingerprints:
             raise IdempotencyKeyReused
         if row.body is None:
             raise SecretAlreadyIssued
@@ -72,6 +97,8 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
         headers = {
             name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
         }
-        body = None if isinstance(response, SecretResponse) else bytes(response.body)
-        await idempotency.remember(context, key, fingerprint, response.status_code, headers, body)
+        shown = None if isinstance(response, SecretResponse) else bytes(response.body)
+        await idempotency.remember(
+            context, key, fingerprints[0], response.status_code, headers, shown
+        )
     return response

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.errors import InputError, InvalidInput
 from app.http.errors.invalid_input import explain
-from app.http.fields import Input
+from app.http.fields import Input, whole_number
 from app.policy.document import Policies
 
 Model = TypeVar("Model", bound=Input)
@@ -34,10 +34,8 @@ def read_as(model: type[Model], body: dict[str, Any]) -> Model:
 
 def with_number(cells: dict[str, str], name: str) -> dict[str, Any]:
     """The cells, one of them as a whole number; what is not one is left for the type to refuse."""
-    digits = cells.get(name, "").removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-        return dict(cells)
-    return {**cells, name: int(cells[name])}
+    number = whole_number(cells.get(name, ""))
+    return dict(cells) if number is None else {**cells, name: number}
 
 
 def both_or_neither(given: Input, day: str, reason: str) -> list[InputError]:

@@ -1,6 +1,7 @@
 """Which columns each kind of file has, and what the headers of a file mean."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,11 @@ class Columns:
         return [name.removeprefix(REFERENCE) for name in self.headers if name.startswith(REFERENCE)]
 
 
+def in_nfc(header: str) -> str:
+    """A header as it is compared: a Mac writes another form of `Stück` than other systems."""
+    return unicodedata.normalize("NFC", header)
+
+
 def mapping_of(options: Sequence[str]) -> dict[str, list[str]]:
     """`HEADER=COLUMN` options by header. Raises FileRefused for any other text.
 
@@ -98,7 +104,7 @@ def mapping_of(options: Sequence[str]) -> dict[str, list[str]]:
     """
     mapping: dict[str, list[str]] = {}
     for option in options:
-        header, separator, name = (part.strip() for part in option.rpartition("="))
+        header, separator, name = (in_nfc(part.strip()) for part in option.rpartition("="))
         if not separator or not header:
             raise FileRefused(f'--map {option!r} is not of the form "HEADER=COLUMN"')
         if not any(layout.has(name) for layout in LAYOUTS):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from app.importing.columns import Columns, FileRefused, known_headers, recognise
+from app.importing.columns import Columns, FileRefused, in_nfc, known_headers, recognise
 
 _SEPARATORS = (",", ";", "\t")
 _LONGEST_LINE = 1_000_000
@@ -136,7 +136,7 @@ def _header(lines: Iterator[str], separator: str) -> list[str]:
         raise FileRefused(f"in its header, {error}") from error
     if not all(map(_is_utf8, header)):
         raise FileRefused("its header is not UTF-8; save the file as “CSV UTF-8”")
-    return [name.strip() for name in header]
+    return [in_nfc(name.strip()) for name in header]
 
 
 class _TooLong(Exception):

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.errors import SecretAlreadyIssued
 from app.http.context import Ctx
-from app.http.fields import Id, Input, Key, StoredOutput
+from app.http.fields import Id, Input, Key, StoredOutput, Whole
 from app.http.resource import Resource
 from app.http.responses import created, ok
 from app.services import tokens as service
@@ -26,7 +26,7 @@ class NewToken(Input):
     scopes: Annotated[list[BoundScope], Field(min_length=1, max_length=16)] = Field(
         description="What the token may do: some of the scopes of your own token."
     )
-    expires_in_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = LONGEST_SECONDS
+    expires_in_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS), Whole] = LONGEST_SECONDS
 
 
 class IssuedToken(StoredOutput):

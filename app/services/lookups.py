@@ -85,7 +85,13 @@ _KINDS = {
         "licences l", "l.customer_id", 'lower(l.serial_number COLLATE "C") = lower({key})'
     ),
     "phone": _Kind("contacts t", "t.customer_id", "t.phones @> ARRAY[{key}]", shared=True),
-    "email": _Kind("contacts t", "t.customer_id", "lower(t.email) = lower({key})", shared=True),
+    # The spellings of one address, separated by spaces (`services.emails`).
+    "email": _Kind(
+        "contacts t",
+        "t.customer_id",
+        "lower(t.email) = ANY(string_to_array(lower({key}), ' '))",
+        shared=True,
+    ),
     "external_ref": _Kind(
         "external_refs r",
         "r.customer_id",

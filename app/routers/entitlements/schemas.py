@@ -15,7 +15,18 @@ from app.http.decisions import (
     ServiceBody,
 )
 from app.http.errors.bodies import ProblemBody
-from app.http.fields import CivilDate, Input, Instant, Output, Query, QueryFlag, QueryInstant
+from app.http.fields import (
+    CivilDate,
+    IncludedMinutes,
+    Input,
+    Instant,
+    Minutes,
+    Output,
+    Query,
+    QueryFlag,
+    QueryInstant,
+    TicketQuantity,
+)
 from app.http.lookups import LookupFields, LookupQuery
 from app.policy.document import Channel, Column, PaidBy, Service
 from app.policy.facts import LicenceKind, Step
@@ -125,7 +136,7 @@ class ContractAssumed(Input):
 
     kind: Literal["contract"]
     starts_on: CivilDate | None = Field(default=None, description="By default the day asked about.")
-    included_minutes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    included_minutes: IncludedMinutes | None = Field(
         default=None, description="By default what the policy grants."
     )
 
@@ -134,7 +145,7 @@ class PackAssumed(Input):
     """Tickets bought."""
 
     kind: Literal["ticket_pack"]
-    quantity: Annotated[int, Field(ge=1, le=1000)] = 1
+    quantity: TicketQuantity = 1
     purchased_on: CivilDate | None = Field(
         default=None, description="By default the day asked about."
     )
@@ -144,7 +155,7 @@ class TimeAssumed(Input):
     """A case that is opened, worked on for some minutes, and closed."""
 
     kind: Literal["time"]
-    minutes: Annotated[int, Field(ge=1, le=1440)]
+    minutes: Minutes
     channel: Channel = "email"
     pay_with: Literal["auto"] | PaidBy = "auto"
 
