@@ -68,7 +68,6 @@ def record(cells: dict[str, str], moment: Moment) -> dict[str, Any]:
         "contact_name": contact and contact.name,
         "contact_email": contact and contact.email,
         "contact_phones": contact and contact.phones,
-        "contact_key": contact and ":".join(map(str, contact.matched_by)),
     }
 
 

@@ -8,7 +8,6 @@ from app.services.imports import Fault
 
 _REASONS = {
     "already_on_line": "is on line {earlier} already",
-    "contact_on_line": "is the same contact as on line {earlier}",
     "customer_differs": "differs from line {earlier}, which has the same code",
     "free_upgrade": "stays {kept}: a contract paid for an upgrade of it",
     "not_edited": "is {stored} on record; {kind} are not edited",

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app.errors import InputError, InvalidInput
 from app.ids import new_id
+from app.services.emails import ascii_form
 from app.services.phones import e164
 
 MOST_CONTACTS, MOST_PHONES = 100, 10
@@ -32,15 +33,6 @@ class GivenContact(NamedTuple):
     email: str | None
     phones: list[str]
     id: UUID | None = None
-
-    @property
-    def matched_by(self) -> tuple[str, object]:
-        """The field by which a stored contact is recognised, and its value for comparison."""
-        if self.id is not None:
-            return "id", self.id
-        if self.email is not None:
-            return "email", self.email.lower()
-        return "name", self.name.casefold()
 
 
 def in_e164(given: Sequence[GivenContact], country: str) -> list[GivenContact]:
@@ -74,22 +66,36 @@ def phones_in_e164(given: Iterable[tuple[str, list[str]]], country: str) -> list
 
 
 def match(given: Sequence[GivenContact], known: Sequence[Contact]) -> list[UUID]:
-    """The id of each given contact: its own, else that of the known contact with its e-mail
-    address, else with its name, else a new one.
+    """The id of each given contact: its own, else that of the known contact which it describes,
+    else a new one.
 
-    Raises InvalidInput for an id that is not known, and for two that would match the same contact.
+    It describes the first one with its e-mail address and name, before others the first with its
+    telephone numbers as well; else the only one left with its address; else the only one left with
+    its name. Several people may share an address, a name, or everything.
+
+    Raises InvalidInput for an id that is not known, and for one that is given twice.
     """
-    _refuse_ambiguity(given, {contact.id for contact in known})
-    ids: dict[int, UUID] = {
-        place: contact.id for place, contact in enumerate(given) if contact.id is not None
-    }
-
-    # Two known contacts may share an address; the one with the same name as well comes first.
-    for same in (_same_email_and_name, _same_email, _same_name):
+    _refuse_wrong_ids(given, {contact.id for contact in known})
+    ids = {place: one.id for place, one in enumerate(given) if one.id is not None}
+    taken = set(ids.values())
+    left = [one for one in known if one.id not in taken]
+    for features, only in (
+        ((_email, _name, _phones), False),
+        ((_email, _name), False),
+        ((_email,), True),
+        ((_name,), True),
+    ):
+        by_features: dict[tuple[object, ...], list[Contact]] = {}
+        for one in left:
+            by_features.setdefault(tuple(of(one) for of in features), []).append(one)
         for place, contact in enumerate(given):
-            alike = (one.id for one in known if same(contact, one) and one.id not in ids.values())
-            if place not in ids and (found := next(alike, None)) is not None:
-                ids[place] = found
+            key = tuple(of(contact) for of in features)
+            alike = by_features.get(key)
+            if place in ids or not alike or (only and (len(alike) > 1 or key == (None,))):
+                continue
+            found = alike.pop(0)
+            ids[place] = found.id
+            left.remove(found)
     return [ids.get(place) or new_id() for place in range(len(given))]
 
 
@@ -101,27 +107,28 @@ def replaced(given: Sequence[GivenContact], known: Sequence[Contact]) -> list[Co
     ]
 
 
-def _same_email(one: GivenContact, other: Contact) -> bool:
-    return None not in (one.email, other.email) and one.email.lower() == other.email.lower()  # type: ignore[union-attr]
+def _email(one: GivenContact | Contact) -> str | None:
+    return None if one.email is None else ascii_form(one.email)
 
 
-def _same_name(one: GivenContact, other: Contact) -> bool:
-    return one.name.casefold() == other.name.casefold()
+def _name(one: GivenContact | Contact) -> str:
+    return one.name.casefold()
 
 
-def _same_email_and_name(one: GivenContact, other: Contact) -> bool:
-    return _same_email(one, other) and _same_name(one, other)
+def _phones(one: GivenContact | Contact) -> tuple[str, ...]:
+    return tuple(one.phones)
 
 
-def _refuse_ambiguity(given: Sequence[GivenContact], known: set[UUID]) -> None:
+def _refuse_wrong_ids(given: Sequence[GivenContact], known: set[UUID]) -> None:
     errors: list[InputError] = []
-    seen: set[tuple[str, object]] = set()
+    seen: set[UUID] = set()
     for place, contact in enumerate(given):
-        by, value = contact.matched_by
-        if by == "id" and value not in known:
+        if contact.id is None:
+            continue
+        if contact.id not in known:
             errors.append(InputError(f"/contacts/{place}/id", "unknown_reference"))
-        elif (by, value) in seen:
-            errors.append(InputError(f"/contacts/{place}/{by}", "duplicate"))
-        seen.add((by, value))
+        elif contact.id in seen:
+            errors.append(InputError(f"/contacts/{place}/id", "duplicate"))
+        seen.add(contact.id)
     if errors:
         raise InvalidInput(*errors)

@@ -13,7 +13,14 @@ from app.policy.decide import decide
 from app.policy.facts import LicenceKind
 from app.services.service_years import follow_licences
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import called, find, find_locked, lock_customer, visible
+from app.services.visibility import (
+    called,
+    find,
+    find_locked,
+    lock_customer,
+    of_customer,
+    visible,
+)
 from app.store import facts
 from app.store.event_types import (
     EventData,
@@ -48,14 +55,17 @@ async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
 
 def search(
     work: UnitOfWork,
-    customer_id: UUID | None,
+    customer: str | None,
     kind: LicenceKind | None,
     serial_number: str | None,
 ) -> Listing:
-    """Licences as `read` gives them, in the order in which they were registered."""
+    """Licences as `read` gives them, in the order in which they were registered.
+
+    `customer`: the id or code of one.
+    """
     rows = _whole(work)
-    if customer_id is not None:
-        rows = rows.where(licences.c.customer_id == customer_id)
+    if customer is not None:
+        rows = rows.where(of_customer(licences, customer))
     if kind is not None:
         rows = rows.where(licences.c.kind == kind)
     if serial_number is not None:
@@ -66,17 +76,18 @@ def search(
 async def register(
     work: UnitOfWork,
     *,
-    customer_id: UUID,
+    customer_id: str,
     serial_number: str,
     purchased_on: date,
     **fields: Any,
 ) -> Row[Any]:
-    """Register a licence; `fields` are its kind, product and version.
+    """Register a licence of the customer with an id or code; `fields` are its kind, product and
+    version.
 
     Raises CustomerNotFound, InvalidInput; the database refuses a serial number that is taken.
     """
-    await _lock_buyer(work, customer_id, purchased_on)
-    return await _insert(work, customer_id, serial_number, {**fields, "purchased_on": purchased_on})
+    owner = await _lock_buyer(work, customer_id, purchased_on)
+    return await _insert(work, owner, serial_number, {**fields, "purchased_on": purchased_on})
 
 
 async def put(
@@ -84,7 +95,7 @@ async def put(
     serial_number: str,
     precondition: Callable[[Row[Any] | None], None],
     *,
-    customer_id: UUID,
+    customer_id: str,
     purchased_on: date,
     reason: str | None,
     **fields: Any,
@@ -97,7 +108,7 @@ async def put(
     AlreadyExists for another customer's serial number, WrongState for a withdrawn licence,
     CorrectionConflicts if a contract paid for an upgrade of a licence whose kind changes.
     """
-    await _lock_buyer(work, customer_id, purchased_on)
+    owner = await _lock_buyer(work, customer_id, purchased_on)
     wanted = {**fields, "purchased_on": purchased_on}
     query = select(licences.c.id, licences.c.customer_id, licences.c.sent).where(
         called(licences, serial_number)
@@ -105,8 +116,8 @@ async def put(
     known = (await work.connection.execute(query)).one_or_none()
     if known is None:
         precondition(None)
-        return await _insert(work, customer_id, serial_number, wanted), True
-    if known.customer_id != customer_id:
+        return await _insert(work, owner, serial_number, wanted), True
+    if known.customer_id != owner:
         raise AlreadyExists("serial_number")
     before = await read(work, known.id)
     precondition(before)
@@ -169,7 +180,8 @@ async def upgrade(
 ) -> Row[Any]:
     """Record an upgrade, by default today's (R25).
 
-    Raises NotFound, InvalidInput, WrongState; NotEntitled if no contract pays for it.
+    Raises NotFound, InvalidInput, WrongState; AlreadyExists if the version is recorded on that day,
+    NotEntitled if no contract pays for it.
     """
     licence = await find_locked(work, licences, key, _whole(work))
     on = upgraded_on or work.today
@@ -179,6 +191,13 @@ async def upgrade(
         raise invalid("/upgraded_on", "wrong_order")
     if _withdrawn(licence, work.today):
         raise WrongState("withdrawn", "in_force")
+    # The customer's lock makes this sure. There is no unique index: rows of 0.2 and before may
+    # repeat each other, and are history.
+    if any(
+        (one["version"], one["upgraded_on"]) == (version, on.isoformat())
+        for one in licence.upgrades
+    ):
+        raise AlreadyExists("version")
     contract_id = await _paying_contract(work, licence, on) if paid_by == "contract" else None
     await work.connection.execute(
         insert(licence_upgrades),
@@ -207,10 +226,11 @@ async def upgrade(
     return await read(work, licence.id)
 
 
-async def _lock_buyer(work: UnitOfWork, customer_id: UUID, purchased_on: date) -> None:
-    await lock_customer(work, customer_id)
+async def _lock_buyer(work: UnitOfWork, customer_id: str, purchased_on: date) -> UUID:
+    owner = await lock_customer(work, customer_id)
     if purchased_on > work.today:
         raise invalid("/purchased_on", "in_future")
+    return owner
 
 
 async def _insert(

@@ -94,12 +94,74 @@ async def test_of_two_at_one_address_the_namesake_is_matched(client: httpx.Async
     assert replaced["contacts"] == [customer["contacts"][1]]
 
 
-async def test_contacts_that_cannot_be_told_apart_are_refused(client: httpx.AsyncClient) -> None:
+async def test_people_who_share_an_address_or_a_name(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    """What is taken one by one is taken all at once, and the same body changes nothing."""
+    people: list[dict[str, Any]] = [
+        {"name": "A", "email": "a@example.com", "phones": []},
+        {"name": "B", "email": "A@example.com", "phones": []},
+        {"name": "A", "email": "a@example.com", "phones": []},
+        {"name": "Front desk", "email": None, "phones": ["+39059454224"]},
+        {"name": "front desk", "email": None, "phones": ["+39059454225"]},
+        {"name": "Front desk", "email": None, "phones": []},
+    ]
     code = unique("C")
-    same = [{"name": "A", "email": "a@example.com"}, {"name": "B", "email": "A@example.com"}]
-    assert errors(await put(client, code, same)) == [("/contacts/1/email", "duplicate")]
-    same = [{"name": "Front desk"}, {"name": "front desk"}]
-    assert errors(await put(client, code, same)) == [("/contacts/1/name", "duplicate")]
+    one_by_one = await create(client)
+    for person in people:
+        await made(await client.post(f"{URL}/{one_by_one['id']}/contacts", json=person))
+    for name in (code, one_by_one["code"]):
+        first = await put(client, name, people)
+        again = await put(client, name, people)
+        assert again.status_code == 200
+        assert (again.content, again.headers["ETag"]) == (first.content, first.headers["ETag"])
+        stored = first.json()["contacts"]
+        assert [{**one, "id": None} for one in stored] == [{**one, "id": None} for one in people]
+        assert len({one["id"] for one in stored}) == len(people)
+        # In another order each is still who it was.
+        turned = await put(client, name, people[::-1])
+        by_id = {one["id"]: one for one in stored}
+        assert {one["id"]: one for one in turned.json()["contacts"]} == by_id
+    types = [type_ for type_, _ in await recorded(service, one_by_one["id"], "customer.%")]
+    # Created, six contacts, turned round: the two PUTs of what was there recorded nothing.
+    assert len(types) == 1 + len(people) + 1
+
+
+async def test_how_contacts_are_matched(client: httpx.AsyncClient) -> None:
+    code = unique("C")
+
+    async def ids(*contacts: dict[str, Any]) -> list[str]:
+        answer = await put(client, code, list(contacts))
+        assert answer.is_success, answer.text
+        return [one["id"] for one in answer.json()["contacts"]]
+
+    # By e-mail, if one unmatched contact has it.
+    desk = "desk@example.com"
+    a, b = await ids({"name": "A", "email": desk}, {"name": "B", "email": desk})
+    assert await ids({"name": "B", "email": desk}, {"name": "C", "email": desk}) == [b, a]
+    (c,) = await ids(
+        {"name": "D", "email": desk},
+    )
+    assert c not in (a, b)
+    # By name, if one has it.
+    (d,) = await ids({"name": "d", "email": "d@example.com"})
+    assert d == c
+    e, f = await ids({"name": "E", "email": "1@example.com"}, {"name": "E", "email": "2@x.com"})
+    (g,) = await ids({"name": "E"})
+    assert g not in (e, f)
+    # Equal contacts in stored order, those that are equal in their telephone numbers first.
+    one, two, three = ({"name": "H", "phones": [f"+3905945422{n}"]} for n in (4, 5, 6))
+    h, i = await ids(one, two)
+    assert await ids(two) == [i]
+    h, i = await ids(one, two)
+    assert await ids(three, two) == [h, i]
+    assert await ids({"name": "H"}, {"name": "H"}) == [h, i]
+    # By id before anything else.
+    assert await ids({"name": "H", "id": i}, {"name": "H"}) == [i, h]
+
+
+async def test_an_id_names_one_contact_of_the_customer(client: httpx.AsyncClient) -> None:
+    code = unique("C")
     customer = await made(await put(client, code, [{"name": "A"}]))
     own = customer["contacts"][0]["id"]
     same = [{"name": "A", "id": own}, {"name": "B", "id": own}]

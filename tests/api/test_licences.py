@@ -1,5 +1,6 @@
 """Licences over HTTP (R1, R2, R25, R40)."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from app.ids import new_id
+from app.services import licences
 from tests.api.build import Customer, errors, made, recorded, refused, unique
 from tests.conftest import Service
 
@@ -253,6 +255,37 @@ async def test_when_an_upgrade_may_be(customer: Customer) -> None:
     gone = {"withdrawn_on": str(customer.today), "reason": "Returned"}
     await customer.client.post(f"{URL}/{licence['id']}/withdrawal", json=gone)
     refused(await _upgrade(customer, licence), "wrong_state")
+
+
+async def test_the_same_upgrade_is_recorded_once(customer: Customer, service: Service) -> None:
+    """R25: the same version on the same day, whoever pays and however it is spelt."""
+    licence = await customer.licence(days=-30)
+    await customer.contract(days=-20)
+    yesterday = str(customer.today - DAY)
+    upgraded = await made(await _upgrade(customer, licence, version="12 é"))
+    again = (
+        {"version": "12 é"},
+        {"version": "12 e\u0301", "upgraded_on": str(customer.today)},
+        {"version": "12 é", "paid_by": "contract"},
+    )
+    for body in again:
+        problem = refused(await _upgrade(customer, licence, **body), "already_exists")
+        assert problem["field"] == "version"
+    assert await customer.get(f"licences/{licence['id']}") == upgraded
+    assert (await events(service, customer)).count("licence.upgraded") == 1
+    await made(await _upgrade(customer, licence, version="12 é", upgraded_on=yesterday))
+    await made(await _upgrade(customer, licence, version="12 É"))
+    other = await customer.licence(days=-30)
+    await made(await _upgrade(customer, other, version="12 é"))
+
+
+async def test_of_many_equal_upgrades_one_is_recorded(
+    customer: Customer, line_up: Callable[[Any, str, int], None]
+) -> None:
+    licence = await customer.licence(days=-30)
+    line_up(licences, "find_locked", 6)
+    answers = await asyncio.gather(*(_upgrade(customer, licence) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
 async def test_a_contract_pays_for_an_upgrade(customer: Customer) -> None:

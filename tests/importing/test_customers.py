@@ -1,5 +1,6 @@
 """Customers and contacts: what a file changes of them, and what it may not."""
 
+import unicodedata
 from typing import Any
 
 import httpx
@@ -163,7 +164,70 @@ async def test_rows_of_one_customer_agree(importer: Importer) -> None:
     ]
     outcome = await importer(customers=table(f"{CONTACTS},external_ref:crm", *rows))
     assert outcome.bad == [
-        "customers.csv:3: contact_name: is the same contact as on line 2",
         "customers.csv:4: external_ref:crm: differs from line 2, which has the same code",
         "customers.csv:4: name: differs from line 2, which has the same code",
     ]
+
+
+async def test_people_who_share_an_address_or_a_name(
+    importer: Importer, client: httpx.AsyncClient
+) -> None:
+    """As `POST …/contacts` and the PUT take them; the same file changes nothing."""
+    c = unique("C")
+    people = [
+        ("Plant", "plant@example.com", None),
+        ("Office", "PLANT@example.com", None),
+        ("Plant", "plant@example.com", None),
+        ("Desk", None, "+39059454224"),
+        ("Desk", None, "+39059454225"),
+    ]
+    text = table(CONTACTS, *((c, "Esempio", "IT", *one) for one in people))
+    assert (await importer(customers=text)).bad == []
+    stored = await importer.get(f"customers/{c}")
+    assert [(one["name"], one["email"]) for one in stored["contacts"]] == [
+        (name, email) for name, email, _ in people
+    ]
+    assert "1 unchanged" in (await importer(customers=text)).said
+    # Where a file has no addresses and no numbers, people of one name are told apart by order.
+    names = table(
+        "code,name,country,contact_name", *((c, "Renamed", "IT", one[0]) for one in people)
+    )
+    assert "1 changed" in (await importer(customers=names)).said
+    renamed = await importer.get(f"customers/{c}")
+    assert renamed["contacts"] == stored["contacts"]
+    addresses = table(
+        "code,name,country,contact_name,contact_email",
+        *((c, "Again", "IT", *one[:2]) for one in people[::-1]),
+    )
+    assert "1 changed" in (await importer(customers=addresses)).said
+    again = await importer.get(f"customers/{c}")
+    assert sorted(one["id"] for one in again["contacts"]) == sorted(
+        one["id"] for one in stored["contacts"]
+    )
+    body = {name: stored[name] for name in ("name", "country", "contacts")}
+    body["contacts"] = [{**one, "id": None} for one in body["contacts"]]
+    put = await client.put(f"/v1/customers/by-code/{c}", json=body)
+    assert put.json()["contacts"] == stored["contacts"]
+
+
+async def test_one_word_in_two_spellings_is_one(importer: Importer) -> None:
+    """Unicode on a Mac, a domain in either form, a whole number out of a data frame."""
+    c, nfd = unique("C"), unicodedata.normalize("NFD", "Müller")
+    header = f"{CONTACTS},external_ref:crm"
+    address = unicodedata.normalize("NFD", "info@müller.example")
+    text = table(header, (c, nfd, "IT", nfd, address, None, nfd + c))
+    assert (await importer(customers=text)).bad == []
+    stored = await importer.get(f"customers/{c}")
+    assert (stored["name"], stored["external_refs"]) == ("Müller", {"crm": f"Müller{c}"})
+    assert stored["contacts"][0]["email"] == "info@müller.example"
+    same = table(header, (c, "Müller", "IT", "Müller", "info@müller.example", None, f"Müller{c}"))
+    assert "1 unchanged" in (await importer(customers=same)).said
+    pack = table(
+        "customer_code,number,Stück,purchased_on".replace("ü", "u\u0308"),
+        (c, unique("P"), "5.0", "2026-01-15"),
+    )
+    outcome = await importer(packs=pack, mapping=["Stück=quantity"])
+    assert outcome.bad == []
+    bad = pack.replace("5.0", "5.5").replace("P-", "Q-")
+    outcome = await importer(packs=bad, mapping=["Stück=quantity"])
+    assert [line.split(": ", 1)[0] for line in outcome.bad] == ["packs.csv:2"]

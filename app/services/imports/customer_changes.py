@@ -109,11 +109,16 @@ class Changes:
         if self.contact:
             named = [GivenContact(one.name, one.email, one.phones) for one in people]
             old = {contact.id: contact for contact in known.contacts}
-            contacts = replaced(named, known.contacts)
-            for place, one in enumerate(contacts):
-                if one.id in old and "contact_email" not in self.contact:
-                    contacts[place] = one = replace(one, email=old[one.id].email)
-                if one.id in old and "contact_phones" not in self.contact:
-                    contacts[place] = replace(one, phones=old[one.id].phones)
-            changes["contacts"] = contacts
+            untold: dict[str, Any] = {"email": None, "phones": []}
+            for name in ("email", "phones"):
+                if f"contact_{name}" in self.contact:
+                    del untold[name]
+            # What the file has no column for tells nobody apart, and stays.
+            alike = [replace(one, **untold) for one in known.contacts]
+            changes["contacts"] = [
+                replace(one, **{name: getattr(old[one.id], name) for name in untold})
+                if one.id in old
+                else one
+                for one in replaced(named, alike)
+            ]
         return replace(known, **changes)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from app.services.contacts import MOST_CONTACTS
 from app.services.imports.customer_changes import Changes
-from app.services.imports.staging import ROWS, Counts, Fault, Import, repeated
+from app.services.imports.staging import ROWS, Counts, Fault, Import
 from app.store.event_types import EventType
 
 OWN = ("name", "country", "language", "vat_number", "help_desk")
@@ -29,7 +29,6 @@ class CustomerImport(Import):
         "contact_name": "text",
         "contact_email": "text",
         "contact_phones": "text[]",
-        "contact_key": "text",
     }
 
     def __init__(self, *arguments: Any) -> None:
@@ -91,14 +90,10 @@ class CustomerImport(Import):
 
     async def _contacts(self) -> list[Fault]:
         named = f"(SELECT * FROM {ROWS} WHERE contact_id IS NOT NULL) AS named"
-        twice = repeated(named, "key, contact_key")
         crowded = f"""SELECT i.line, {MOST_CONTACTS} AS "limit"
             FROM {named} JOIN import_customers i USING (key)
             WHERE i.state = 'new' GROUP BY i.line HAVING count(*) > {MOST_CONTACTS}"""
-        return [
-            *await self.stage.faults("contact_on_line", "/contact_name", twice),
-            *await self.stage.faults("too_many", "/contact_name", crowded),
-        ]
+        return await self.stage.faults("too_many", "/contact_name", crowded)
 
     async def _references(self) -> list[Fault]:
         given = """(SELECT i.line, i.key, i.known, p.key AS system, p.value AS ref

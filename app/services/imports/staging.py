@@ -24,7 +24,6 @@ _ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('assistenza import')
 
 ImportCode = Literal[
     "already_on_line",
-    "contact_on_line",
     "customer_differs",
     "editor_licence_required",
     "free_upgrade",
