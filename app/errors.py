@@ -32,7 +32,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from app.policy.document import Policy
+from app.policy.document import Language, Policy
 from app.policy.facts import ServiceAnswer
 
 InputCode = Literal[
@@ -52,6 +52,7 @@ InputCode = Literal[
     "null_not_allowed",
     "offset_missing",
     "out_of_range",
+    "read_only",
     "repeated_parameter",
     "too_few",
     "too_large",
@@ -106,6 +107,8 @@ class ServiceError(Exception):
         self.errors: Sequence[InputError] = tuple(errors)
         self.details: dict[str, Any] = dict(details or {})
         self.params = params
+        self.language: Language | None = None
+        """The language in which to explain it, where it is not for the request to say."""
 
 
 class RecordedRefusal(Exception):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from app.http import logs
+from app.http import cors, logs
 from app.http.errors import handlers
 from app.http.metrics import Metrics
 from app.http.middleware import RequestMiddleware
@@ -90,7 +90,11 @@ def create_app(
     for resource in _RESOURCES:
         resource.install(app)
     pages.install(app)
+    for resource in _RESOURCES:
+        resource.install_heads(app)
+    cors.add_inside(app, settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
+    cors.add_outside(app, settings.cors_origins)
     return app
 
 

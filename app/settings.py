@@ -1,13 +1,16 @@
 """All settings of the service, read from environment variables with the prefix ASSISTENZA_."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_origin = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 
 
 def _default_data_dir() -> Path:
@@ -46,6 +49,9 @@ class Settings(BaseSettings):
     """Also serve /metrics on this port, without a token, for Prometheus."""
     metrics_host: str = "127.0.0.1"
 
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call from a browser, separated by commas, such as
+    https://desk.example.com. Other origins are refused."""
     client_connections: int = Field(default=1_000, ge=10, le=100_000)
     """Largest number of client connections of a process. One more closes the one that has been idle
     for longest, or is closed itself if none is idle."""
@@ -102,6 +108,17 @@ class Settings(BaseSettings):
         if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
             raise ValueError("must have the form postgresql://user:password@host:port/database")
         return f"postgresql+asyncpg://{rest}"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        origins = tuple(one.strip().lower() for one in given.split(",") if one.strip())
+        for origin in origins:
+            if not _origin.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not of the form https://host or https://host:port")
+        return origins
 
 
 # Read by the tests only, never by the service.

@@ -26,6 +26,9 @@ _COMMON_HEADERS = {
     "connection",
     "content-security-policy",
     "x-content-type-options",
+    # Only where a setting lists the origin of the page that calls.
+    "access-control-allow-origin",
+    "access-control-expose-headers",
 }
 
 

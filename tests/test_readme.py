@@ -29,7 +29,7 @@ def _defaults() -> dict[str, str]:
         if field.default_factory is None:
             value = field.default
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            shown[name.upper()] = "none" if value is None else f"`{text}`"
+            shown[name.upper()] = "none" if value in (None, ()) else f"`{text}`"
     return shown
 
 

@@ -20,16 +20,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import clock
-from app.errors import AnonymousCaller, InvalidInput, ServiceError, invalid
+from app.errors import AnonymousCaller, InvalidInput, NotAcceptable, ServiceError, invalid
 from app.http.auth.bearer import sent_token
 from app.http.context import note_caller
-from app.http.fields import Code, Country, Email, Id, Input, Query, Sound
+from app.http.fields import CUSTOMER, Code, Country, Email, Input, Key, Query, Sound
 from app.http.languages import Language, language_of
 from app.http.references import SystemReference
 from app.http.routes import Handler, ScopedRoute, reader, receive_body
+from app.ids import as_id
 from app.policy.civil import civil_date
 from app.policy.document import Policies
 from app.services import lookups
+from app.services.emails import spellings
 from app.services.lookups import LOOKUPS, Lookup
 from app.services.phones import caller_number
 from app.services.tokens import authenticate
@@ -52,7 +54,7 @@ _WITHHELD = {
 class LookupFields(BaseModel):
     """Exactly one of the lookups."""
 
-    customer_id: Id | None = None
+    customer_id: Key | None = Field(default=None, description=CUSTOMER)
     customer_code: Code | None = None
     serial_number: Code | None = None
     phone: Annotated[str, Field(max_length=100), Sound] | None = Field(
@@ -79,6 +81,11 @@ class LookupFields(BaseModel):
             value = caller_number(value, self.region)
             if value is None:
                 raise invalid(f"{place}/phone", "not_a_phone_number")
+        if name == "email":
+            value = " ".join(spellings(value))
+        elif name == "customer_id":
+            id_ = as_id(value)
+            name, value = ("customer_code", value) if id_ is None else (name, id_)
         return Lookup(name, value)
 
     def instant(self, now: datetime) -> datetime:
@@ -183,13 +190,13 @@ class LookupRoute(ScopedRoute):
             await self._admit(request, token, now)
             await receive_body(request)
         try:
-            self.refuse_unknown_parameters(request)
+            self.refuse_unanswerable(request)
             if self._in_body:
                 await handler(request)
                 query = request.state.sent
             else:
                 query = self._read_query(request)
-        except (RequestValidationError, InvalidInput, HTTPException):
+        except (RequestValidationError, InvalidInput, NotAcceptable, HTTPException):
             if not self._in_body:
                 await self._admit(request, token, now)
             raise

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from starlette.requests import HTTPConnection, Request
 
+from app.errors import NotAcceptable
+
 _LONGEST_HEADER = 500
 _WEIGHT = re.compile(r"0*\.\d+|0+\.?|0*1(\.0*)?", re.ASCII)
 
@@ -63,3 +65,11 @@ def media_type_of(request: Request, *offered: str) -> str | None:
     """
     accept = sent(request, "accept")
     return _best(accept, offered) if accept.strip() else offered[0]
+
+
+def negotiated(request: Request, *offered: str) -> str:
+    """As `media_type_of`. Raises NotAcceptable if the header excludes everything offered."""
+    chosen = media_type_of(request, *offered)
+    if chosen is None:
+        raise NotAcceptable(offered)
+    return chosen

@@ -39,7 +39,7 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Decorator = Callable[[Endpoint], Endpoint]
 Errors = type[ServiceError]
 # Options that go to the class of a route and not to FastAPI.
-_OF_ROUTES = ("stores_answers", "question")
+_OF_ROUTES = ("stores_answers", "question", "offers")
 
 
 class Resource:
@@ -49,10 +49,19 @@ class Resource:
         self.tag = tag
         self.prefix = prefix
         self._declared: list[Callable[[FastAPI], None]] = []
+        self._heads: list[Callable[[FastAPI], None]] = []
 
     def install(self, app: FastAPI) -> None:
         """Add every call to the application's own router: nested routers cost each request."""
         for declare in self._declared:
+            declare(app)
+
+    def install_heads(self, app: FastAPI) -> None:
+        """Add HEAD wherever there is GET: the same route without the body, which the server leaves
+        out. After every other route, because few ask for it, and not in the document: it has
+        nothing to say of it that GET does not.
+        """
+        for declare in self._heads:
             declare(app)
 
     def reads(
@@ -192,7 +201,15 @@ class Resource:
         """DELETE that honours `If-Match`: 204."""
         responses = documented.deletes(*_found_in(path), *errors)
         return self._call(
-            "DELETE", path, WriteRoute, scope, responses, None, status_code=204, **options
+            "DELETE",
+            path,
+            WriteRoute,
+            scope,
+            responses,
+            None,
+            status_code=204,
+            offers=(),
+            **options,
         )
 
     def _call(
@@ -216,11 +233,12 @@ class Resource:
         responses = documented.sends(responses, options.get("status_code", 200), *sends)
 
         def declare(endpoint: Endpoint) -> Endpoint:
-            def add(app: FastAPI) -> None:
+            def add(app: FastAPI, method: str = method, in_schema: bool = True) -> None:
                 app.router.add_api_route(
                     self.prefix + path,
                     endpoint,
                     methods=[method],
+                    include_in_schema=in_schema,
                     tags=[self.tag],
                     operation_id=endpoint.__name__,
                     response_model=model,
@@ -230,6 +248,8 @@ class Resource:
                 )
 
             self._declared.append(add)
+            if method == "GET":
+                self._heads.append(partial(add, method="HEAD", in_schema=False))
             return endpoint
 
         return declare

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.errors import InputError, InvalidInput
 from app.http.context import Context
 from app.http.etags import (
     CACHING,
@@ -17,6 +18,7 @@ from app.http.etags import (
     if_none_match,
     strong_etag,
 )
+from app.http.fields import SentBack
 
 
 class SecretResponse(Response):
@@ -109,15 +111,24 @@ def if_match(context: Context, shape: Callable[[Any], BaseModel]) -> Callable[[A
     return check
 
 
-def put_conditions(context: Context, shape: Callable[[Any], BaseModel]) -> Callable[[Any], None]:
-    """The preconditions of a PUT: `If-Match` and `If-None-Match`; None stands for nothing stored.
+def put_conditions(
+    context: Context, shape: Callable[[Any], BaseModel], body: SentBack, **new: Any
+) -> Callable[[Any], None]:
+    """The preconditions of a PUT: `If-Match`, `If-None-Match`, and that the read-only fields of
+    `body` say what is stored. `new` is what is known of those fields where nothing is stored yet.
 
-    Raises as `if_match`.
+    It takes what is stored, or None. Raises as `if_match`, and InvalidInput.
     """
 
     def check(stored: Any) -> None:
-        etag = None if stored is None else strong_etag(json_bytes(shape(stored)))
+        shown = None if stored is None else shape(stored)
+        etag = None if shown is None else strong_etag(json_bytes(shown))
         check_if_match(context.request, etag)
         check_if_none_match(context.request, etag)
+        if repeated := body.repeated():
+            known = new if shown is None else shown.model_dump()
+            wrong = [name for name, value in repeated.items() if known.get(name, ...) != value]
+            if wrong:
+                raise InvalidInput(*(InputError(f"/{name}", "read_only") for name in wrong))
 
     return check

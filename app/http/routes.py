@@ -6,19 +6,20 @@ nobody else commits.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app import clock
 from app.errors import RecordedRefusal, RequestTimeout
 from app.http import idempotency
 from app.http.auth.bearer import sent_token
 from app.http.context import Context, record_of
+from app.http.negotiation import negotiated
 from app.http.openapi.headers import parameters
 from app.http.strict_query import StrictRoute
 from app.services.bound_limits import count_write
@@ -45,12 +46,23 @@ class OpenRoute(StrictRoute):
 
 
 class ScopedRoute(StrictRoute):
-    """A route for holders of a valid token with `scope`; None stands for any valid token."""
+    """A route for holders of a valid token with `scope`; None stands for any valid token.
+
+    `offers` are the media types of its answer: an `Accept` that excludes them is refused. None of
+    them for a route without a body, and for one that negotiates by itself.
+    """
 
     def __init__(
-        self, path: str, endpoint: Callable[..., Any], *, scope: str | None, **options: Any
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        scope: str | None,
+        offers: Sequence[str] = ("application/json",),
+        **options: Any,
     ) -> None:
         self.scope = scope
+        self._offers = offers
         security: dict[str, Any] = {"security": [{"token": []}], "x-scope": scope}
         options["openapi_extra"] = (options.get("openapi_extra") or {}) | security
         super().__init__(path, endpoint, **options)
@@ -63,7 +75,11 @@ class ScopedRoute(StrictRoute):
             marker = statements.set(counter)
             try:
                 async with asyncio.timeout(request.app.state.settings.request_timeout):
-                    return await self.answer(request, handler)
+                    response = await self.answer(request, handler)
+                if request.method == "HEAD" and isinstance(response, StreamingResponse):
+                    # Nobody would see what it costs to make.
+                    response.body_iterator = _nothing()
+                return response
             except RecordedRefusal as refusal:
                 raise refusal.error from refusal
             except FAILURES as failure:
@@ -77,6 +93,15 @@ class ScopedRoute(StrictRoute):
 
         return handle
 
+    def refuse_unanswerable(self, request: Request) -> None:
+        """What is refused before the handler runs, once the caller is admitted.
+
+        Raises NotAcceptable, and as `refuse_unknown_parameters`.
+        """
+        if self._offers and "accept" in request.headers:
+            negotiated(request, *self._offers)
+        self.refuse_unknown_parameters(request)
+
     async def answer(self, request: Request, handler: Handler) -> Response:
         """Admit the caller and run the handler."""
         now = clock.now()
@@ -86,13 +111,19 @@ class ScopedRoute(StrictRoute):
         except FAILURES as failure:
             # A pooled connection can be older than the database's last restart. The request is
             # tried again on a new connection, unless a handler that writes has begun.
-            writing = request.method != "GET" and hasattr(request.state, "context")
+            writing = request.method not in ("GET", "HEAD") and hasattr(request.state, "context")
             if writing or not is_disconnect(failure):
                 raise
         return await self._once(request, handler, now)
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         raise NotImplementedError
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    chunks: tuple[bytes, ...] = ()
+    for chunk in chunks:
+        yield chunk
 
 
 def reader(request: Request) -> AbstractAsyncContextManager[Connection]:
@@ -110,7 +141,7 @@ class ReadRoute(ScopedRoute):
         async with reader(request) as connection:
             caller = await authenticate(connection, sent_token(request), self.scope, now)
             Context.enter(request, connection, caller, now)
-            self.refuse_unknown_parameters(request)
+            self.refuse_unanswerable(request)
             return await handler(request)
 
 
@@ -162,7 +193,7 @@ class WriteRoute(ScopedRoute):
                 async with connection.begin():
                     caller = await authenticate(connection, token, self.scope, now)
                     context = Context.enter(request, connection, caller, now)
-                    self.refuse_unknown_parameters(request)
+                    self.refuse_unanswerable(request)
                     if self._stores_answers and request.method == "POST":
                         return await idempotency.once(context, handler)
                     return await handler(request)

@@ -49,16 +49,17 @@ def make_spoken(
 ) -> ServiceError:
     """Add to an error what can be spoken, and the help desk if all customers found have the same.
 
-    The language is the one asked for, else that of the customers found.
+    Both are in the language asked for, else that of all customers found, else that of their desk.
     """
-    language = asked_language(request)
+    spoken: set[Language] = {customer.language for customer in found}
+    desks = {desk.id: desk for desk in (policy.desk_for(o.country, o.help_desk) for o in found)}
+    desk = next(iter(desks.values())) if len(desks) == 1 else None
+    language = asked_language(request) or (spoken.pop() if len(spoken) == 1 else None)
     if language is None:
-        spoken: set[Language] = {customer.language for customer in found}
-        language = spoken.pop() if len(spoken) == 1 else language_of(request)
+        language = desk.language if desk else language_of(request)
+    error.language = language
     said = [say(error.code, {}, language)]
-    desks = {policy.desk_for(one.country, one.help_desk).id for one in found}
-    if len(desks) == 1:
-        desk = policy.desk_for(found[0].country, found[0].help_desk)
+    if desk is not None:
         error.details["help_desk"] = help_desk_body(desk, at)
         said.append(_desk_sentence(desk, at, language))
     error.details["say"] = " ".join(said)

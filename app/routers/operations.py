@@ -51,7 +51,14 @@ async def readyz(request: Request) -> Response:
     return json_response(request, {"status": "ok"}, etag=False)
 
 
-@operations.reads("/metrics", None, "admin", etag=False, response_class=PlainTextResponse)
+@operations.reads(
+    "/metrics",
+    None,
+    "admin",
+    etag=False,
+    offers=("text/plain", "application/openmetrics-text"),
+    response_class=PlainTextResponse,
+)
 async def metrics(context: Ctx) -> Response:
     """Read counters and durations, as Prometheus does.
 

@@ -14,7 +14,7 @@ from app.http.errors.catalogue import CATALOGUES
 from app.http.errors.statuses import status_of
 from app.http.fields import Output
 from app.http.languages import Language, language_of
-from app.http.negotiation import media_type_of
+from app.http.negotiation import negotiated
 from app.http.openapi.responses import CACHED, Responses
 from app.http.resource import Resource
 from app.http.responses import json_response
@@ -67,10 +67,7 @@ def _explained(problem: type[ServiceError], language: Language) -> ProblemExplai
 def _answer(request: Request, content: Output, title: str, html: str) -> Response:
     language = language_of(request)
     headers = {"Content-Language": language, "Cache-Control": "public, max-age=3600"}
-    format_ = media_type_of(request, *_FORMATS)
-    if format_ is None:
-        raise NotAcceptable(_FORMATS)
-    if format_ == "application/json":
+    if negotiated(request, *_FORMATS) == "application/json":
         return json_response(request, content, headers=headers)
     page = _PAGE.format(language=language, title=escape(title), content=html)
     headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"

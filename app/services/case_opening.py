@@ -46,7 +46,7 @@ class Requester(TypedDict):
 async def open_case(
     work: UnitOfWork,
     *,
-    customer_id: UUID | None,
+    customer_id: str | None,
     requester: Requester,
     channel: Channel,
     category: Category | Literal["training"],
@@ -58,9 +58,10 @@ async def open_case(
 ) -> Row[Any]:
     """Open a case, bound to the allowance that pays for it; the case as `cases.read` gives it.
 
-    `customer_id` may be None for a caller bound to a customer. `described` are the columns that
-    tell the problem: `subject`, `description`, `product`, `product_version`, `steps_to_reproduce`,
-    `example_url`. With `bound_open_cases` open cases, a caller bound to the customer opens no more.
+    `customer_id` is an id or code, and may be None for a caller bound to a customer. `described`
+    are the columns that tell the problem: `subject`, `description`, `product`, `product_version`,
+    `steps_to_reproduce`, `example_url`. With `bound_open_cases` open cases, a caller bound to the
+    customer opens no more.
 
     Raises TrainingNotCovered, InvalidInput, CustomerNotFound, TooManyOpenCases,
     SerialNumberNotOfCustomer, SerialNumberRequired, NotFound for the requester, and NotEntitled as
@@ -68,11 +69,11 @@ async def open_case(
     """
     if category == "training":
         raise TrainingNotCovered
-    customer_id = customer_id or work.caller.customer_id
-    if customer_id is None:
+    named = customer_id or work.caller.customer_id
+    if named is None:
         raise invalid("/customer_id", "missing")
-    await lock_customer(work, customer_id)
-    customer = await load(work.connection, customer_id)
+    owner = await lock_customer(work, named)
+    customer = await load(work.connection, owner)
     facts = customer.facts()
     if work.caller.customer_id is not None and len(facts.open_cases) >= bound_open_cases:
         raise TooManyOpenCases(bound_open_cases)
@@ -86,9 +87,9 @@ async def open_case(
     kinds = ALL if wanted is None else (wanted,)
     source = None if is_bug else bind(decision.standing, channel, kinds)
     if source is None and not is_bug:
-        raise _refused(work, customer_id, facts, decision, channel, pay_with, wanted)
+        raise _refused(work, owner, facts, decision, channel, pay_with, wanted)
 
-    ledger = Ledger(work.connection, work.policies, customer_id, work.now)
+    ledger = Ledger(work.connection, work.policies, owner, work.now)
     bound = await binding(ledger, facts, source)
     case_id = new_id()
     opened = await _insert(
@@ -99,7 +100,7 @@ async def open_case(
             **bound._asdict(),
             **{f"first_{name}": value for name, value in bound._asdict().items()},
             "id": case_id,
-            "customer_id": customer_id,
+            "customer_id": owner,
             "serial_number": serial_number,
             "serial_verified": serial_verified,
             "channel": channel,
@@ -129,7 +130,7 @@ async def open_case(
     await work.record(
         EventType.CASE_OPENED,
         event,
-        customer_id=customer_id,
+        customer_id=owner,
         subject_id=case_id,
         case_id=case_id,
     )

@@ -22,7 +22,7 @@ from app.policy.allocate import Source, kind_of
 from app.policy.cases import OPEN
 from app.policy.facts import CasePaidBy, Facts
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, visible, within
+from app.services.visibility import find, of_customer, visible, within
 from app.store.event_types import CaseCommented, EventType
 from app.store.keyset import Listing
 from app.store.ledger import Ledger
@@ -68,7 +68,7 @@ _SUMS: tuple[ColumnElement[Any], ...] = (
 WHOLE: tuple[Any, ...] = (cases, *_SUMS)
 """The columns of a case as it is read: its own, what pays for it (`payer`) and its sums."""
 
-_EXACT = ("customer_id", "state", "technician", "channel", "category")
+_EXACT = ("state", "technician", "channel", "category")
 _PRIORITY_ORDER = case({"high": 0, "normal": 1, "low": 2}, value=cases.c.priority)
 _QUEUE_ORDER = (cases.c.priority_support.desc(), _PRIORITY_ORDER, cases.c.opened_at, cases.c.id)
 _NOT_INTERNAL = func.coalesce(events.c.data["internal"].as_boolean(), False).is_(False)
@@ -87,12 +87,15 @@ async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
 def _matching(
     work: UnitOfWork,
     *,
+    customer_id: str | None,
     opened_after: datetime | None,
     opened_before: datetime | None,
     q: str | None,
     **exact: Any,
 ) -> Select[Any]:
     rows = whole(work)
+    if customer_id is not None:
+        rows = rows.where(of_customer(cases, customer_id))
     for name in _EXACT:
         if exact[name] is not None:
             rows = rows.where(cases.c[name] == exact[name])
@@ -109,9 +112,9 @@ def _matching(
 def search(work: UnitOfWork, **filters: Any) -> Listing:
     """Cases as `read` gives them, newest first.
 
-    `filters`, each of them None for any: `customer_id`, `state`, `technician`, `channel`,
-    `category`, `opened_after`, `opened_before` (both exclusive), and `q`, which is part of a
-    subject or the beginning of a number.
+    `filters`, each of them None for any: `customer_id` (an id or code), `state`, `technician`,
+    `channel`, `category`, `opened_after`, `opened_before` (both exclusive), and `q`, which is part
+    of a subject or the beginning of a number.
     """
     order = (cases.c.opened_at, cases.c.id)
     return Listing("cases", _matching(work, **filters), order, descending=True)

@@ -19,7 +19,7 @@ from app.policy.civil import add_months
 from app.policy.document import Policies
 from app.policy.standing import holds_editor
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked, lock_customer, visible
+from app.services.visibility import find, find_locked, lock_customer, of_customer, visible
 from app.store import facts
 from app.store.event_types import (
     ContractCancelled,
@@ -60,14 +60,17 @@ async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
 
 def search(
     work: UnitOfWork,
-    customer_id: UUID | None,
+    customer: str | None,
     state: ContractState | None,
     ends_before: date | None,
 ) -> Listing:
-    """Contracts as `read` gives them, in the order in which they were signed."""
+    """Contracts as `read` gives them, in the order in which they were signed.
+
+    `customer`: the id or code of one.
+    """
     rows = _whole(work)
-    if customer_id is not None:
-        rows = rows.where(contracts.c.customer_id == customer_id)
+    if customer is not None:
+        rows = rows.where(of_customer(contracts, customer))
     if state is not None:
         rows = rows.where(contract_state(work.today) == state)
     if ends_before is not None:
@@ -87,18 +90,21 @@ def terms(policies: Policies, starts_on: date, included_minutes: int | None) -> 
 async def sign(
     work: UnitOfWork,
     *,
-    customer_id: UUID,
+    customer_id: str,
     starts_on: date,
     number: str | None,
     included_minutes: int | None,
     take_over_overrun: bool,
 ) -> Row[Any]:
-    """Sign a contract (R15). Raises CustomerNotFound, EditorLicenceRequired."""
-    await lock_customer(work, customer_id)
-    await _require_editor(work, customer_id, starts_on)
+    """Sign a contract with the customer with an id or code (R15).
+
+    Raises CustomerNotFound, EditorLicenceRequired.
+    """
+    owner = await lock_customer(work, customer_id)
+    await _require_editor(work, owner, starts_on)
     contract = await _insert(
         work,
-        customer_id=customer_id,
+        customer_id=owner,
         starts_on=starts_on,
         number=number,
         included_minutes=included_minutes,

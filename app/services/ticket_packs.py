@@ -30,7 +30,7 @@ from app.policy.civil import add_months
 from app.policy.document import Policies
 from app.services.dry_runs import lock_owner
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked, lock_customer, visible
+from app.services.visibility import find, find_locked, lock_customer, of_customer, visible
 from app.store import entries
 from app.store.event_types import Corrected, EventType, TicketsCancelled, TicketsPurchased
 from app.store.keyset import Listing
@@ -119,14 +119,15 @@ async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
     return await find(work, ticket_packs, key, rows)
 
 
-def search(work: UnitOfWork, customer_id: UUID | None, available: bool | None) -> Listing:
+def search(work: UnitOfWork, customer: str | None, available: bool | None) -> Listing:
     """Packs with their balances, in the order in which they were recorded.
 
-    `available`: with a ticket that can pay for a new case today (True), or without (False).
+    `customer`: the id or code of one. `available`: with a ticket that can pay for a new case today
+    (True), or without (False).
     """
     rows = _packs(work)
-    if customer_id is not None:
-        rows = rows.where(ticket_packs.c.customer_id == customer_id)
+    if customer is not None:
+        rows = rows.where(of_customer(ticket_packs, customer))
     if available is not None:
         has_tickets = tickets_available(work.today) > 0
         rows = rows.where(has_tickets if available else ~has_tickets)
@@ -151,18 +152,21 @@ def expiry(policies: Policies, purchased_on: date) -> date:
 async def purchase(
     work: UnitOfWork,
     *,
-    customer_id: UUID,
+    customer_id: str,
     number: str | None,
     quantity: int,
     purchased_on: date,
 ) -> Row[Any]:
-    """Record a purchase of tickets. Raises CustomerNotFound, InvalidInput."""
-    await lock_customer(work, customer_id)
+    """Record a purchase of tickets by the customer with an id or code.
+
+    Raises CustomerNotFound, InvalidInput.
+    """
+    owner = await lock_customer(work, customer_id)
     if purchased_on > work.today:
         raise invalid("/purchased_on", "in_future")
     values = {
         "id": new_id(),
-        "customer_id": customer_id,
+        "customer_id": owner,
         "number": number,
         "quantity": quantity,
         "purchased_on": purchased_on,

@@ -136,8 +136,27 @@ async def _find(
     return row
 
 
-async def lock_customer(work: UnitOfWork, customer_id: UUID) -> None:
-    """Lock the customer that a body names. Raises CustomerNotFound, also for one out of sight."""
-    seen = work.caller.sees(customer_id)
-    if not seen or await lock.customer(work.connection, customer_id) is None:
+def of_customer(table: Table, key: str | UUID) -> ColumnElement[bool]:
+    """The rows of a table that belong to the customer with this id or code."""
+    identity = _identity(key)
+    if identity is not None:
+        return _owner(table) == identity
+    called_so = select(customers.c.id).where(called(customers, key))
+    return _owner(table) == called_so.scalar_subquery()
+
+
+async def lock_customer(work: UnitOfWork, key: str | UUID) -> UUID:
+    """Lock the customer that a body names by id or code, and return its id.
+
+    Raises CustomerNotFound, also for one out of sight.
+    """
+    identity, own = _identity(key), work.caller.customer_id
+    locked: UUID | None = None
+    if identity is None:
+        whose = _owner_by_key(customers, False, own is not None)
+        locked = await lock.customer(work.connection, whose, {"key": key, "customer": own})
+    elif work.caller.sees(identity):
+        locked = await lock.customer(work.connection, identity)
+    if locked is None:
         raise CustomerNotFound
+    return locked

@@ -157,6 +157,43 @@ async def test_check_on_a_holiday_and_for_an_unknown_caller(
     assert unknown["say"]
 
 
+async def test_a_problem_of_check_is_in_one_language(
+    client: httpx.AsyncClient, today: date
+) -> None:
+    """The one asked for, else the customers', else their desk's."""
+
+    async def ask(asked: str | None = None, **params: str) -> tuple[str, dict[str, Any]]:
+        # httpx sends no Accept-Language of its own.
+        headers = {} if asked is None else {"Accept-Language": asked}
+        answer = await client.get(
+            f"{URL}/check", params={"service": "phone_support", **params}, headers=headers
+        )
+        return answer.headers["Content-Language"], answer.json()
+
+    async def ambiguous(*languages: str, country: str = "DE") -> str:
+        email = f"{unique('desk').lower()}@example.com"
+        people = [{"name": "Desk", "email": email}]
+        for language in languages:
+            await Customer.new(client, today, country=country, language=language, contacts=people)
+        return email
+
+    titles: dict[str, tuple[str, str]] = {}
+    for language in ("en", "it", "de"):
+        email = await ambiguous("it", "it")
+        sent, problem = await ask(language, email=email)
+        assert sent == language
+        titles[language] = (problem["title"], problem["say"].split(".")[0])
+    assert len(set(titles.values())) == 3
+
+    for languages, spoken in ((("it", "it"), "it"), (("it", "en"), "de"), (("en", "en"), "en")):
+        sent, problem = await ask(email=await ambiguous(*languages))
+        assert sent == spoken, languages
+        assert (problem["title"], problem["say"].split(".")[0]) == titles[spoken]
+    sent, problem = await ask(email=f"{unique('nobody').lower()}@example.com")
+    assert sent == "en"
+    assert problem["code"] == "customer_not_found"
+
+
 async def test_check_puts_through_a_caller_with_an_open_case(
     client: httpx.AsyncClient, today: date
 ) -> None:

@@ -79,7 +79,7 @@ def serving(service: Service, log: Path) -> Iterator[str]:
 # What is really there, by the parameters and fields that name it.
 _KNOWN = {
     "customer": "SELECT id::text FROM customers UNION ALL SELECT code FROM customers",
-    "customer_id": "SELECT id::text FROM customers",
+    "customer_id": "SELECT id::text FROM customers UNION ALL SELECT code FROM customers",
     "customer_code": "SELECT code FROM customers",
     "contact_id": "SELECT id::text FROM contacts",
     "phone": "SELECT unnest(phones) FROM contacts",

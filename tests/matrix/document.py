@@ -44,6 +44,9 @@ class Reference:
     def is_lookup(self) -> bool:
         return self.name in LOOKUPS
 
+    read_only: bool = False
+    """Whether the service takes it only where it says what is stored."""
+
     def __str__(self) -> str:
         return f"{self.place}:{'/'.join(map(str, self.path))}"
 
@@ -153,9 +156,11 @@ def walk(
 
 
 def _within(place: Place, path: tuple[Step, ...], schema: Mapping[str, Any]) -> list[Reference]:
+    fields = list(walk(path, schema))
+    read_only = [where for where, field, _ in fields if field.get("readOnly")]
     found = [
-        Reference(place, where)
-        for where, field, beside in walk(path, schema)
+        Reference(place, where, any(where[: len(one)] == one for one in read_only))
+        for where, field, beside in fields
         if _refers(str(where[-1]), field, beside)
     ]
     return list(dict.fromkeys(found))

@@ -156,6 +156,8 @@ def whole(operation: Operation, names: Names) -> Request:
     request = build(operation, names)
     looked_up: set[Place] = set()
     for reference in operation.references():
+        if reference.read_only:
+            continue
         if reference.is_lookup:
             if reference.place in looked_up and "customer_code" in _beside(operation, reference):
                 continue

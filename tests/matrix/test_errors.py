@@ -143,7 +143,7 @@ async def in_each_language(world: World, expected: str, ask: Ask) -> list[httpx.
 async def test_it_is_told_in_the_language_asked_for(world: World, case: str) -> None:
     answers = await in_each_language(world, *CASES[case])
     if case == "method":
-        assert all(answer.headers["allow"] == "GET, POST" for answer in answers)
+        assert all(answer.headers["allow"] == "GET, HEAD, POST" for answer in answers)
 
 
 async def test_a_crash(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

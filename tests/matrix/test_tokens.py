@@ -3,8 +3,10 @@
 401 comes before 403, and 403 before anything is said of the request itself.
 """
 
+import base64
 from collections.abc import AsyncIterator, Callable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,7 +26,15 @@ from tests.matrix.world import nobody, plain
 _ALL = operations()
 _CLOSED = [one for one in _ALL if one.name not in OPEN]
 # What the service answers besides the operations of its document, all of it without a token.
-_PAGES = {"/openapi.json", "/docs", "/redoc", "/docs/swagger.js", "/docs/redoc.js", "/docs/assets"}
+_PAGES = {
+    "/",
+    "/openapi.json",
+    "/docs",
+    "/redoc",
+    "/docs/swagger.js",
+    "/docs/redoc.js",
+    "/docs/assets",
+}
 
 every_closed = pytest.mark.parametrize("operation", _CLOSED, ids=lambda one: one.name)
 
@@ -41,6 +51,11 @@ def variants(world: World, operation: Operation) -> list[Request]:
     return [good, build(operation, nobody().by_id | dates), strange]
 
 
+def in_basic(token: str) -> str:
+    """The credentials of HTTP Basic with a token as the password."""
+    return base64.b64encode(f"phone:{token}".encode()).decode()
+
+
 async def tokens_of_nobody(service: Service, customer_id: str) -> list[str]:
     """Every kind of thing that is sent in the place of a token."""
     long_ago = datetime.now(UTC) - timedelta(days=1)
@@ -49,6 +64,8 @@ async def tokens_of_nobody(service: Service, customer_id: str) -> list[str]:
         "Bearer",
         "Bearer nothing",
         f"Basic {token}",
+        f"Basic {in_basic(token + 'x')}",
+        f"Basic {base64.b64encode(token.encode() + b':').decode()}",
         f"Bearer {token}x",
         f"Bearer {token[:-1]}",
         f"Bearer {token.replace(PREFIX, BOUND_PREFIX)}",
@@ -149,6 +166,46 @@ async def test_with_the_one_scope_alone(world: World, operation: Operation) -> N
     assert (await strange.send(client)).status_code == 422
 
 
+@every_closed
+async def test_by_basic_as_by_bearer(world: World, operation: Operation) -> None:
+    scopes = [operation.scope] if operation.scope else []
+    token = await world.service.token(*scopes)
+    lacking = await world.service.token(*(SCOPES - {*scopes}))
+    async with world.service.client(None) as client:
+        answers = [
+            [
+                (await request.send(client, Authorization=header)).status_code
+                for request in variants(world, operation)[1:]
+            ]
+            for header in (f"Bearer {token}", f"Basic {in_basic(token)}")
+        ]
+        assert answers[0] == answers[1]
+        if scopes:
+            basic = f"Basic {in_basic(lacking)}"
+            answer = await variants(world, operation)[1].send(client, Authorization=basic)
+            problem(answer, 403, "insufficient_scope")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "operation", [one for one in _CLOSED if one.is_safe], ids=lambda one: one.name
+)
+async def test_head_needs_what_get_needs(world: World, operation: Operation) -> None:
+    for request in variants(world, operation):
+        head = replace(request, method="HEAD")
+        async with world.service.client(None) as stranger:
+            answer = await head.send(stranger)
+            assert (answer.status_code, answer.content) == (401, b"")
+        if operation.scope is not None:
+            for bound in (False, True):
+                lacking = await world.client_of(*(SCOPES - {operation.scope}), bound=bound)
+                answer = await head.send(lacking)
+                assert (answer.status_code, answer.content) == (403, b"")
+        client = await world.client_of(*([operation.scope] if operation.scope else []))
+        answer, as_get = await head.send(client), await request.send(client)
+        assert (answer.status_code, answer.content) == (as_get.status_code, b"")
+
+
 async def test_open_is_what_is_meant_to_be(world: World) -> None:
     assert {one.name for one in _ALL if one.is_open} == OPEN
     async with world.service.client(None) as stranger:
@@ -157,11 +214,13 @@ async def test_open_is_what_is_meant_to_be(world: World) -> None:
                 answer = await build(operation, {"code": "not_found"}).send(stranger)
                 assert answer.status_code == 200, operation.name
         for page in _PAGES - {"/docs/assets"}:
-            assert (await stranger.get(page)).status_code == 200, page
+            answer = await stranger.get(page, follow_redirects=True)
+            assert answer.status_code == 200, page
 
 
 def test_there_is_nothing_beside_the_document(service: Service) -> None:
     documented = {(one.method, one.path) for one in _ALL}
+    documented |= {("HEAD", one.path) for one in _ALL if one.is_safe}
     for route in iter_route_contexts(service.app.routes):
         path = route.path or ""
         if path in _PAGES:

@@ -35,6 +35,7 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
     ids = {
         **names,
         "customer_id": names["customer"],
+        "contract_id": names["contract"],
         "customer_code": called["customer"],
         "code": called["customer"],
         "id": names["contact_id"],
@@ -42,7 +43,8 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
         "number": called["contract"],
         "external_ref": f"crm:{names['external_refs']['crm']}",
     }
-    return Holdings(ids, {**ids, **called, "number": called["ticket_pack"]})
+    names = {**ids, **called, "customer_id": called["customer"], "number": called["ticket_pack"]}
+    return Holdings(ids, names)
 
 
 def nobody() -> Holdings:

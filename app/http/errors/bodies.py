@@ -81,7 +81,7 @@ class Faults(BaseModel):
 
 class TakenValue(BaseModel):
     field: str = Field(
-        description="The field whose value is taken: `code`, `serial_number`, `number`, …",
+        description="The field whose value is taken: `code`, `serial_number`, `version`, …",
         examples=["number"],
     )
 

@@ -47,7 +47,7 @@ def problem_response(connection: HTTPConnection, error: ServiceError) -> Respons
 
     Stores the error's code in the request's record, from which the middleware logs it.
     """
-    language = language_of(connection)
+    language = error.language or language_of(connection)
     record = record_of(connection.scope)
     record.problem = error.code
     if isinstance(error, ServiceUnavailable):

@@ -25,9 +25,19 @@ _CONVENTIONS = """
 last: `ends_on`, `expires_on` and `to` are the day after. Fields that end in `_minutes` are whole
 minutes.
 
-**Names.** Where a path names something by id, the code that people use may stand instead: a
-customer's `code`, a licence's `serial_number`, the `number` of a contract, ticket pack or case.
-Fields and parameters that an operation does not know are refused, never ignored.
+**Names.** Where a path, a body or a filter names something by id, the code that people use may
+stand instead: a customer's `code`, a licence's `serial_number`, the `number` of a contract, ticket
+pack or case. Answers always have the id. Fields and parameters that an operation does not know are
+refused, never ignored. A PUT takes what a GET has answered: read-only fields may say what is
+stored, and nothing else (422 `read_only`).
+
+**Text** is stored and compared in Unicode's NFC. A letter has at most 30 combining marks. E-mail
+addresses may have an international domain, and are found by either of its forms. A whole number may
+be written with a fraction of zeros (`15.0`).
+
+**Methods and formats.** `HEAD` is answered wherever `GET` is, with the same headers. A format that
+an operation does not offer is 406. `GET /` leads a browser to `/docs`, and a program to this
+document.
 
 **Errors** are `application/problem+json` (RFC 9457). Branch on `code`; `title` and `detail` are for
 people, in the language of `Accept-Language`. Every operation may answer 404 for an unknown path,
@@ -38,8 +48,12 @@ appear in later versions.
 meanwhile make no page skip or repeat one.
 
 **Repeating requests.** Send an `Idempotency-Key` with every POST that must not take effect twice,
-and `If-Match` with a PATCH, PUT or DELETE that must not overwrite what others have changed. 503 has
-`Retry-After`, and is safe to repeat with the same key.
+and `If-Match` with a PATCH, PUT or DELETE that must not overwrite what others have changed. Two
+bodies that are equal as JSON are the same request. 503 has `Retry-After`, and is safe to repeat
+with the same key.
+
+**Browsers.** Pages of other origins may call if the operator has listed their origin; never with
+credentials of the browser.
 """
 _INFO = {
     "contact": {"name": "Assistenza, interface", "email": "api@example.com"},
@@ -62,7 +76,10 @@ _SECURITY = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A token made by `assistenza keys create`. The operation names the scope.",
+        "description": (
+            "A token made by `assistenza keys create`. The operation names the scope. HTTP Basic "
+            "is taken too, with the token as the password and any user name."
+        ),
     }
 }
 # What stands there is data, not schemas.

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from app.http.negotiation import media_type_of
+
 _HEADERS = {
     # Both libraries use inline styles, and ReDoc searches in a worker. All else is same-origin.
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -44,7 +46,7 @@ def assets() -> Path:
 
 
 def install(app: FastAPI) -> None:
-    """Add /docs (Swagger UI) and /redoc, which need no token.
+    """Add /docs (Swagger UI) and /redoc, which need no token, and the way to them from `/`.
 
     The application must have been made with `docs_url=None` and `redoc_url=None`.
     """
@@ -63,7 +65,14 @@ def install(app: FastAPI) -> None:
 
         return show
 
+    async def lead(request: Request) -> Response:
+        """A browser to the page for people, everything else to the document."""
+        wanted = media_type_of(request, "application/json", "text/html")
+        place = "docs" if wanted == "text/html" else "openapi.json"
+        return Response(status_code=307, headers={"Location": place, "Vary": "Accept"})
+
     for path, endpoint in (
+        ("/", lead),
         ("/docs", page(f"{app.title}: Swagger UI", "swagger-ui-bundle.js", "swagger")),
         ("/redoc", page(f"{app.title}: ReDoc", "redoc.standalone.js", "redoc")),
         ("/docs/swagger.js", script(_SWAGGER)),

@@ -12,6 +12,7 @@ from app.errors import (
     InternalError,
     InvalidInput,
     MalformedRequest,
+    NotAcceptable,
     PayloadTooLarge,
     PreconditionFailed,
     RequestInProgress,
@@ -30,7 +31,8 @@ Responses = dict[int | str, dict[str, Any]]
 
 _ALWAYS = (Unauthorized, InsufficientScope, InvalidInput, InternalError, ServiceUnavailable)
 _WITH_BODY = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType, UnsupportedContentEncoding)
-_POST = (*_ALWAYS, *_WITH_BODY, IdempotencyKeyReused, RequestInProgress)
+_ANSWERED = (*_ALWAYS, NotAcceptable)
+_POST = (*_ANSWERED, *_WITH_BODY, IdempotencyKeyReused, RequestInProgress)
 
 
 _ETAG = references("ETag")
@@ -61,7 +63,7 @@ def sends(responses: Responses, status: int, *headers: str) -> Responses:
 
 def reads(*own: type[ServiceError]) -> Responses:
     """For GET."""
-    return problems(*own, *_ALWAYS)
+    return problems(*own, *_ANSWERED)
 
 
 def creates(*own: type[ServiceError], etag: bool = True) -> Responses:
@@ -76,14 +78,14 @@ def acts(*own: type[ServiceError], etag: bool = True) -> Responses:
 
 def patches(*own: type[ServiceError]) -> Responses:
     """For PATCH."""
-    errors = problems(*own, *_ALWAYS, *_WITH_BODY, PreconditionFailed)
+    errors = problems(*own, *_ANSWERED, *_WITH_BODY, PreconditionFailed)
     return {200: {"headers": _ETAG}, **errors}
 
 
 def puts(model: type[BaseModel], *own: type[ServiceError]) -> Responses:
     """For PUT that creates or replaces."""
     made = {"model": model, "description": "Created.", "headers": {**_LOCATION, **_ETAG}}
-    errors = problems(*own, *_ALWAYS, *_WITH_BODY, PreconditionFailed)
+    errors = problems(*own, *_ANSWERED, *_WITH_BODY, PreconditionFailed)
     return {200: {"headers": _ETAG}, 201: made, **errors}
 
 

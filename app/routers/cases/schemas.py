@@ -7,12 +7,14 @@ from uuid import UUID
 from pydantic import Field
 
 from app.http.fields import (
+    CUSTOMER,
     Code,
     Email,
     HttpUrl,
     Id,
     Input,
     Instant,
+    Key,
     MergePatch,
     Minutes,
     Name,
@@ -46,8 +48,8 @@ class RequesterFields(Input):
 class NewCase(Input):
     """A case to open."""
 
-    customer_id: Id | None = Field(
-        default=None, description="Optional with a token bound to one customer."
+    customer_id: Key | None = Field(
+        default=None, description=f"{CUSTOMER} Optional with a token bound to one customer."
     )
     requester: RequesterFields
     subject: ShortText
@@ -241,7 +243,7 @@ class TimelineEntry(Output):
 
 
 class CasesQuery(PageQuery):
-    customer_id: Id | None = None
+    customer_id: Key | None = Field(default=None, description=CUSTOMER)
     state: State | None = None
     technician: Name | None = None
     channel: Channel | None = None

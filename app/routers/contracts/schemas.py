@@ -6,7 +6,16 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.http.fields import CivilDate, Code, Id, IncludedMinutes, Input, ShortText, StoredOutput
+from app.http.fields import (
+    CUSTOMER,
+    CivilDate,
+    Code,
+    IncludedMinutes,
+    Input,
+    Key,
+    ShortText,
+    StoredOutput,
+)
 from app.http.paging import PageQuery
 from app.store.states import ContractState
 
@@ -14,7 +23,7 @@ from app.store.states import ContractState
 class NewContract(Input):
     """A contract to sign."""
 
-    customer_id: Id
+    customer_id: Key = Field(description=CUSTOMER)
     number: Code | None = Field(default=None, description="Made by the service if left out.")
     starts_on: CivilDate
     included_minutes: IncludedMinutes | None = Field(
@@ -27,7 +36,7 @@ class NewContract(Input):
 
 
 class ContractsQuery(PageQuery):
-    customer_id: Id | None = None
+    customer_id: Key | None = Field(default=None, description=CUSTOMER)
     state: ContractState | None = None
     ends_before: CivilDate | None = None
 

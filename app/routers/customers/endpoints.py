@@ -42,10 +42,13 @@ async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Respons
     """Create or replace a customer, by code.
 
     What is left out is cleared; contacts that are left out are removed. Contacts keep their ids:
-    each is matched by `id`, else by e-mail address, else by name. The same body again changes
-    nothing. `If-None-Match: *` only creates.
+    each is matched by `id`; else by e-mail address and name; else by the address, if one contact is
+    left that has it; else by the name, if one is left that has it. Equal contacts are matched in
+    the order in which they are stored. The same body again changes nothing. What was read can be
+    sent back: `id`, `code`, `created_at` and `updated_at` may say what is stored, and nothing else.
+    `If-None-Match: *` only creates.
     """
-    conditions = put_conditions(context, Customer.of)
+    conditions = put_conditions(context, Customer.of, body, code=code)
     row, new = await service.put(context, code, body.own(), body.people(), conditions)
     if new:
         return created(context, Customer.of(row), f"/v1/customers/{row.id}")

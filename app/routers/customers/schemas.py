@@ -13,14 +13,17 @@ from app.http.fields import (
     Email,
     Id,
     Input,
+    Instant,
     MergePatch,
     Name,
     NotBlank,
     PhoneNumbers,
+    SentBack,
     Sound,
     StoredOutput,
     VatNumber,
     absent,
+    read_only,
 )
 from app.http.languages import Language
 from app.http.paging import PageQuery
@@ -48,7 +51,8 @@ class ContactFields(Input):
 
 
 class KnownContact(ContactFields):
-    """Matched with a stored contact by its id, else its e-mail address, else its name."""
+    """Matched with a stored contact: by its id; else by e-mail address and name; else by the
+    address, if one contact is left that has it; else by the name, if one is left that has it."""
 
     id: Id | None = Field(
         default=None, description="The id of a stored contact, to keep it whatever else changes."
@@ -92,10 +96,17 @@ class NewCustomer(CustomerFields):
         return [contact.person() for contact in self.contacts]
 
 
-class KnownCustomer(CustomerFields):
+class KnownCustomer(SentBack, CustomerFields):
     """The whole customer; what is left out is cleared."""
 
+    id: Id = read_only()
+    code: Code = read_only()
+    created_at: Instant = read_only()
+    updated_at: Instant = read_only()
     contacts: Annotated[list[KnownContact], Field(max_length=MOST_CONTACTS)] = []
+
+    def own(self) -> dict[str, Any]:
+        return self.writable("contacts")
 
     def people(self) -> list[GivenContact]:
         return [contact.person() for contact in self.contacts]

@@ -100,9 +100,9 @@ async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Respons
 async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
     """Check one service, for a caller on the line.
 
-    Answers with a sentence to speak as well, in the language of `Accept-Language`, else of the
-    customer. Give exactly one lookup. A caller whom nobody knows, or who is ambiguous, is a problem
-    that has `say` too.
+    Answers with a sentence to speak as well. All texts are in the language of `Accept-Language`,
+    else of the customer, else of the help desk. Give exactly one lookup. A caller whom nobody
+    knows, or who is ambiguous, is a problem that has `say` too.
     """
     policies, at, service = lookup.policies, lookup.at, lookup.query.service
     policy = policies.in_force(lookup.on)
@@ -200,6 +200,8 @@ def _answer(
     _SCOPE,
     TooManyRequests,
     etag=False,
+    # A client may ask for JSON in every call.
+    offers=(_NDJSON, "application/json"),
     sends=("Content-Language",),
     response_class=StreamingResponse,
     responses={

@@ -1,6 +1,6 @@
 """Calls about licences."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.responses import Response
@@ -55,10 +55,13 @@ async def put_licence(context: Ctx, serial_number: Code, body: SentLicence) -> R
 
     The same body again changes nothing. Another day of purchase or kind counts as if it had been
     right from the start: free hours and the cases that they pay for follow. A serial number of
-    another customer is refused, and so is a change of a withdrawn licence.
+    another customer is refused, and so is a change of a withdrawn licence. What was read can be
+    sent back: `id`, `serial_number`, the withdrawal and `upgrades` may say what is stored, and
+    nothing else.
     """
-    precondition = put_conditions(context, Licence.of)
-    row, is_new = await service.put(context, serial_number, precondition, **body.model_dump())
+    new: dict[str, Any] = {"withdrawn_on": None, "withdrawal_reason": None, "upgrades": []}
+    precondition = put_conditions(context, Licence.of, body, serial_number=serial_number, **new)
+    row, is_new = await service.put(context, serial_number, precondition, **body.writable())
     licence = Licence.of(row)
     return created(context, licence, f"/v1/licences/{row.id}") if is_new else ok(context, licence)
 
@@ -105,12 +108,18 @@ async def withdraw_licence(context: Ctx, licence: Key, body: Withdrawal) -> Resp
 
 
 @licences.creates(
-    "/licences/{licence}/upgrades", Licence, "licences:write", NotEntitled, WrongState
+    "/licences/{licence}/upgrades",
+    Licence,
+    "licences:write",
+    AlreadyExists,
+    NotEntitled,
+    WrongState,
 )
 async def upgrade_licence(context: Ctx, licence: Key, body: NewUpgrade) -> Response:
     """Record an upgrade of a licence.
 
-    A purchase, or one that a contract in force on that day pays for. Answers with the licence.
+    A purchase, or one that a contract in force on that day pays for. The same version on the same
+    day is recorded once. Answers with the licence.
     """
     row = await service.upgrade(context, licence, **body.model_dump())
     return created(context, Licence.of(row), f"/v1/licences/{row.id}")

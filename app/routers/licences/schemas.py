@@ -1,22 +1,26 @@
 """Licences on the wire."""
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from app.http.fields import (
+    CUSTOMER,
     CivilDate,
     Code,
     Id,
     Input,
+    Key,
     MergePatch,
     Name,
     Output,
+    SentBack,
     ShortText,
     StoredOutput,
     absent,
+    read_only,
 )
 from app.http.paging import PageQuery
 from app.policy.facts import LicenceKind
@@ -25,7 +29,7 @@ from app.policy.facts import LicenceKind
 class LicenceFields(Input):
     """What is known of a licence."""
 
-    customer_id: Id
+    customer_id: Key = Field(description=CUSTOMER)
     kind: LicenceKind
     product: Name
     version: ShortText
@@ -40,8 +44,23 @@ class NewLicence(LicenceFields):
     )
 
 
-class SentLicence(LicenceFields):
+class SentUpgrade(Input):
+    """An upgrade as it was read."""
+
+    version: ShortText
+    upgraded_on: CivilDate
+    paid_by: Literal["purchase", "contract"]
+    contract_id: Id | None = None
+
+
+class SentLicence(SentBack, LicenceFields):
     """What is known of a licence, and why it is corrected."""
+
+    id: Id = read_only()
+    serial_number: Code = read_only()
+    withdrawn_on: CivilDate | None = read_only()
+    withdrawal_reason: ShortText | None = read_only()
+    upgrades: Annotated[list[SentUpgrade], Field(max_length=1000)] = read_only()
 
     reason: ShortText | None = Field(
         default=None, description="Why what is known is corrected; `sent again` if left out."
@@ -56,7 +75,7 @@ class LicencePatch(MergePatch):
 
 
 class LicencesQuery(PageQuery):
-    customer_id: Id | None = None
+    customer_id: Key | None = Field(default=None, description=CUSTOMER)
     kind: LicenceKind | None = None
     serial_number: Code | None = None
 

@@ -7,14 +7,23 @@ from uuid import UUID
 from pydantic import Field
 
 from app.http.corrections import Correction
-from app.http.fields import CivilDate, Code, Id, Input, QueryFlag, StoredOutput, TicketQuantity
+from app.http.fields import (
+    CUSTOMER,
+    CivilDate,
+    Code,
+    Input,
+    Key,
+    QueryFlag,
+    StoredOutput,
+    TicketQuantity,
+)
 from app.http.paging import PageQuery
 
 
 class NewTicketPack(Input):
     """A purchase of tickets."""
 
-    customer_id: Id
+    customer_id: Key = Field(description=CUSTOMER)
     number: Code | None = Field(default=None, description="Made by the service if left out.")
     quantity: TicketQuantity
     purchased_on: CivilDate = Field(
@@ -43,7 +52,7 @@ class TicketPackCorrection(Correction):
 
 
 class TicketPacksQuery(PageQuery):
-    customer_id: Id | None = None
+    customer_id: Key | None = Field(default=None, description=CUSTOMER)
     available: QueryFlag | None = Field(
         default=None,
         description="`true`: packs with a ticket that can pay for a new case; `false`: without.",

@@ -5,18 +5,19 @@ from typing import Annotated
 from fastapi import Query
 from starlette.responses import Response
 
-from app.errors import NotAcceptable, invalid
+from app.errors import invalid
 from app.http import csv_text
 from app.http.context import Ctx
 from app.http.etags import weak_etag
 from app.http.fields import Key
-from app.http.negotiation import media_type_of
+from app.http.negotiation import negotiated
 from app.http.openapi.responses import CACHED
 from app.http.resource import Resource
 from app.http.responses import json_bytes, ok
 from app.policy.civil import add_months
 from app.routers.usage.schemas import (
     CSV_HEADER,
+    FORMATS,
     Statement,
     StatementQuery,
     UsageBody,
@@ -27,7 +28,6 @@ from app.services import usage as service
 
 usage = Resource("Usage")
 
-_FORMATS = ("application/json", csv_text.MEDIA_TYPE)
 _LONGEST_STATEMENT_MONTHS = 120
 
 
@@ -51,7 +51,7 @@ async def get_customer_usage(
     "/customers/{customer}/statement",
     Statement,
     "usage:read",
-    NotAcceptable,
+    offers=(),
     sends=("Content-Disposition",),
     responses={
         200: CACHED[200] | {"content": {csv_text.MEDIA_TYPE: {"schema": {"type": "string"}}}}
@@ -63,18 +63,16 @@ async def get_customer_statement(
     """Read a statement of a customer's allowances.
 
     Opening, every movement and closing of each allowance from the day `from` up to, not including,
-    the day `to`; as JSON, or as CSV by `Accept: text/csv`. A movement belongs to the day on which
-    it counts, not to the day of recording: what is recorded late appears in the statement of that
-    earlier day when it is requested again.
+    the day `to`; as JSON, or as CSV by `Accept: text/csv` or `format=csv`. A movement belongs to
+    the day on which it counts, not to the day of recording: what is recorded late appears in the
+    statement of that earlier day when it is requested again.
     """
     start, end = query.from_, query.to
     if end <= start:
         raise invalid("query/to", "wrong_order")
     if end > add_months(start, _LONGEST_STATEMENT_MONTHS):
         raise invalid("query/to", "out_of_range")
-    media_type = media_type_of(context.request, *_FORMATS)
-    if media_type is None:
-        raise NotAcceptable(_FORMATS)
+    media_type = FORMATS.get(query.format or "") or negotiated(context.request, *FORMATS.values())
     statement = await service.statement(context, customer, start, end)
     if media_type != csv_text.MEDIA_TYPE:
         return ok(context, Statement.of(statement))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.http.csv_text import Cell
+from app.http.csv_text import MEDIA_TYPE, Cell
 from app.http.decisions import CustomerName
 from app.http.fields import CivilDate, Output, Query, QueryInstant
 from app.policy.usage import Allowance, AllowanceKind, AllowanceState
@@ -96,11 +96,18 @@ class UsageBody(Output):
         }
 
 
+FORMATS = {"json": "application/json", "csv": MEDIA_TYPE}
+"""The formats of a statement, by what `format` calls them."""
+
+
 class StatementQuery(Query):
     """Civil dates, `to` excluded; at most ten years."""
 
     from_: CivilDate = Field(alias="from")
     to: CivilDate
+    format: Literal["json", "csv"] | None = Field(
+        default=None, description="In place of `Accept`, which a link cannot set."
+    )
 
 
 class Balance(Output):
