@@ -6,7 +6,7 @@ nobody else commits.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
@@ -77,8 +77,7 @@ class ScopedRoute(StrictRoute):
                 async with asyncio.timeout(request.app.state.settings.request_timeout):
                     response = await self.answer(request, handler)
                 if request.method == "HEAD" and isinstance(response, StreamingResponse):
-                    # Nobody would see what it costs to make.
-                    response.body_iterator = _nothing()
+                    return _head_of(response)
                 return response
             except RecordedRefusal as refusal:
                 raise refusal.error from refusal
@@ -120,10 +119,11 @@ class ScopedRoute(StrictRoute):
         raise NotImplementedError
 
 
-async def _nothing() -> AsyncIterator[bytes]:
-    chunks: tuple[bytes, ...] = ()
-    for chunk in chunks:
-        yield chunk
+def _head_of(response: StreamingResponse) -> Response:
+    """The same answer without its body, which nobody would see and which may be long to make."""
+    head = StreamingResponse(iter(()), response.status_code)
+    head.raw_headers = response.raw_headers
+    return head
 
 
 def reader(request: Request) -> AbstractAsyncContextManager[Connection]:

@@ -78,7 +78,7 @@ def statements(service: Service) -> Iterator[list[str]]:
         seen.append(statement)
 
     engines = [one for one in vars(service.database).values() if isinstance(one, AsyncEngine)]
-    assert len(engines) == 3
+    assert len(engines) == 5
     answer = RawReadPool._fetch_on
 
     async def ask(self: RawReadPool, connection: Any, statement: str, values: Any) -> list[Row]:
