@@ -32,6 +32,7 @@ _OPTIONS: dict[str, Any] = {
         "Idempotent-Replayed",
         "Location",
         "RateLimit",
+        "RateLimit-Policy",
         "Retry-After",
         "WWW-Authenticate",
         "X-Request-Id",

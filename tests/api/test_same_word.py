@@ -124,7 +124,11 @@ _WHOLE = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "path"), _WHOLE, ids=str)
+@pytest.mark.parametrize(
+    ("operation", "path"),
+    _WHOLE,
+    ids=[f"{operation.name}-{path[-1]}" for operation, path in _WHOLE],
+)
 async def test_every_whole_number_of_a_body(
     client: httpx.AsyncClient, operation: Operation, path: tuple[str | int, ...]
 ) -> None:
@@ -136,7 +140,7 @@ async def test_every_whole_number_of_a_body(
         # The branch that has the number is chosen by its kind.
         kinds = {"included_minutes": "contract", "quantity": "ticket_pack", "minutes": "time"}
         value["assume"][0]["kind"] = kinds[str(path[-1])]
-    address = operation.path.format_map(dict.fromkeys(("customer", "case", "contract"), "x"))
+    address = operation.path.format_map(dict.fromkeys(operation.parameters("path"), "x"))
     answer = await client.request(operation.method, address, json=value)
     wrong = answer.json().get("errors", ())
     assert not [one for one in wrong if one["pointer"].endswith(f"/{path[-1]}")], answer.text
