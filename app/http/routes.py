@@ -121,7 +121,7 @@ class ScopedRoute(StrictRoute):
 
 def _head_of(response: StreamingResponse) -> Response:
     """The same answer without its body, which nobody would see and which may be long to make."""
-    head = StreamingResponse(iter(()), response.status_code)
+    head = Response(status_code=response.status_code)
     head.raw_headers = response.raw_headers
     return head
 
