@@ -17,6 +17,7 @@ from app.routers.cases.endpoints import cases
 from app.routers.contracts.endpoints import contracts
 from app.routers.customers.endpoints import customers
 from app.routers.entitlements.endpoints import entitlements
+from app.routers.help_desks import help_desks
 from app.routers.licences.endpoints import licences
 from app.routers.operations import operations
 from app.routers.problems import problems
@@ -39,6 +40,7 @@ _RESOURCES = (
     tokens,
     usage,
     published,
+    help_desks,
     operations,
     problems,
 )

@@ -1,7 +1,7 @@
 """Entitlement answers that are kept as bytes, for callers that repeat a question."""
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from app.http.decisions import entitlements_body
 from app.http.etags import weak_etag
 from app.http.languages import Language
 from app.http.responses import json_bytes
+from app.policy.civil import DeskState
 from app.policy.decide import decide
 from app.policy.document import Policies
 from app.store.facts import Known
@@ -31,20 +32,27 @@ class AnswerKey(NamedTuple):
     policies: Policies
     customer: Known
     on: date
-    desk_changes_at: datetime
-    """When the help desk next opens or closes; until then its state is the same."""
+    desk: DeskState
     language: Language
     explained: bool
 
 
 def render(key: AnswerKey) -> RenderedAnswer:
     """Decide and render; the work that a kept answer saves."""
-    policies, customer, on, desk_changes_at, language, explained = key
+    policies, customer, on, state, language, explained = key
     facts = customer.facts()
-    # Any instant before the desk's next change shows the same state.
-    at = desk_changes_at - timedelta(microseconds=1)
+    decision = decide(policies, facts, on)
+    desk = decision.standing.policy.desk_for(customer.country, customer.help_desk)
+    # Any instant will do: it is cut out.
     body = entitlements_body(
-        customer, facts, decide(policies, facts, on), policies, at, language, explained=explained
+        customer,
+        facts,
+        decision,
+        policies,
+        state.changes_at,
+        (desk, state),
+        language,
+        explained=explained,
     )
     # These bytes occur once: a quote inside a text is escaped.
     before, member, rest = json_bytes(body).partition(b',"at":')

@@ -9,11 +9,13 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.http.context import Context
-from app.http.decisions import EntitlementsBody, entitlements_body
+from app.http.decisions import EntitlementsBody, desk_of, entitlements_body
 from app.http.fields import Input, Output, ShortText
 from app.http.responses import TrialResponse, ok
+from app.policy.civil import Closures
 from app.policy.decide import decide
 from app.policy.facts import CasePaidBy
+from app.services import help_desks
 from app.services.dry_runs import Preview, preview
 from app.store.facts import Known
 
@@ -97,12 +99,13 @@ async def corrected(
     if not dry_run:
         return ok(context, shape(await step(**given)), headers=language)
     found = await preview(context, await lock(), lambda: step(**given))
-    return TrialResponse.of(_body(context, found), language)
+    closures = await help_desks.standing(context, context.now)
+    return TrialResponse.of(_body(context, found, closures), language)
 
 
-def _body(context: Context, found: Preview) -> dict[str, Any]:
+def _body(context: Context, found: Preview, closures: Closures) -> dict[str, Any]:
     (before, after), *others = (
-        [_entitlements(context, one) for one in pair] for pair in found.customers
+        [_entitlements(context, one, closures) for one in pair] for pair in found.customers
     )
     body: dict[str, Any] = {
         "facts": [change._asdict() for change in found.facts],
@@ -115,9 +118,10 @@ def _body(context: Context, found: Preview) -> dict[str, Any]:
     return body
 
 
-def _entitlements(context: Context, customer: Known) -> dict[str, Any]:
+def _entitlements(context: Context, customer: Known, closures: Closures) -> dict[str, Any]:
     facts = customer.facts()
     decision = decide(context.policies, facts, context.today)
+    desk = desk_of(decision.standing.policy, customer, context.now, closures)
     return entitlements_body(
-        customer, facts, decision, context.policies, context.now, context.language
+        customer, facts, decision, context.policies, context.now, desk, context.language
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 from app.http.fields import Output
 from app.http.languages import Language
 from app.policy import civil
+from app.policy.civil import Closures, DeskState
 from app.policy.decide import Answer, Decision, continuing
 from app.policy.document import Column, HelpDesk, Policies, Policy, Service, ServiceRow
 from app.policy.explain import explain
@@ -97,6 +98,14 @@ class PackBody(Output):
     cancelled: int = Field(description="Tickets taken out of the pack unused.")
 
 
+class DeskClosure(Output):
+    """A closure of a help desk, in the answer's language."""
+
+    starts_at: datetime
+    ends_at: datetime
+    reason: str
+
+
 class HelpDeskState(Output):
     """The help desk of a customer, and whether it is open."""
 
@@ -105,6 +114,11 @@ class HelpDeskState(Output):
     language: Language = Field(description="The language that is spoken there.")
     open: bool
     changes_at: datetime
+    closure: DeskClosure | None = Field(
+        default=None,
+        description="The closure without which the desk would be in another state, or change at"
+        " another instant; otherwise absent.",
+    )
 
 
 class RuleBody(Output):
@@ -176,15 +190,29 @@ def refusal_body(
     return body
 
 
-def help_desk_body(desk: HelpDesk, at: datetime) -> dict[str, Any]:
-    state = civil.state(desk.schedule, at)
-    return {
+def desk_of(
+    policy: Policy, customer: Known, at: datetime, closures: Closures
+) -> tuple[HelpDesk, DeskState]:
+    """The desk that a customer calls (R35), and its state at an instant (R36)."""
+    desk = policy.desk_for(customer.country, customer.help_desk)
+    return desk, civil.state(desk.schedule, at, closures.get(desk.id, ()))
+
+
+def help_desk_body(desk: HelpDesk, state: DeskState, language: Language) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "id": desk.id,
         "phone": desk.phone,
         "language": desk.language,
         "open": state.open,
         "changes_at": state.changes_at,
     }
+    if state.closure is not None:
+        body["closure"] = {
+            "starts_at": state.closure.starts_at,
+            "ends_at": state.closure.ends_at,
+            "reason": state.closure.because(language),
+        }
+    return body
 
 
 def _service_body(
@@ -278,11 +306,12 @@ def entitlements_body(
     decision: Decision,
     policies: Policies,
     at: datetime,
+    desk: tuple[HelpDesk, DeskState],
     language: Language,
     *,
     explained: bool = False,
 ) -> dict[str, Any]:
-    """The entitlement answer, ready to be serialised."""
+    """The entitlement answer, ready to be serialised; `desk` as from `desk_of`."""
     policy = decision.standing.policy
     until = decision.valid_until
     body: dict[str, Any] = {
@@ -294,7 +323,7 @@ def entitlements_body(
         "columns": decision.answer.columns,
         "services": services_body(policy, decision.answer, facts, language),
         "allowances": allowances_body(decision),
-        "help_desk": help_desk_body(policy.desk_for(customer.country, customer.help_desk), at),
+        "help_desk": help_desk_body(*desk, language),
     }
     if explained:
         body["explanation"] = [

@@ -28,7 +28,7 @@ from app.http.languages import Language, language_of
 from app.http.references import SystemReference
 from app.http.routes import Handler, ScopedRoute, reader, receive_body
 from app.ids import as_id
-from app.policy.civil import civil_date
+from app.policy.civil import Closures, civil_date
 from app.policy.document import Policies
 from app.services import lookups
 from app.services.emails import spellings
@@ -110,6 +110,8 @@ class AdmittedLookup(Generic[Question]):
     caller: Caller
     found: list[Known]
     """Every customer that the lookup finds; most handlers call `customer()`."""
+    closures: Closures
+    """Every help desk's closures that end after `at`; empty if nobody was looked for."""
     fault: ServiceError | None
     """What is wrong with the lookup itself; then nobody was looked for."""
     now: datetime
@@ -205,17 +207,20 @@ class LookupRoute(ScopedRoute):
         on = civil_date(at, policies.zone)
         fault: ServiceError | None = None
         found: list[Known] = []
+        closures: Closures = {}
         try:
             lookup = query.lookup("" if self._in_body else "query")
         except ServiceError as error:
             fault = error
             caller = await self._admit(request, token, now)
         else:
-            caller, found = await lookups.find(
+            caller, found, closures = await lookups.find(
                 request.app.state.database, token, self.scope, lookup, now=now, at=at, on=on
             )
             note_caller(request, caller, now)
-        admitted = AdmittedLookup(request, query, caller, found, fault, now, at, on, policies)
+        admitted = AdmittedLookup(
+            request, query, caller, found, closures, fault, now, at, on, policies
+        )
         response: Response = await self._respond(admitted)
         return response
 

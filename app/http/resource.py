@@ -137,7 +137,7 @@ class Resource:
         return check_and_declare
 
     def lists(
-        self, path: str, item: type[BaseModel], scope: str, *errors: Errors, **options: Any
+        self, path: str, item: type[BaseModel], scope: str | None, *errors: Errors, **options: Any
     ) -> Decorator[Any]:
         """GET of a list, page by page."""
         page = Page[item]  # type: ignore[valid-type]

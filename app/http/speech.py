@@ -9,6 +9,7 @@ from app.errors import ServiceError
 from app.http.decisions import help_desk_body
 from app.http.languages import Language, asked_language, language_of
 from app.policy import civil
+from app.policy.civil import Closures, DeskState
 from app.policy.document import HelpDesk, Policy
 from app.policy.facts import ServiceAnswer
 from app.policy.messages import say, say_desk
@@ -19,11 +20,14 @@ def sentences(
     policy: Policy,
     answer: ServiceAnswer,
     open_cases: int,
-    desk: HelpDesk,
+    desk: tuple[HelpDesk, DeskState],
     at: datetime,
     language: Language,
 ) -> str:
-    """Whether a service is allowed and what is left, and when the help desk is open."""
+    """Whether a service is allowed and what is left, and when the help desk is open.
+
+    `desk` as from `decisions.desk_of`.
+    """
     row = next(row for row in policy.services if row.id == answer.service)
     facts: dict[str, object] = {"service": getattr(row.names, language)}
     hours = [g.remaining or 0 for g in answer.granted_by if g.paid_by in ("free_hours", "contract")]
@@ -41,11 +45,16 @@ def sentences(
         facts["open_cases"] = open_cases
     else:
         situation = "denied"
-    return f"{say(situation, facts, language)} {_desk_sentence(desk, at, language)}"
+    return f"{say(situation, facts, language)} {_desk_sentence(*desk, at, language)}"
 
 
 def make_spoken(
-    error: ServiceError, request: Request, policy: Policy, at: datetime, found: Sequence[Known]
+    error: ServiceError,
+    request: Request,
+    policy: Policy,
+    at: datetime,
+    found: Sequence[Known],
+    closures: Closures,
 ) -> ServiceError:
     """Add to an error what can be spoken, and the help desk if all customers found have the same.
 
@@ -60,11 +69,12 @@ def make_spoken(
     error.language = language
     said = [say(error.code, {}, language)]
     if desk is not None:
-        error.details["help_desk"] = help_desk_body(desk, at)
-        said.append(_desk_sentence(desk, at, language))
+        state = civil.state(desk.schedule, at, closures.get(desk.id, ()))
+        error.details["help_desk"] = help_desk_body(desk, state, language)
+        said.append(_desk_sentence(desk, state, at, language))
     error.details["say"] = " ".join(said)
     return error
 
 
-def _desk_sentence(desk: HelpDesk, at: datetime, language: Language) -> str:
-    return say_desk(civil.state(desk.schedule, at), at, desk.schedule.zone, language)
+def _desk_sentence(desk: HelpDesk, state: DeskState, at: datetime, language: Language) -> str:
+    return say_desk(state, at, desk.schedule.zone, language)

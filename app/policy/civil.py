@@ -1,10 +1,11 @@
 """Civil dates and working hours: the calendar arithmetic under every clause that names a date."""
 
 from calendar import monthrange
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import holidays
@@ -59,11 +60,38 @@ class Hours:
 
 
 @dataclass(frozen=True, slots=True)
+class Closure:
+    """A period in which a desk is closed or keeps other hours (R48), half-open, in UTC.
+
+    `hours` take the place of the desk's own on its working days; empty: closed. They are in order
+    and do not overlap. Where several closures meet, the desk is open during the hours that all of
+    them allow.
+    """
+
+    starts_at: datetime
+    ends_at: datetime
+    hours: tuple[Hours, ...]
+    reason: tuple[tuple[str, str], ...]
+    """Each language with the reason in it; not a mapping, so that it can be hashed."""
+
+    def because(self, language: str) -> str:
+        """The reason in a language."""
+        return dict(self.reason)[language]
+
+
+Closures = Mapping[str, tuple[Closure, ...]]
+"""The closures of each desk, by its id, in the order in which they start."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeskState:
     """Whether a desk is open, and the instant (UTC) at which that next changes (R36)."""
 
     open: bool
     changes_at: datetime
+    closure: Closure | None = None
+    """The closure without which the desk would be in another state, or change at another instant
+    (R48)."""
 
 
 @dataclass(frozen=True)
@@ -78,33 +106,58 @@ class Schedule:
     hours: tuple[Hours, ...]
     country: str
     subdivision: str | None = None
-    # The last answer and since when it holds; replaced whole, so that a reader sees old or new.
-    _last: list[tuple[datetime, DeskState]] = field(
-        default_factory=list, init=False, repr=False, compare=False
+    # The last answers without and with closures, and since when each holds; replaced whole, so
+    # that a reader sees old or new.
+    _last: dict[bool, tuple[tuple[Closure, ...], datetime, DeskState]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
     )
 
 
-def state(schedule: Schedule, at: datetime) -> DeskState:
-    """Open or closed at an instant, and until when, past lunch, week-ends and holidays (R36).
+def state(schedule: Schedule, at: datetime, closures: tuple[Closure, ...] = ()) -> DeskState:
+    """Open or closed at an instant, and until when (R36).
 
-    Raises ValueError for an instant without an offset, and where no change follows within 400 days:
-    the hours never come, or the calendar ends.
+    Past lunch, week-ends, holidays and `closures` (R48). Raises ValueError for an instant without
+    an offset, and where no change follows within 400 days after the last closure: the hours never
+    come, or the calendar ends.
     """
-    for since, answer in schedule._last:
-        if since <= at < answer.changes_at:
+    usual = _state(schedule, at, ())
+    standing = tuple(one for one in closures if one.ends_at > at)
+    if not standing:
+        return usual
+    found = _state(schedule, at, standing)
+    if found == usual:
+        return usual
+    until = max(found.changes_at, usual.changes_at)
+    met = [one for one in standing if one.starts_at < until]
+    cause = met[0]
+    if len(met) > 1:
+        # The first that changes the answer by itself; none does where only their overlap matters.
+        alone = (one for one in met if _look_up(schedule, at, (one,))[1] != usual)
+        cause = next(alone, cause)
+    return DeskState(found.open, found.changes_at, cause)
+
+
+def _state(schedule: Schedule, at: datetime, closures: tuple[Closure, ...]) -> DeskState:
+    last = schedule._last.get(bool(closures))
+    if last is not None:
+        for_closures, since, answer = last
+        if since <= at < answer.changes_at and for_closures == closures:
             return answer
-    since, answer = _look_up(schedule, at)
-    schedule._last[:] = ((since, answer),)
+    since, answer = _look_up(schedule, at, closures)
+    schedule._last[bool(closures)] = (closures, since, answer)
     return answer
 
 
-def _look_up(schedule: Schedule, at: datetime) -> tuple[datetime, DeskState]:
+def _look_up(
+    schedule: Schedule, at: datetime, closures: tuple[Closure, ...]
+) -> tuple[datetime, DeskState]:
     """The answer at an instant, and an instant not after it from which the same answer holds."""
     try:
         today = civil_date(at, schedule.zone)
         since = start_of_day(today, schedule.zone)
-        for days in range(_LONGEST_CLOSURE_DAYS):
-            for opens, closes in _open_on(schedule, today + days * _DAY):
+        closed_for = max((one.ends_at - at for one in closures), default=timedelta())
+        for days in range(_LONGEST_CLOSURE_DAYS + closed_for.days):
+            for opens, closes in _open_on(schedule, today + days * _DAY, closures):
                 if at < opens:
                     return since, DeskState(open=False, changes_at=opens)
                 if at < closes:
@@ -115,15 +168,22 @@ def _look_up(schedule: Schedule, at: datetime) -> tuple[datetime, DeskState]:
     raise ValueError(f"the desk never opens within {_LONGEST_CLOSURE_DAYS} days of {at}")
 
 
-def _open_on(schedule: Schedule, day: date) -> list[tuple[datetime, datetime]]:
+def _open_on(
+    schedule: Schedule, day: date, closures: tuple[Closure, ...]
+) -> list[tuple[datetime, datetime]]:
     """The stretches of a civil day during which the desk is open, in UTC; touching ones merged."""
     if day.weekday() not in schedule.weekdays:
         return []
     if day in _public_holidays(schedule.country, schedule.subdivision, day.year):
         return []
     stretches: list[tuple[datetime, datetime]] = []
-    for begins, ends, offset in _even_pieces(day, schedule.zone):
-        for hours in schedule.hours:
+    pieces = (
+        (*piece, offset)
+        for begins, ends, offset in _even_pieces(day, schedule.zone)
+        for piece in _worked_pieces(schedule.hours, begins, ends, closures)
+    )
+    for begins, ends, worked, offset in pieces:
+        for hours in worked:
             opens = max(begins, datetime.combine(day, hours.opens, UTC) - offset)
             closes = min(ends, datetime.combine(day, hours.closes, UTC) - offset)
             if opens >= closes:
@@ -132,6 +192,28 @@ def _open_on(schedule: Schedule, day: date) -> list[tuple[datetime, datetime]]:
                 opens = stretches.pop()[0]
             stretches.append((opens, closes))
     return stretches
+
+
+def _worked_pieces(
+    usual: tuple[Hours, ...], begins: datetime, ends: datetime, closures: tuple[Closure, ...]
+) -> Iterator[tuple[datetime, datetime, tuple[Hours, ...]]]:
+    """A stretch of time cut where a closure starts or ends: each piece with its hours (R48)."""
+    met = [one for one in closures if one.starts_at < ends and one.ends_at > begins]
+    bounds = {instant for one in met for instant in (one.starts_at, one.ends_at)}
+    cuts = [begins, *sorted(one for one in bounds if begins < one < ends), ends]
+    for start, end in pairwise(cuts):
+        covering = [one.hours for one in met if one.starts_at <= start and one.ends_at >= end]
+        yield start, end, reduce(_common, covering) if covering else usual
+
+
+def _common(some: tuple[Hours, ...], others: tuple[Hours, ...]) -> tuple[Hours, ...]:
+    """The hours that both have."""
+    both = (
+        Hours(max(one.opens, other.opens), min(one.closes, other.closes))
+        for one in some
+        for other in others
+    )
+    return tuple(hours for hours in both if hours.opens < hours.closes)
 
 
 def _even_pieces(day: date, zone: ZoneInfo) -> Iterator[tuple[datetime, datetime, timedelta]]:

@@ -13,8 +13,9 @@ from app.http.languages import Language
 from app.http.resource import Resource
 from app.http.responses import ok
 from app.policy import document
-from app.policy.civil import civil_date, state
+from app.policy.civil import Closures, civil_date, state
 from app.policy.document import COLUMNS, Channel, Column, PaidBy, Policies, Service, Weekday
+from app.services import help_desks
 
 published = Resource("Published rules")
 
@@ -173,6 +174,14 @@ class Tariff(Output):
     note: Texts
 
 
+class StandingClosure(Output):
+    """A period in which a desk is closed, or keeps other hours."""
+
+    starts_at: datetime
+    ends_at: datetime
+    reason: Texts
+
+
 class HelpDesk(Output):
     """A help desk."""
 
@@ -187,12 +196,22 @@ class HelpDesk(Output):
     tariff: Tariff | None
     open: bool
     changes_at: datetime = Field(description="When it next opens or closes.")
+    closure: StandingClosure | None = Field(
+        description="The closure without which it would be in another state, or change at another"
+        " instant."
+    )
 
     @classmethod
-    def of(cls, desk: document.HelpDesk, at: datetime) -> "HelpDesk":
-        now = state(desk.schedule, at)
+    def of(cls, desk: document.HelpDesk, at: datetime, closures: Closures) -> "HelpDesk":
+        now = state(desk.schedule, at, closures.get(desk.id, ()))
+        closure = now.closure and {
+            "starts_at": now.closure.starts_at,
+            "ends_at": now.closure.ends_at,
+            "reason": dict(now.closure.reason),
+        }
         shown = desk.model_dump(mode="json", exclude={"countries"})
-        return cls.model_validate({**shown, "open": now.open, "changes_at": now.changes_at})
+        shown |= {"open": now.open, "changes_at": now.changes_at, "closure": closure}
+        return cls.model_validate(shown)
 
 
 class HelpDesks(Output):
@@ -222,4 +241,5 @@ async def list_help_desks(context: Ctx, query: Annotated[AtQuery, FromQuery()]) 
     """
     at = query.at or context.now
     desks = _in_force(context.policies, at).help_desks
-    return ok(context, HelpDesks(items=[HelpDesk.of(desk, at) for desk in desks]))
+    closures = await help_desks.standing(context, at)
+    return ok(context, HelpDesks(items=[HelpDesk.of(desk, at, closures) for desk in desks]))

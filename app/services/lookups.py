@@ -11,9 +11,11 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import TextClause, text
 
 from app.errors import AmbiguousLookup, CustomerNotFound
+from app.policy.civil import Closures
 from app.services.contacts import MOST_CONTACTS
 from app.services.tokens import IS_VALID, admitted, hash_of, is_bound
 from app.services.unit_of_work import Caller, UnitOfWork
+from app.store import closures
 from app.store.database import Connection, Database, count_statement
 from app.store.facts import CUSTOMER, FACTS_NOW, FACTS_PAST, Known, known
 from app.store.raw_reads import PreparedQuery, prepare
@@ -110,7 +112,7 @@ _BOUND_TOKEN = "SELECT id, name, scopes, customer_id FROM admit_bound(:token_has
 def single_statement(
     when: _When, condition: str, token: str = _TOKEN, *, shared: bool = False
 ) -> TextClause:
-    """The token, and every customer `c` that fulfils `condition`, with its facts.
+    """The token, and every customer `c` that fulfils `condition`, with its facts, and the closures.
 
     There is no row without a valid token, and one whose `customer` is null if nobody is found. A
     token bound to one customer finds only that one. `shared`: several customers may be found; then
@@ -127,7 +129,7 @@ def single_statement(
         customers = f"SELECT {CUSTOMER}, {_FACTS[when]} FROM customers c WHERE {found}"
     return text(f"""
         WITH token AS MATERIALIZED ({token})
-        SELECT token.*, found.*
+        SELECT token.*, found.*, {closures.CLOSURES} AS closures
         FROM token LEFT JOIN LATERAL ({customers} ORDER BY c.code) found ON true""")
 
 
@@ -192,8 +194,9 @@ async def find(
     now: datetime,
     at: datetime,
     on: date,
-) -> tuple[Caller, list[Known]]:
-    """The caller, and the customers that a lookup finds, with their facts: one statement.
+) -> tuple[Caller, list[Known], Closures]:
+    """The caller, the customers that a lookup finds, with their facts, and the help desks' closures
+    that end after `at`: one statement.
 
     `at` and `on`, its civil date, decide whether past or present facts are read (R13). Raises
     Unauthorized, InsufficientScope.
@@ -204,7 +207,8 @@ async def find(
     pool = database.bound_raw if bound else database.raw
     rows = await pool.fetch(_SINGLE[bound, lookup.kind, _when(at, now)], parameters)
     caller = admitted(rows[0] if rows else None, scope)
-    return caller, [known(row) for row in rows if row.customer is not None]
+    found = [known(row) for row in rows if row.customer is not None]
+    return caller, found, closures.parse(rows[0].closures)
 
 
 def only(found: Sequence[Known]) -> Known:

@@ -60,11 +60,14 @@ class UnitOfWork:
         event_type: EventType,
         data: EventData,
         *,
-        customer_id: UUID,
+        customer_id: UUID | None,
         subject_id: UUID,
         case_id: UUID | None = None,
     ) -> None:
-        """Append an event, done by the caller at this moment."""
+        """Append an event, done by the caller at this moment.
+
+        `customer_id` is None for what concerns no single customer.
+        """
         await events.record(
             self.connection,
             event_type,

@@ -5,7 +5,7 @@ The data is stored as JSON: dates and instants are texts in ISO 8601, ids are te
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class DemoStarted(TypedDict):
@@ -230,6 +230,15 @@ class TimeReversed(CaseChanged, ReversedTime):
     pass
 
 
+class ClosureChanged(TypedDict):
+    help_desk: str
+    closure_id: str
+    change: Literal["added", "removed"]
+    starts_at: str
+    ends_at: str
+    hours: list[dict[str, str]] | None
+
+
 class EventType(StrEnum):
     """The types of events, each with the shape of its data as `data`."""
 
@@ -266,6 +275,7 @@ class EventType(StrEnum):
     CASE_CANCELLED = "case.cancelled", CaseCancelled
     TIME_RECORDED = "time.recorded", TimeRecorded
     TIME_REVERSED = "time.reversed", TimeReversed
+    HELP_DESK_CLOSURE_CHANGED = "help_desk.closure_changed", ClosureChanged
 
 
 EventData = (
@@ -284,5 +294,6 @@ EventData = (
     | CaseRefused
     | CaseCommented
     | CaseChanged
+    | ClosureChanged
 )
 """The data of any event: a shape or one that extends it."""

@@ -88,6 +88,7 @@ async def test_a_desk_says_all_that_a_caller_needs(client: httpx.AsyncClient) ->
         "tariff": None,
         "open": True,
         "changes_at": "2026-11-23T11:00:00Z",
+        "closure": None,
     }
     tariff = german["tariff"]
     assert (tariff["amount"], tariff["currency"], tariff["per_minutes"]) == ("1.49", "EUR", 1)

@@ -13,6 +13,7 @@ from app.http.answer_memory import AnswerKey, AnswerMemory, RenderedAnswer
 from app.http.fields import Output, QueryInstant
 from app.http.lookups import AdmittedLookup, LookupQuery, LookupRoute
 from app.http.resource import Resource
+from app.policy.civil import DeskState
 from app.policy.document import load
 from app.store.facts import Known
 
@@ -92,7 +93,7 @@ def test_an_answer_is_kept_from_its_second_request_on() -> None:
     def ask(document: str) -> bytes:
         customer = Known(UUID(int=1), "C-1", "Acme", "IT", "it", None, document)
         noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
-        key = AnswerKey(policies, customer, date(2026, 11, 23), noon, "en", False)
+        key = AnswerKey(policies, customer, date(2026, 11, 23), DeskState(True, noon), "en", False)
         return memory.answer(key).before
 
     assert [ask("one") for _ in range(4)] == [b"one"] * 4

@@ -25,6 +25,9 @@ LOOKUPS = ("customer_id", "customer_code", "serial_number", "phone", "email", "e
 
 _PATTERNS = {TypeAdapter(type_).json_schema()["pattern"] for type_ in (Code, Key)}
 
+SHARED = {"desk", "closure_id"}
+"""Names of what belongs to no customer: any token may ask for it."""
+
 Place = Literal["path", "query", "body"]
 Step = str | int
 
@@ -86,7 +89,9 @@ class Operation:
         return resolved(content["application/json"]["schema"]) if content else None
 
     def references(self) -> list[Reference]:
-        found = [Reference("path", (name,)) for name in self.parameters("path")]
+        found = [
+            Reference("path", (name,)) for name in self.parameters("path") if name not in SHARED
+        ]
         query = self.parameters("query")
         found += _within("query", (), {"type": "object", "properties": query})
         return found + (_within("body", (), self.body) if self.body else [])

@@ -33,6 +33,7 @@ def _phone() -> str:
 def _holdings(names: dict[str, Any], **called: str) -> Holdings:
     """`called`: what a path takes in place of an id."""
     ids = {
+        "desk": "it",
         **names,
         "customer_id": names["customer"],
         "contract_id": names["contract"],
@@ -50,7 +51,7 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
 def nobody() -> Holdings:
     """Names as good as any, of nothing."""
     ids = ("customer", "licence", "contract", "ticket_pack", "case")
-    others = ("contact_id", "entry_id", "token_id")
+    others = ("contact_id", "entry_id", "token_id", "closure_id")
     return _holdings(
         {name: str(new_id()) for name in (*ids, *others)}
         | {
@@ -78,8 +79,13 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
             f"/v1/customers/{customer.id}/tokens", json={"scopes": ["entitlements:read"]}
         )
     )
+    past = {name: plain(today)[name] for name in ("starts_at", "ends_at")}
+    reason = {"it": "Ferie", "en": "Holidays", "de": "Ferien"}
+    closed = await client.post("/v1/help-desks/it/closures", json={**past, "reason": reason})
+    closure = await made(closed)
     return _holdings(
         {
+            "closure_id": closure["id"],
             "customer": customer.id,
             "licence": licence["id"],
             "contract": contract["id"],
@@ -107,5 +113,7 @@ def plain(today: date) -> dict[str, Any]:
         "to": str(today),
         "withdrawn_on": str(today),
         "cancelled_on": str(today),
+        "starts_at": (datetime.now(UTC) - timedelta(hours=2)).isoformat(),
+        "ends_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
         "until": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     }

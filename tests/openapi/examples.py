@@ -366,6 +366,20 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     record.clock.move_to(13)
     await call("get_service_matrix", "GET", "/v1/service-matrix")
     await call("list_help_desks", "GET", "/v1/help-desks")
+    closure = await call(
+        "close_help_desk",
+        "POST",
+        "/v1/help-desks/it/closures",
+        {
+            "starts_at": "2026-12-24T00:00:00+01:00",
+            "ends_at": "2026-12-25T00:00:00+01:00",
+            "hours": [{"opens": "08:30", "closes": "11:00"}],
+            "reason": {"it": "Vigilia di Natale", "en": "Christmas Eve", "de": "Heiligabend"},
+        },
+    )
+    await call("list_help_desk_closures", "GET", "/v1/help-desks/it/closures")
+    await call("get_help_desk_closure", "GET", f"/v1/help-desks/it/closures/{closure['id']}")
+    await call("reopen_help_desk", "DELETE", f"/v1/help-desks/it/closures/{closure['id']}")
     await call("get_customer_usage", "GET", f"/v1/customers/{customer}/usage")
     statement = f"/v1/customers/{customer}/statement?from=2026-11-01&to=2026-12-01"
     await call("get_customer_statement", "GET", statement)

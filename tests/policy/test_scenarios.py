@@ -3,7 +3,7 @@
 import copy
 import tomllib
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +26,21 @@ def test_scenario(policies: Policies, scenario: Scenario) -> None:
     check_decision(policies, scenario, ON)
 
 
+def check_closure(schedule: civil.Schedule, line: dict[str, Any]) -> None:
+    """R48: raises AssertionError where a desk with this closure answers otherwise."""
+
+    def instant(key: str) -> datetime:
+        return datetime.fromisoformat(line[key]).replace(tzinfo=schedule.zone).astimezone(UTC)
+
+    hours = tuple(
+        civil.Hours(*map(time.fromisoformat, one.split("-"))) for one in line.get("hours", ())
+    )
+    closure = civil.Closure(instant("from"), instant("to"), hours, (("en", "Strike"),))
+    state = civil.state(schedule, instant("at"), (closure,))
+    told = (state.open, state.changes_at, state.closure is not None)
+    assert told == (line["open"], instant("changes_at"), line["because"]), line
+
+
 def check_desks(policies: Policies) -> None:
     """R34-R36: raises AssertionError where a desk answers other than the scenarios say."""
     policy = policies.in_force(ON)
@@ -45,6 +60,9 @@ def check_desks(policies: Policies) -> None:
         state = civil.state(desk.schedule, datetime.fromisoformat(line["at"]))
         expected = (line["open"], datetime.fromisoformat(line["changes_at"]), line["phone"])
         assert (state.open, state.changes_at, desk.phone) == expected, line
+    italian = desks["it"].schedule
+    for line in DESKS["closures"]:
+        check_closure(italian, line)
     for line in DESKS["countries"]:
         assert policy.desk_for(line["country"], line.get("named")).id == line["desk"], line
 

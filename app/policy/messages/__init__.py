@@ -69,12 +69,20 @@ def say(situation: str, facts: Mapping[str, object], language: str) -> str:
 
 
 def say_desk(state: DeskState, at: datetime, zone: ZoneInfo, language: str) -> str:
-    """One sentence: open until when, or closed and opening when, by the desk's own clock (R36)."""
+    """Open until when, or closed and opening when, by the desk's own clock (R36).
+
+    A closure that matters adds a sentence with its reason (R48).
+    """
     if state.open:
         closes = _clock(state.changes_at.astimezone(zone))
-        return _told("say", "desk_open", {"time": closes}, language)
-    opens = moment_in_words(state.changes_at, at, zone, language)
-    return _told("say", "desk_closed", {"moment": opens}, language)
+        said = _told("say", "desk_open", {"time": closes}, language)
+    else:
+        opens = moment_in_words(state.changes_at, at, zone, language)
+        said = _told("say", "desk_closed", {"moment": opens}, language)
+    if state.closure is None:
+        return said
+    reason = state.closure.because(language).rstrip(" .")
+    return f"{said} {_told('say', 'desk_closure', {'reason': reason}, language)}"
 
 
 def moment_in_words(moment: datetime, at: datetime, zone: ZoneInfo, language: str) -> str:

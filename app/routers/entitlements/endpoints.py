@@ -26,6 +26,7 @@ from app.http.answer_memory import AnswerKey, AnswerMemory
 from app.http.context import Ctx, record_of
 from app.http.decisions import (
     EntitlementsBody,
+    desk_of,
     entitlements_body,
     help_desk_body,
     refusal_body,
@@ -40,6 +41,7 @@ from app.http.resource import Resource
 from app.http.responses import json_bytes, json_response, ok
 from app.http.speech import make_spoken, sentences
 from app.policy import civil
+from app.policy.civil import Closures
 from app.policy.decide import continuing, decide, service_valid_until
 from app.policy.document import Policies
 from app.routers.entitlements.schemas import (
@@ -55,7 +57,7 @@ from app.routers.entitlements.schemas import (
     Simulation,
     SimulationBody,
 )
-from app.services import lookups
+from app.services import help_desks, lookups
 from app.services.forecasts import forecast
 from app.services.lookups import Lookup
 from app.services.simulations import simulate
@@ -85,10 +87,9 @@ async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Respons
     customer = lookup.customer()
     language = lookup.language
     policies, at, query = lookup.policies, lookup.at, lookup.query
-    desk = policies.in_force(lookup.on).desk_for(customer.country, customer.help_desk)
-    desk_changes_at = civil.state(desk.schedule, at).changes_at
+    _, state = desk_of(policies.in_force(lookup.on), customer, at, lookup.closures)
     answer = _memory.answer(
-        AnswerKey(policies, customer, lookup.on, desk_changes_at, language, query.explain)
+        AnswerKey(policies, customer, lookup.on, state, language, query.explain)
     )
     body = answer.before + json_bytes(at) + answer.after
     # Asked about now, only the instant differs from one answer to the next.
@@ -109,20 +110,21 @@ async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
     try:
         customer = lookup.customer()
     except (AnonymousCaller, CustomerNotFound, AmbiguousLookup) as error:
-        raise make_spoken(error, lookup.request, policy, at, lookup.found) from None
+        found = lookup.found
+        raise make_spoken(error, lookup.request, policy, at, found, lookup.closures) from None
     facts = customer.facts()
     decision = decide(policies, facts, lookup.on)
     answer = next(one for one in decision.answer.services if one.service == service)
     continues = continuing(policy, facts).get(service, [])
     until = service_valid_until(policies, facts, decision, answer)
-    desk = policy.desk_for(customer.country, customer.help_desk)
+    desk = desk_of(policy, customer, at, lookup.closures)
     language: Language = asked_language(lookup.request) or customer.language
     body = {
         "allowed": answer.allowed,
         "continues": continues,
         **refusal_body(answer, policy, language),
         "valid_until": until and civil.start_of_day(until, policies.zone),
-        "help_desk": help_desk_body(desk, at),
+        "help_desk": help_desk_body(*desk, language),
         "say": sentences(policy, answer, len(continues), desk, at, language),
     }
     return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
@@ -149,6 +151,7 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     asked = [_read(lookup) for lookup in body.lookups]
     wanted = [(index, one) for index, one in enumerate(asked) if isinstance(one, Lookup)]
     found = await lookups.find_many(context, wanted, at, on)
+    closures = await help_desks.standing(context, at)
     request_id = record_of(context.request.scope).request_id
     results = []
     for index, (sent, one) in enumerate(zip(body.lookups, asked, strict=True)):
@@ -163,7 +166,7 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
                 {"lookup": _repeated(sent), "problem": body_of(error, language, request_id)}
             )
             continue
-        answer = json_bytes(_answer(customer, context.policies, on, at, language))
+        answer = json_bytes(_answer(customer, context.policies, on, at, closures, language))
         # Render each answer at once: a thousand answers are a hundred thousand objects.
         results.append({"lookup": sent, "entitlements": orjson.Fragment(answer)})
     return ok(context, {"results": results}, etag=False, headers={"Content-Language": language})
@@ -188,10 +191,17 @@ def _repeated(lookup: dict[str, Any]) -> object:
 
 
 def _answer(
-    customer: Known, policies: Policies, on: date, at: datetime, language: Language
+    customer: Known,
+    policies: Policies,
+    on: date,
+    at: datetime,
+    closures: Closures,
+    language: Language,
 ) -> dict[str, Any]:
     facts = customer.facts()
-    return entitlements_body(customer, facts, decide(policies, facts, on), policies, at, language)
+    decision = decide(policies, facts, on)
+    desk = desk_of(decision.standing.policy, customer, at, closures)
+    return entitlements_body(customer, facts, decision, policies, at, desk, language)
 
 
 @entitlements.reads(
@@ -221,6 +231,7 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
     policies, language = context.policies, context.language
     at = query.at or context.now
     on = civil.civil_date(at, policies.zone)
+    closures = await help_desks.standing(context, at)
     headers = {
         "Cache-Control": "private, no-store",
         "Vary": "Authorization, Accept-Language",
@@ -234,7 +245,7 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
             async for some in customers:
                 chunk = bytearray()
                 for customer in some:
-                    chunk += json_bytes(_answer(customer, policies, on, at, language))
+                    chunk += json_bytes(_answer(customer, policies, on, at, closures, language))
                     chunk += b"\n"
                 count += len(some)
                 yield bytes(chunk)
@@ -273,10 +284,11 @@ async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
     facts = customer.facts()
     before, after, facts_after = simulate(policies, facts, on, assumptions)
     was, will = before.answer, after.answer
+    desk = desk_of(before.standing.policy, customer, at, lookup.closures)
     body = {
-        "before": entitlements_body(customer, facts, before, policies, at, language),
+        "before": entitlements_body(customer, facts, before, policies, at, desk, language),
         "after": _without_assumed_ids(
-            entitlements_body(customer, facts_after, after, policies, at, language)
+            entitlements_body(customer, facts_after, after, policies, at, desk, language)
         ),
         "changes": {
             "columns_gained": [column for column in will.columns if column not in was.columns],

@@ -10,6 +10,7 @@ from app.store.tables.bookkeeping import (
     schema_compatibility,
 )
 from app.store.tables.columns import metadata
+from app.store.tables.help_desks import help_desk_closures
 from app.store.tables.master_data import (
     contacts,
     customers,
@@ -29,6 +30,7 @@ __all__ = [
     "customers",
     "events",
     "external_refs",
+    "help_desk_closures",
     "idempotency_keys",
     "installation_keys",
     "ledger",
