@@ -37,6 +37,8 @@ _WEIGHTS = {
     "correct": 1,
     "cancel tickets": 1,
     "correct pack": 1,
+    "correct contract": 2,
+    "reinstate contract": 2,
 }
 Step = tuple[str, int, int, int]
 """What happens, to which of those there are, for how many minutes, how many days before."""
@@ -126,7 +128,7 @@ async def live(
                 await _refusable(
                     client.post(f"/v1/contracts/{ending['id']}/cancellation", json=body)
                 )
-            elif what in ("cancel tickets", "correct pack"):
+            elif what.startswith(("cancel ", "correct ", "reinstate ")):
                 await _correct(client, customer, what, which, today - timedelta(days=days))
             elif what in ("buy", "withdraw", "correct"):
                 await _trade(client, customer, what, which, today - timedelta(days=days))
@@ -142,12 +144,16 @@ async def _correct(
     client: httpx.AsyncClient, customer: Customer, what: str, which: int, day: date
 ) -> None:
     """Facts that were entered wrong, put right."""
-    kind, path, body = {
+    term = {"starts_on": str(day)} if which % 2 else {"included_minutes": 40 + 10 * which}
+    steps: dict[str, tuple[str, str, dict[str, Any]]] = {
         "cancel tickets": ("ticket-packs", "cancellation", {"cancelled_on": str(day)}),
         "correct pack": ("ticket-packs", "correction", {"purchased_on": str(day)}),
-    }[what]
+        "correct contract": ("contracts", "correction", term),
+        "reinstate contract": ("contracts", "reinstatement", {}),
+    }
+    kind, path, fields = steps[what]
     found = await _one(client, kind, {"customer_id": customer.id}, which)
-    body |= {"reason": "Entered wrong."}
+    body = {**fields, "reason": "Entered wrong."}
     await _refusable(client.post(f"/v1/{kind}/{found['id']}/{path}", json=body))
 
 

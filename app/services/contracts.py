@@ -1,15 +1,18 @@
-"""Contracts: signed, renewed and cancelled (R4, R15, R17, R24)."""
+"""Contracts: signed, renewed, cancelled and corrected (R4, R15, R17, R24, R40, R46)."""
 
-from datetime import date
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Row, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, or_, select, update
 
 from app.errors import (
     AlreadyRenewed,
     ContractHasLaterCharges,
     ContractHasLaterUpgrades,
+    CorrectionConflicts,
     EditorLicenceRequired,
     TermOver,
     WrongState,
@@ -18,8 +21,11 @@ from app.ids import new_id
 from app.policy.civil import add_months
 from app.policy.document import Policies
 from app.policy.standing import holds_editor
+from app.services.corrections import correction
+from app.services.dry_runs import lock_owner
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked, lock_customer, of_customer, visible
+from app.store import entries as standing
 from app.store import facts
 from app.store.event_types import (
     ContractCancelled,
@@ -32,9 +38,10 @@ from app.store.keyset import Listing
 from app.store.ledger import Ledger
 from app.store.numbers import insert_numbered
 from app.store.states import ContractState, contract_state
-from app.store.tables import balances, contracts, licence_upgrades
+from app.store.tables import balances, contracts, events, licence_upgrades
 from app.store.tables import ledger as entries
 
+_TERMS = ("starts_on", "ends_on", "included_minutes")
 _LEFT = (contracts.c.included_minutes - balances.c.used_minutes).label("remaining_minutes")
 
 
@@ -134,12 +141,7 @@ async def renew(
         raise WrongState("cancelled", "renewed")
     if work.today < old.starts_on:
         raise WrongState("upcoming", "renewed")
-    # A successor that is cancelled as of its first day frees its predecessor, no later one.
-    successors = exists().where(
-        contracts.c.renews == old.id,
-        or_(contracts.c.cancelled_on.is_(None), contracts.c.cancelled_on > contracts.c.starts_on),
-    )
-    if await work.connection.scalar(select(successors)):
+    if await work.connection.scalar(select(exists().where(_renewing(old.id)))):
         raise AlreadyRenewed
     starts_on = work.today if starts == "today" else old.ends_on
     if terms(work.policies, starts_on, None)[0] <= work.today:
@@ -180,14 +182,11 @@ async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str)
     if await work.connection.scalar(paid):
         raise ContractHasLaterUpgrades
     # End it before giving minutes back, so that they cover no work outside its period (R20, R22).
-    await work.connection.execute(
-        update(contracts)
-        .where(contracts.c.id == old.id)
-        .values(cancelled_on=cancelled_on, cancellation_reason=reason)
-    )
+    await _update(work, old, {"cancelled_on": cancelled_on, "cancellation_reason": reason})
+    given = Counter[UUID]()
     if cancelled_on == old.starts_on:
         # R24: one cancelled later keeps what it paid.
-        await Ledger(work.connection, work.policies, old.customer_id, work.now).give_back(old.id)
+        given = await _ledger(work, old).give_back(old.id)
     # A reversal counts on the day of what it reverses, so the sum is what stands unreversed.
     later = select(func.coalesce(func.sum(entries.c.used_minutes), 0)).where(
         entries.c.allowance_id == old.id, entries.c.counts_on >= cancelled_on
@@ -200,14 +199,186 @@ async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str)
         "cancelled_on": cancelled_on.isoformat(),
         "reason": reason,
     }
+    if given:
+        data["given_back"] = [
+            {"time_entry_id": str(entry), "minutes": minutes} for entry, minutes in given.items()
+        ]
     await _record(work, EventType.CONTRACT_CANCELLED, cancelled, data)
     return cancelled
 
 
+async def lock(work: UnitOfWork, key: str) -> list[UUID]:
+    """Lock the customer of a contract, for a correction that is tried out. Raises NotFound."""
+    return await lock_owner(work, contracts, key)
+
+
+async def correct(
+    work: UnitOfWork,
+    key: str,
+    *,
+    reason: str,
+    starts_on: date | None = None,
+    included_minutes: int | None = None,
+    number: str | None = None,
+) -> Row[Any]:
+    """Correct a contract's first day, minutes or number, as if right from the start (R40).
+
+    The term follows the first day, and so do its minutes unless they were agreed. Charges stay
+    where they are; minutes that it took over count on the new first day. Values that are stored
+    already change nothing.
+
+    Raises NotFound, WrongState, EditorLicenceRequired, and CorrectionConflicts for charges and
+    upgrades outside the corrected term, and for charges beyond its minutes; the database refuses a
+    number that is taken.
+    """
+    old = await find_locked(work, contracts, key, _whole(work))
+    if old.cancelled_on is not None:
+        raise WrongState("cancelled", "corrected")
+    values = {
+        **_terms_again(work.policies, old, starts_on or old.starts_on, included_minutes),
+        "number": number or old.number,
+    }
+    changed = {name: value for name, value in values.items() if getattr(old, name) != value}
+    if not changed:
+        return old
+    if "starts_on" in changed:
+        await _require_editor(work, old.customer_id, values["starts_on"])
+    await _require_room(work, old, **{name: values[name] for name in _TERMS})
+    await _update(work, old, changed)
+    ledger = _ledger(work, old)
+    if "starts_on" in changed:
+        await ledger.redate(old.id, values["starts_on"])
+    # More minutes, or another term, may cover overrun of its own (R22).
+    await ledger.settle()
+    await _record(work, EventType.CONTRACT_CORRECTED, old, correction(old, changed, reason))
+    return await read(work, old.id)
+
+
+async def reinstate(work: UnitOfWork, key: str, *, reason: str) -> Row[Any]:
+    """Take back a cancellation, before or after its day (R46).
+
+    Raises NotFound, WrongState, and CorrectionConflicts if it has been renewed, or its predecessor
+    by another.
+    """
+    old = await find_locked(work, contracts, key, _whole(work))
+    if old.cancelled_on is None:
+        raise WrongState(old.state, "reinstated")
+    await _require_place(work, old)
+    changes = {"cancelled_on": None, "cancellation_reason": None}
+    await _update(work, old, changes)
+    ledger = _ledger(work, old)
+    if old.cancelled_on == old.starts_on:
+        given = await _given_back(work, old)
+        await ledger.take_again(old.id, old.starts_on, old.included_minutes, given)
+    # What was worked meanwhile is overrun of its own (R20, R22).
+    await ledger.settle()
+    data = correction(old, {"cancelled_on": None}, reason)
+    await _record(work, EventType.CONTRACT_REINSTATED, old, data)
+    return await read(work, old.id)
+
+
+def _terms_again(
+    policies: Policies, old: Row[Any], starts_on: date, included_minutes: int | None
+) -> dict[str, Any]:
+    """First day, end and minutes of a corrected contract. Minutes that were agreed stay (R17)."""
+    if starts_on == old.starts_on:
+        ends_on, minutes = old.ends_on, included_minutes or old.included_minutes
+    else:
+        _, usual = terms(policies, old.starts_on, None)
+        agreed = old.included_minutes if old.included_minutes != usual else None
+        ends_on, minutes = terms(policies, starts_on, included_minutes or agreed)
+    return {"starts_on": starts_on, "ends_on": ends_on, "included_minutes": minutes}
+
+
+async def _require_room(
+    work: UnitOfWork, old: Row[Any], *, starts_on: date, ends_on: date, included_minutes: int
+) -> None:
+    """Raises CorrectionConflicts for what would lie outside a corrected contract (R40)."""
+    ledger = _ledger(work, old)
+    charges = [
+        row
+        for row in await ledger.standing(standing.OF_ALLOWANCES, allowances=[old.id])
+        if row.used_minutes
+    ]
+    # These follow the first day.
+    taken = {row.id for row in await ledger.standing(standing.TAKEN_OVER_BY, allowance=old.id)}
+    conflicts, left = [], included_minutes
+    for row in charges:
+        left -= row.used_minutes
+        inside = row.id in taken or starts_on <= row.worked_on < ends_on
+        if left < 0 or not inside:
+            conflicts.append(_charge(row))
+    upgrades = select(licence_upgrades.c.version, licence_upgrades.c.upgraded_on).where(
+        licence_upgrades.c.contract_id == old.id,
+        ~licence_upgrades.c.upgraded_on.between(starts_on, ends_on - timedelta(days=1)),
+    )
+    conflicts += [
+        {"kind": "upgrade", "name": row.version, "on": row.upgraded_on}
+        for row in await work.connection.execute(upgrades)
+    ]
+    if conflicts:
+        raise CorrectionConflicts(conflicts)
+
+
+def _charge(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "kind": "charge",
+        "name": row.case_number,
+        "on": row.counts_on,
+        "minutes": row.used_minutes,
+    }
+
+
+def _renewing(contract_id: UUID) -> ColumnElement[bool]:
+    """The contracts that renew another: one cancelled as of its first day does not (R24)."""
+    return and_(
+        contracts.c.renews == contract_id,
+        or_(contracts.c.cancelled_on.is_(None), contracts.c.cancelled_on > contracts.c.starts_on),
+    )
+
+
+async def _require_place(work: UnitOfWork, old: Row[Any]) -> None:
+    """Raises CorrectionConflicts for contracts that took a cancelled one's place (R46)."""
+    took = _renewing(old.id)
+    if old.renews is not None:
+        took = or_(took, and_(_renewing(old.renews), contracts.c.id != old.id))
+    query = select(contracts.c.number, contracts.c.starts_on).where(took).order_by(contracts.c.id)
+    found = (await work.connection.execute(query)).all()
+    if found:
+        raise CorrectionConflicts(
+            [{"kind": "contract", "name": one.number, "on": one.starts_on} for one in found]
+        )
+
+
+async def _given_back(work: UnitOfWork, old: Row[Any]) -> Counter[UUID]:
+    """What a contract gave back when it was cancelled, as the event of that says."""
+    cancellations = (
+        select(events.c.data)
+        .where(
+            events.c.customer_id == old.customer_id,
+            events.c.subject_id == old.id,
+            events.c.type == EventType.CONTRACT_CANCELLED,
+        )
+        .order_by(events.c.id.desc())
+        .limit(1)
+    )
+    data = await work.connection.scalar(cancellations) or {}
+    given = data.get("given_back", ())
+    return Counter({UUID(one["time_entry_id"]): one["minutes"] for one in given})
+
+
+async def _update(work: UnitOfWork, contract: Row[Any], values: Mapping[str, Any]) -> None:
+    query = update(contracts).where(contracts.c.id == contract.id)
+    await work.connection.execute(query.values(values))
+
+
+def _ledger(work: UnitOfWork, contract: Row[Any]) -> Ledger:
+    return Ledger(work.connection, work.policies, contract.customer_id, work.now)
+
+
 async def _take_over(work: UnitOfWork, contract: Row[Any]) -> Row[Any]:
     """Let a new contract cover the overrun that stands now (R24). The contract afterwards."""
-    ledger = Ledger(work.connection, work.policies, contract.customer_id, work.now)
-    await ledger.take_over(
+    await _ledger(work, contract).take_over(
         contract.id, contract.starts_on, contract.included_minutes, contract.renews
     )
     return await read(work, contract.id)

@@ -28,6 +28,7 @@ from app.errors import CorrectionConflicts, NotEnoughTickets, invalid
 from app.ids import new_id
 from app.policy.civil import add_months
 from app.policy.document import Policies
+from app.services.corrections import correction
 from app.services.dry_runs import lock_owner
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked, lock_customer, of_customer, visible
@@ -249,13 +250,7 @@ async def correct(
         await _require_tickets_inside(work, pack, day, changed["expires_on"])
     query = update(ticket_packs).where(ticket_packs.c.id == pack.id)
     await work.connection.execute(query.values(changed))
-    data: Corrected = {
-        "number": pack.number,
-        "reason": reason,
-        "before": {name: str(getattr(pack, name)) for name in changed},
-        "after": {name: str(value) for name, value in changed.items()},
-    }
-    await _record(work, EventType.TICKETS_CORRECTED, pack, data)
+    await _record(work, EventType.TICKETS_CORRECTED, pack, correction(pack, changed, reason))
     return await read(work, pack.id)
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import text
 # for a case that nothing pays for.
 _STANDING = """
     SELECT l.id, l.kind, l.case_id, l.allowance_id, l.time_entry_id, l.counts_on, l.covers,
-        t.worked_on, t.worked_at, k.channel, k.allowance_id AS own, k.paid_by,
+        t.worked_on, t.worked_at, k.number AS case_number, k.channel, k.paid_by,
+        k.allowance_id AS own,
         l.used_minutes + r.used AS used_minutes,
         l.overrun_minutes + r.overrun AS overrun_minutes
     FROM ledger l
@@ -23,6 +24,9 @@ _STANDING = """
         AND l.used_minutes + r.used + l.overrun_minutes + r.overrun > 0
     ORDER BY t.worked_at, t.recorded_at, l.id"""
 OF_TIME_ENTRIES = text(_STANDING.format(which="l.time_entry_id = ANY(:entries)"))
+OVERRUN_OF_TIME_ENTRIES = text(
+    _STANDING.format(which="l.kind = 'overrun' AND l.time_entry_id = ANY(:entries)")
+)
 OVERRUN_OF_CASE = text(_STANDING.format(which="l.kind = 'overrun' AND l.case_id = :case_id"))
 OVERRUN_OF = text(_STANDING.format(which="l.kind = 'overrun' AND l.allowance_id = :allowance"))
 OF_ALLOWANCES = text(_STANDING.format(which="l.allowance_id = ANY(:allowances)"))

@@ -89,10 +89,20 @@ class ContractRenewed(ContractSigned):
     """The number of the contract that it succeeds."""
 
 
+class GivenBack(TypedDict):
+    """Minutes of a time entry that a contract had taken over."""
+
+    time_entry_id: str
+    minutes: int
+
+
 class ContractCancelled(TypedDict):
     number: str
     cancelled_on: str
     reason: str
+    given_back: NotRequired[list[GivenBack]]
+    """What a contract cancelled as of its first day gave back, if it had taken anything over: it
+    takes it over again when it is reinstated (R24, R46)."""
 
 
 class TicketsPurchased(TypedDict):
@@ -261,6 +271,8 @@ class EventType(StrEnum):
     CONTRACT_SIGNED = "contract.signed", ContractSigned
     CONTRACT_RENEWED = "contract.renewed", ContractRenewed
     CONTRACT_CANCELLED = "contract.cancelled", ContractCancelled
+    CONTRACT_CORRECTED = "contract.corrected", Corrected
+    CONTRACT_REINSTATED = "contract.reinstated", Corrected
     TICKETS_PURCHASED = "tickets.purchased", TicketsPurchased
     TICKETS_CANCELLED = "tickets.cancelled", TicketsCancelled
     TICKETS_CORRECTED = "tickets.corrected", Corrected

@@ -5,6 +5,7 @@ that it moves, so that every balance is a sum over them. The caller holds the cu
 (`app.store.lock`).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -233,13 +234,20 @@ class Ledger:
         *,
         cause: UUID | None = None,
         dated: date | None = None,
+        most: Counter[UUID] | None = None,
     ) -> list[dict[str, Any]]:
-        """Turn overrun into charges on an allowance, up to what it has left."""
+        """Turn overrun into charges on an allowance, up to what it has left.
+
+        `most`: of each time entry no more than so many minutes.
+        """
         rows, moves = [], []
         for row in overruns:
             minutes = min(left, row.overrun_minutes)
+            if most is not None:
+                minutes = min(minutes, most[row.time_entry_id])
+                most[row.time_entry_id] -= minutes
             if not minutes:
-                break
+                continue
             left -= minutes
             rows.append(reversal(row, overrun=minutes, cause=cause))
             rows.append(
@@ -274,17 +282,52 @@ class Ledger:
             rows = await self.standing(standing.OVERRUN_WITHOUT_CONTRACT, customer=self.customer_id)
         return await self._cover(rows, minutes, contract_id, dated=starts_on)
 
-    async def give_back(self, contract_id: UUID) -> list[dict[str, Any]]:
+    async def give_back(self, contract_id: UUID) -> Counter[UUID]:
         """What a contract took over is overrun again, of the case's own allowance or of the case.
 
-        What that allowance can cover by now is returned, as by `settle`.
+        That allowance covers what it can by now, as in `settle`. Returns the minutes given back of
+        each time entry.
         """
         rows = await self.standing(standing.TAKEN_OVER_BY, allowance=contract_id)
         await self.write(
             *(reversal(row) for row in rows),
             *(overrun_again(row, row.own, row.used_minutes) for row in rows),
         )
-        return await self.settle() if rows else []
+        if rows:
+            await self.settle()
+        given = Counter[UUID]()
+        for row in rows:
+            given[row.time_entry_id] += row.used_minutes
+        return given
+
+    async def take_again(
+        self, contract_id: UUID, starts_on: date, minutes: int, given: Counter[UUID]
+    ) -> None:
+        """A reinstated contract covers what still stands of what it had given back (R46)."""
+        rows = await self.standing(standing.OVERRUN_OF_TIME_ENTRIES, entries=list(given))
+        await self._cover(rows, minutes, contract_id, dated=starts_on, most=Counter(given))
+
+    async def redate(self, contract_id: UUID, starts_on: date) -> None:
+        """What a contract took over counts on its corrected first day (R40)."""
+        rows = await self.standing(standing.TAKEN_OVER_BY, allowance=contract_id)
+        await self.write(
+            *(
+                entry
+                for row in rows
+                for entry in (
+                    reversal(row),
+                    {
+                        "kind": "charge",
+                        "case_id": row.case_id,
+                        "allowance_id": contract_id,
+                        "time_entry_id": row.time_entry_id,
+                        "counts_on": starts_on,
+                        "used_minutes": row.used_minutes,
+                        "covers": row.covers,
+                    },
+                )
+            )
+        )
 
     async def write(self, *rows: dict[str, Any]) -> None:
         if rows:

@@ -306,6 +306,18 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         f"/v1/contracts/{signed['number']}/cancellation",
         {"cancelled_on": "2026-12-31", "reason": "The plant is closed"},
     )
+    await call(
+        "reinstate_contract",
+        "POST",
+        f"/v1/contracts/{signed['number']}/reinstatement",
+        {"reason": "The plant goes on after all"},
+    )
+    await call(
+        "correct_contract",
+        "POST",
+        f"/v1/contracts/{signed['number']}/correction",
+        {"included_minutes": 960, "reason": "The order says 16 hours"},
+    )
     pack = {"customer_id": made["id"], "quantity": 3, "purchased_on": DAY}
     sold = await call("create_ticket_pack", "POST", "/v1/ticket-packs", pack)
     await call("list_ticket_packs", "GET", f"/v1/ticket-packs?customer_id={known['id']}&limit=2")

@@ -1,5 +1,6 @@
 """Calls about contracts."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
@@ -10,12 +11,14 @@ from app.errors import (
     AlreadyRenewed,
     ContractHasLaterCharges,
     ContractHasLaterUpgrades,
+    CorrectionConflicts,
     CustomerNotFound,
     EditorLicenceRequired,
     TermOver,
     WrongState,
 )
 from app.http.context import Ctx
+from app.http.corrections import Correction, corrected
 from app.http.fields import Key
 from app.http.paging import paginate
 from app.http.resource import Resource
@@ -23,6 +26,7 @@ from app.http.responses import created, ok
 from app.routers.contracts.schemas import (
     Cancellation,
     Contract,
+    ContractCorrection,
     ContractsQuery,
     NewContract,
     Renewal,
@@ -101,3 +105,40 @@ async def cancel_contract(context: Ctx, contract: Key, body: Cancellation) -> Re
     Ends it early, on a day within it on or after which nothing was charged to it.
     """
     return ok(context, Contract.of(await service.cancel(context, contract, **body.model_dump())))
+
+
+@contracts.corrects(
+    "/contracts/{contract}/correction",
+    Contract,
+    "contracts:write",
+    AlreadyExists,
+    CorrectionConflicts,
+    EditorLicenceRequired,
+    WrongState,
+)
+async def correct_contract(context: Ctx, contract: Key, body: ContractCorrection) -> Response:
+    """Correct a contract.
+
+    As if its first day, minutes and number had been right from the start. Refused where a charge or
+    an upgrade that it paid for would lie outside it. One that is cancelled is reinstated first.
+    """
+    lock = partial(service.lock, context, contract)
+    step = partial(service.correct, context, contract)
+    return await corrected(context, body, lock, step, Contract.of)
+
+
+@contracts.corrects(
+    "/contracts/{contract}/reinstatement",
+    Contract,
+    "contracts:write",
+    CorrectionConflicts,
+    WrongState,
+)
+async def reinstate_contract(context: Ctx, contract: Key, body: Correction) -> Response:
+    """Take back a cancellation.
+
+    Before or after its day, unless another contract has taken its place.
+    """
+    lock = partial(service.lock, context, contract)
+    step = partial(service.reinstate, context, contract)
+    return await corrected(context, body, lock, step, Contract.of)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.http.corrections import Correction
 from app.http.fields import (
     CUSTOMER,
     CivilDate,
@@ -60,6 +61,16 @@ class Cancellation(Input):
         description="The first day on which the contract no longer holds."
     )
     reason: ShortText = Field(description="Why it ends.")
+
+
+class ContractCorrection(Correction):
+    """What was entered wrong: what is left out stays."""
+
+    starts_on: CivilDate | None = Field(
+        default=None, description="The first day. The contract ends as long after it as ever."
+    )
+    included_minutes: IncludedMinutes | None = None
+    number: Code | None = None
 
 
 class Contract(StoredOutput):

@@ -21,7 +21,7 @@ from tests.invariants import Invariants
 _FILE = Path(__file__).parents[2] / "scenarios" / "histories.json"
 _OWN = Path(__file__).parents[2] / "scenarios" / "more_histories.json"
 # Steps of endpoints that the service does not offer yet.
-_NOT_OFFERED = {"rwd", "rcon", "rup", "xcon", "tr", "mv"}
+_NOT_OFFERED = {"rwd", "rup", "tr", "mv"}
 
 
 def _playable(history: dict[str, Any]) -> bool:
@@ -112,6 +112,13 @@ class Life:
                 start = date.fromisoformat(str(begin))
                 body = {"cancelled_on": str(start + timedelta(days=given["off"])), **reason}
                 await self._send("POST", f"contracts/{thing['id']}/cancellation", body)
+            case "xcon":
+                changes: dict[str, Any] = {"included_minutes": given["included"]}
+                if given["off"] is not None:
+                    changes["starts_on"] = self.day(given["off"])
+                await self._send("POST", f"contracts/{thing['id']}/correction", changes | reason)
+            case "rcon":
+                await self._send("POST", f"contracts/{thing['id']}/reinstatement", reason)
             case "pack":
                 body = {
                     **customer,
