@@ -127,12 +127,10 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Accept": {
         "description": "The media type that the body must have.",
-        "required": True,
         "schema": {"type": "string"},
     },
     "Accept-Encoding": {
         "description": "The content codings that a body may have.",
-        "required": True,
         "schema": {"type": "string"},
     },
 }
