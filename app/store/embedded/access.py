@@ -79,6 +79,22 @@ class Access:
         except _UNREACHABLE as error:
             raise ServerFailed(f"the database's roles could not be set up: {error}") from error
 
+    def forbid_writes(self, sockets: Path, forbidden: bool) -> None:
+        """Let every new transaction be read-only, or no longer. Raises ServerFailed."""
+        try:
+            run_in_thread(self._forbid_writes(sockets, forbidden))
+        except _UNREACHABLE as error:
+            raise ServerFailed(f"the database could not be made read-only: {error}") from error
+
+    async def _forbid_writes(self, sockets: Path, forbidden: bool) -> None:
+        connection = await self._connect(sockets)
+        try:
+            value = "on" if forbidden else "off"
+            await connection.execute(f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+            await connection.execute("SELECT pg_reload_conf()")
+        finally:
+            await connection.close(timeout=_CONNECT_SECONDS)
+
     async def _data_directory(self, sockets: Path) -> str:
         connection = await self._connect(sockets)
         try:
@@ -109,6 +125,7 @@ class Access:
             ssl=False,
             timeout=_CONNECT_SECONDS,
             command_timeout=60.0,
+            server_settings={"default_transaction_read_only": "off"},
         )
 
 

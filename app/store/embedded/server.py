@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from app.store.embedded.signals import termination_unwinds
 from app.store.embedded.sockets import SocketDirectory
 from app.store.roles import DATABASE, LOGIN, OWNER
 
+# PostgreSQL stops altogether if it cannot write its log (WAL), so writes end while there is room.
+_RESERVE = 256 * 2**20
 _PAUSE = 0.05
 _PRUNING_SECONDS = 60.0
 _RETRY_SECONDS = 2.0
@@ -33,6 +36,7 @@ class EmbeddedPostgres:
     """A PostgreSQL server on one data directory, reached by a private Unix socket with passwords.
 
     `start_timeout` and `stop_timeout` are in seconds; starting includes recovery after a crash.
+    While the disk has fewer than `reserve` bytes left, the owner makes the server read-only.
     `durable=False` trades crash safety for speed, for tests that delete the data afterwards.
     """
 
@@ -44,10 +48,13 @@ class EmbeddedPostgres:
         max_connections: int = 100,
         start_timeout: float = 300.0,
         stop_timeout: float = 60.0,
+        reserve: int = _RESERVE,
     ) -> None:
         self.data_dir = data_dir.expanduser().resolve()
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
+        self._reserve = reserve
+        self._writes_forbidden: bool | None = None
         self._cluster = Cluster(
             self.data_dir / "cluster", durable=durable, max_connections=max_connections
         )
@@ -136,6 +143,11 @@ class EmbeddedPostgres:
                 if self._closing.is_set():
                     return
                 if self._process is not None and alive(self._process):
+                    try:
+                        await asyncio.to_thread(self._keep_reserve)
+                    except ServerFailed:
+                        log.exception("database_reserve_not_kept")
+                        delay = max(every, _RETRY_SECONDS)
                     continue
                 log.error("database_server_died")
                 try:
@@ -224,6 +236,8 @@ class EmbeddedPostgres:
             if not self._runs_by_hand(deadline):
                 self._launch(deadline)
             self._access.set_up_roles(self._socket_directory.path)
+            self._writes_forbidden = None  # an earlier owner may have forbidden them
+            self._keep_reserve()
         log.info("database_server_up", pid=self.pid)
 
     def _runs_by_hand(self, deadline: float) -> bool:
@@ -275,6 +289,19 @@ class EmbeddedPostgres:
             return False
         self._sockets = sockets
         return True
+
+    def _keep_reserve(self) -> None:
+        free = shutil.disk_usage(self._cluster.directory).free
+        # A little more room before writes are allowed again: it must not change back and forth.
+        forbidden = free < self._reserve * (1.25 if self._writes_forbidden else 1)
+        if forbidden == self._writes_forbidden:
+            return
+        self._access.forbid_writes(self._socket_directory.path, forbidden)
+        if forbidden:
+            log.error("database_disk_almost_full", free_bytes=free, reserve_bytes=self._reserve)
+        elif self._writes_forbidden:
+            log.info("database_disk_has_room", free_bytes=free)
+        self._writes_forbidden = forbidden
 
     def _dismiss_guard(self) -> None:
         guard, self._guard = self._guard, None
