@@ -2,7 +2,9 @@
 
 `ASSISTENZA_LONG_SECONDS` says for how long (60 by default), `ASSISTENZA_HISTORIES` for how many
 histories at most, `ASSISTENZA_SEED` from which seed on (1 by default, so that every run begins with
-the same histories). A history ends at its first disagreement.
+the same histories). Records are compared after every step, or after every one of
+`ASSISTENZA_COMPARE_EVERY`, and at the end; answers after every step. A history ends at its first
+disagreement.
 """
 
 import os
@@ -22,6 +24,7 @@ from tests.long.rules.player import Player
 pytestmark = pytest.mark.long
 _SECONDS = float(os.environ.get("ASSISTENZA_LONG_SECONDS", "60"))
 _HISTORIES = int(os.environ.get("ASSISTENZA_HISTORIES", "0")) or 10**9
+_EVERY = int(os.environ.get("ASSISTENZA_COMPARE_EVERY", "1"))
 _SEED = int(os.environ.get("ASSISTENZA_SEED", "1"))
 _SHOWN = 12
 
@@ -41,7 +44,7 @@ async def test_the_service_agrees_with_the_clauses(
             history = generate(seed)
             player = Player(history.base)
             monkeypatch.setattr(clock, "now", lambda player=player: player.now)
-            driver = Driver(player, f"M{seed}", client=client)
+            driver = Driver(player, f"M{seed}", client=client, every=_EVERY)
             disagreement = await driver.play(history)
             if disagreement is not None:
                 found.append((seed, disagreement))
