@@ -22,7 +22,7 @@ from app.store.embedded import EmbeddedPostgres
 from tests.mutations.table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
-_TREE = ("app", "alembic", "tests", "alembic.ini", "pyproject.toml")
+_TREE = ("app", "alembic", "openapi", "tests", "alembic.ini", "pyproject.toml", "README.md")
 _RED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 _LONGEST_SECONDS = 600
 
