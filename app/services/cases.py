@@ -2,31 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from itertools import product
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     ColumnElement,
+    FromClause,
+    Integer,
     Row,
     Select,
-    case,
+    Text,
+    and_,
+    column,
+    false,
     func,
     literal_column,
-    or_,
     select,
+    true,
+    values,
 )
 
 from app.errors import InsufficientScope
 from app.policy.allocate import Source, kind_of
-from app.policy.cases import OPEN
+from app.policy.cases import State
+from app.policy.document import Channel
 from app.policy.facts import CasePaidBy, Facts
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, of_customer, visible, within
 from app.store.event_types import CaseCommented, EventType
-from app.store.keyset import Listing
+from app.store.keyset import Listing, Rare
 from app.store.ledger import Ledger
 from app.store.tables import cases, events
+from app.store.tables.words import parts
+from app.store.tables.work import CASE_TEXT, IS_OPEN, PRIORITY_ORDER
 
 Category = Literal["problem", "question", "bug"]
 Priority = Literal["high", "normal", "low"]
@@ -68,9 +79,22 @@ _SUMS: tuple[ColumnElement[Any], ...] = (
 WHOLE: tuple[Any, ...] = (cases, *_SUMS)
 """The columns of a case as it is read: its own, what pays for it (`payer`) and its sums."""
 
-_EXACT = ("state", "technician", "channel", "category")
-_PRIORITY_ORDER = case({"high": 0, "normal": 1, "low": 2}, value=cases.c.priority)
-_QUEUE_ORDER = (cases.c.priority_support.desc(), _PRIORITY_ORDER, cases.c.opened_at, cases.c.id)
+_KINDS: dict[str, tuple[str, ...]] = {
+    "state": get_args(State),
+    "channel": get_args(Channel),
+    "category": get_args(Category),
+}
+"""Columns that the list filters by and that have few values, in the order of their index."""
+# The expressions of the indexes.
+_TECHNICIAN = func.lower(cases.c.technician)
+_SERIAL_NUMBER: ColumnElement[str] = func.lower(literal_column('cases.serial_number COLLATE "C"'))
+_IS_OPEN: ColumnElement[bool] = literal_column(f"cases.{IS_OPEN}", Boolean)
+_QUEUE_ORDER = (
+    cases.c.priority_support.desc(),
+    literal_column(PRIORITY_ORDER, Integer),
+    cases.c.opened_at,
+    cases.c.id,
+)
 _NOT_INTERNAL = func.coalesce(events.c.data["internal"].as_boolean(), False).is_(False)
 
 
@@ -84,48 +108,116 @@ async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
     return await find(work, cases, key, whole(work))
 
 
-def _matching(
-    work: UnitOfWork,
-    *,
-    customer_id: str | None,
-    opened_after: datetime | None,
-    opened_before: datetime | None,
-    q: str | None,
-    **exact: Any,
-) -> Select[Any]:
-    rows = whole(work)
-    if customer_id is not None:
-        rows = rows.where(of_customer(cases, customer_id))
-    for name in _EXACT:
-        if exact[name] is not None:
-            rows = rows.where(cases.c[name] == exact[name])
-    if opened_after is not None:
-        rows = rows.where(cases.c.opened_at > opened_after)
-    if opened_before is not None:
-        rows = rows.where(cases.c.opened_at < opened_before)
-    if q is not None:
-        in_subject = cases.c.subject.icontains(q, autoescape=True)
-        rows = rows.where(or_(in_subject, cases.c.number.istartswith(q, autoescape=True)))
-    return rows
+class Filters(NamedTuple):
+    """What to list; None for any."""
+
+    customer_id: str | None = None
+    """The id or code of one."""
+    state: State | None = None
+    technician: str | None = None
+    serial_number: str | None = None
+    channel: Channel | None = None
+    category: Category | None = None
+    opened_after: datetime | None = None
+    """Exclusive, as is `opened_before`."""
+    opened_before: datetime | None = None
+    q: str | None = None
+    """Parts of words of the number, subject, description, requester or serial number."""
 
 
-def search(work: UnitOfWork, **filters: Any) -> Listing:
-    """Cases as `read` gives them, newest first.
+def _conditions(work: UnitOfWork, given: Filters) -> list[ColumnElement[bool]]:
+    """What an index answers."""
+    where = [within(work.caller, cases)]
+    if (customer := given.customer_id) is not None:
+        where.append(of_customer(cases, customer))
+    where += [
+        cases.c[name] == getattr(given, name) for name in _KINDS if getattr(given, name) is not None
+    ]
+    if (technician := given.technician) is not None:
+        where.append(func.lower(technician) == _TECHNICIAN)
+    if (serial_number := given.serial_number) is not None:
+        where.append(func.lower(serial_number) == _SERIAL_NUMBER)
+    if (after := given.opened_after) is not None:
+        where.append(cases.c.opened_at > after)
+    if (before := given.opened_before) is not None:
+        where.append(cases.c.opened_at < before)
+    return where
 
-    `filters`, each of them None for any: `customer_id` (an id or code), `state`, `technician`,
-    `channel`, `category`, `opened_after`, `opened_before` (both exclusive), and `q`, which is part
-    of a subject or the beginning of a number.
-    """
-    order = (cases.c.opened_at, cases.c.id)
-    return Listing("cases", _matching(work, **filters), order, descending=True)
+
+def _has_words(q: str) -> Rare:
+    words = parts(q)
+    if words is None:
+        return Rare(false(), false())
+    return Rare(words.match(CASE_TEXT), words.indexed(CASE_TEXT))
 
 
-async def queue(work: UnitOfWork, limit: int, **filters: Any) -> Sequence[Row[Any]]:
-    """The first open cases in the order in which to work on them (R31); `filters` as `search`."""
-    rows = _matching(work, **filters).where(cases.c.state.in_(OPEN))
-    query = rows.order_by(*_QUEUE_ORDER).limit(limit)
-    found: Sequence[Row[Any]] = (await work.connection.execute(query)).all()
-    return found
+def _is_of_few(work: UnitOfWork, given: Filters) -> bool:
+    """The filters leave the cases of one customer or one licence: an index finds them all."""
+    own = work.caller.customer_id or given.customer_id
+    return own is not None or given.serial_number is not None
+
+
+def _among(given: Filters) -> tuple[FromClause, ColumnElement[bool]] | None:
+    """The values of `_KINDS` to look among, so that one index serves every choice of filters."""
+    names = ["state"] if given.technician is not None else list(_KINDS)
+    if given.technician is None and all(getattr(given, name) is None for name in names):
+        return None
+    choices = [
+        _KINDS[name] if getattr(given, name) is None else (getattr(given, name),) for name in names
+    ]
+    kinds = values(*(column(name, Text) for name in names), name="kinds").data(
+        list(product(*choices))
+    )
+    return kinds, and_(*(cases.c[name] == kinds.c[name] for name in names))
+
+
+def _fixed(given: Filters) -> tuple[ColumnElement[str], ...]:
+    if given.serial_number is not None:
+        return (_SERIAL_NUMBER,)
+    return () if given.technician is None else (_TECHNICIAN,)
+
+
+def search(work: UnitOfWork, given: Filters) -> Listing:
+    """Cases as `read` gives them, newest first."""
+    few = _is_of_few(work, given)
+    where = _conditions(work, given)
+    rare = None if given.q is None else _has_words(given.q)
+    if few and rare is not None:
+        where.append(rare.condition)
+        rare = None
+    return Listing(
+        "cases",
+        whole(work),
+        (cases.c.opened_at, cases.c.id),
+        descending=True,
+        where=tuple(where),
+        among=None if few else _among(given),
+        fixed=_fixed(given),
+        rare=rare,
+    )
+
+
+async def queue(work: UnitOfWork, limit: int, given: Filters) -> Sequence[Row[Any]]:
+    """The first open cases in the order in which to work on them (R31)."""
+    where = _conditions(work, given)
+    rare = None
+    if given.q is not None:
+        words = _has_words(given.q)
+        rare = Rare(and_(*where, words.condition), and_(*where, words.indexed))
+    elif len(where) > 1:
+        rare = Rare(and_(*where), true())
+    if rare is not None and _is_of_few(work, given):
+        where.append(rare.condition)
+        rare = None
+    listing = Listing(
+        "queue",
+        whole(work),
+        (cases.c.id,),
+        where=(_IS_OPEN, *(where if rare is None else ())),
+        rare=rare,
+        sort=_QUEUE_ORDER,
+    )
+    return await listing.first(work.connection, limit)
 
 
 async def timeline(work: UnitOfWork, key: str) -> Listing:

@@ -1,7 +1,7 @@
 """Contracts: signed, renewed, cancelled and corrected (R4, R15, R17, R24, R40, R46)."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -24,7 +24,14 @@ from app.policy.standing import holds_editor
 from app.services.corrections import correction
 from app.services.dry_runs import lock_owner
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked, lock_customer, of_customer, visible
+from app.services.visibility import (
+    find,
+    find_locked,
+    lock_customer,
+    of_customer,
+    visible,
+    within,
+)
 from app.store import entries as standing
 from app.store import facts
 from app.store.event_types import (
@@ -42,6 +49,14 @@ from app.store.tables import balances, contracts, events, licence_upgrades
 from app.store.tables import ledger as entries
 
 _TERMS = ("starts_on", "ends_on", "included_minutes")
+_BY: dict[ContractState | None, str] = {"upcoming": "starts_on", "cancelled": "cancelled_on"}
+_TIMES: dict[ContractState, Callable[[date], ColumnElement[bool]]] = {
+    "upcoming": lambda today: contracts.c.starts_on > today,
+    "in_force": lambda today: contracts.c.ends_on > today,
+    "suspended": lambda today: contracts.c.ends_on > today,
+    "expired": lambda today: contracts.c.ends_on <= today,
+    "cancelled": lambda today: contracts.c.cancelled_on <= today,
+}
 _LEFT = (contracts.c.included_minutes - balances.c.used_minutes).label("remaining_minutes")
 
 
@@ -73,16 +88,24 @@ def search(
 ) -> Listing:
     """Contracts as `read` gives them, in the order in which they were signed.
 
-    `customer`: the id or code of one.
+    `customer`: the id or code of one. Contracts of all customers with `state` or `ends_before` come
+    in the order in which they end, which an index has: upcoming ones in the order in which they
+    start, cancelled ones in that of cancellation.
     """
-    rows = _whole(work)
+    where = [within(work.caller, contracts)]
     if customer is not None:
-        rows = rows.where(of_customer(contracts, customer))
-    if state is not None:
-        rows = rows.where(contract_state(work.today) == state)
+        where.append(of_customer(contracts, customer))
     if ends_before is not None:
-        rows = rows.where(contracts.c.ends_on < ends_before)
-    return Listing("contracts", rows, (contracts.c.id,))
+        where.append(contracts.c.ends_on < ends_before)
+    if state is not None:
+        # The second condition follows from the first; it lets an index skip the other rows.
+        where += [contract_state(work.today) == state, _TIMES[state](work.today)]
+    key = contracts.c.id
+    own = work.caller.customer_id or customer
+    if own is None and (state is not None or ends_before is not None):
+        by = contracts.c[_BY.get(state, "ends_on")]
+        return Listing(f"contracts by {by.name}", _whole(work), (by, key), where=tuple(where))
+    return Listing("contracts", _whole(work), (key,), where=tuple(where))
 
 
 def terms(policies: Policies, starts_on: date, included_minutes: int | None) -> tuple[date, int]:

@@ -11,15 +11,17 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
-    ColumnElement,
     Row,
     Select,
+    any_,
     delete,
+    exists,
+    false,
     func,
     literal_column,
     or_,
     select,
-    text,
+    union_all,
 )
 from sqlalchemy import update as changing
 from sqlalchemy.dialects.postgresql import insert
@@ -37,10 +39,12 @@ from app.services.contacts import (
     replaced,
 )
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked, visible
+from app.services.visibility import find, find_locked, visible, within
 from app.store.event_types import Change, ContactChanges, CustomerUpdated, EventType
-from app.store.keyset import Listing
+from app.store.keyset import Listing, Rare, exactly
 from app.store.tables import contacts, customers, external_refs
+from app.store.tables.master_data import CONTACT_TEXT, CUSTOMER_TEXT
+from app.store.tables.words import beginnings
 
 MOST_REFERENCES = 20
 
@@ -60,18 +64,6 @@ _WHOLE = (
     ).label("contacts"),
 )
 """With the customer's own columns, a whole customer in one row."""
-
-_DOCUMENT: ColumnElement[Any] = literal_column(
-    "to_tsvector('simple'::regconfig, (customers.name || ' '::text) || customers.code)"
-)
-# The words are split by the parser that made the index. Each lexeme is quoted, so that none of its
-# characters is read as an operator, and matches every word that begins with it. From the code
-# `C-0042` the parser makes `c` and the number `-0042`, which people search for as `0042`.
-_BEGINNINGS = text(
-    r"""(SELECT string_agg(format($$('%1$s':* | '-%1$s':*)$$, quoted), ' & ')::tsquery
-        FROM unnest(to_tsvector('simple', :q)),
-            replace(replace(lexeme, '\', '\\'), $$'$$, $$''$$) AS quoted)"""
-)
 
 # Only a taken code makes the insert do nothing; any other conflict would be our own mistake.
 _INSERT = insert(customers).on_conflict_do_nothing().returning(customers.c.id)
@@ -116,21 +108,27 @@ def search(
 ) -> Listing:
     """Whole customers in the order in which they were created.
 
-    `q`: words of the name or code, or their beginnings. `reference`: another system's name, and
-    its reference to the customer.
+    `q`: words or their beginnings, all of the customer itself or all of one contact. `reference`:
+    another system's name, and its reference to the customer.
     """
-    rows = _whole(work)
-    if q is not None:
-        rows = rows.where(_matches(q))
+    where = [within(work.caller, customers)]
     if country is not None:
-        rows = rows.where(customers.c.country == country)
+        where.append(exactly(customers.c.country, country))
     if reference is not None:
         system, ref = reference
         owner = select(external_refs.c.customer_id).where(
             external_refs.c.system == system, external_refs.c.ref == ref
         )
-        rows = rows.where(customers.c.id == owner.scalar_subquery())
-    return Listing("customers", rows, (customers.c.id,))
+        where.append(customers.c.id == owner.scalar_subquery())
+    rare = None if q is None else _has_words(q)
+    return Listing(
+        "customers",
+        _whole(work),
+        (customers.c.id,),
+        where=tuple(where),
+        fixed=() if country is None else (customers.c.country,),
+        rare=rare,
+    )
 
 
 async def create(
@@ -310,12 +308,18 @@ def _contact(customer: Customer, contact_id: UUID) -> Contact:
     raise NotFound
 
 
-def _matches(q: str) -> ColumnElement[bool]:
-    """Customers whose name or code has all these words or beginnings, or whose code begins so."""
-    words = _DOCUMENT.op("@@", is_comparison=True)(_BEGINNINGS.bindparams(q=q))
-    code = func.lower(literal_column('customers.code COLLATE "C"'))
-    # `~` sorts after every character of a code.
-    return or_(words, code.between(q.lower(), q.lower() + "~"))
+def _has_words(q: str) -> Rare:
+    words = beginnings(q)
+    if words is None:
+        return Rare(false(), false())
+    of_customer = contacts.c.customer_id == customers.c.id
+    people = select(contacts.c.customer_id).where(words.indexed(CONTACT_TEXT))
+    itself = select(customers.c.id).where(words.indexed(CUSTOMER_TEXT))
+    found = union_all(itself.correlate(None), people)
+    return Rare(
+        or_(words.match(CUSTOMER_TEXT), exists().where(of_customer, words.match(CONTACT_TEXT))),
+        customers.c.id == any_(func.array(found.scalar_subquery())),
+    )
 
 
 def _new(work: UnitOfWork, **fields: Any) -> Customer:

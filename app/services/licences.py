@@ -20,6 +20,7 @@ from app.services.visibility import (
     lock_customer,
     of_customer,
     visible,
+    within,
 )
 from app.store import facts
 from app.store.event_types import (
@@ -30,7 +31,7 @@ from app.store.event_types import (
     LicenceUpgraded,
     LicenceWithdrawn,
 )
-from app.store.keyset import Listing
+from app.store.keyset import Listing, exactly
 from app.store.ledger import Ledger
 from app.store.tables import licence_upgrades, licences
 
@@ -63,14 +64,20 @@ def search(
 
     `customer`: the id or code of one.
     """
-    rows = _whole(work)
+    where = [within(work.caller, licences)]
     if customer is not None:
-        rows = rows.where(of_customer(licences, customer))
+        where.append(of_customer(licences, customer))
     if kind is not None:
-        rows = rows.where(licences.c.kind == kind)
+        where.append(exactly(licences.c.kind, kind))
     if serial_number is not None:
-        rows = rows.where(called(licences, serial_number))
-    return Listing("licences", rows, (licences.c.id,))
+        where.append(called(licences, serial_number))
+    return Listing(
+        "licences",
+        _whole(work),
+        (licences.c.id,),
+        where=tuple(where),
+        fixed=() if kind is None else (licences.c.kind,),
+    )
 
 
 async def register(

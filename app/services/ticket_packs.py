@@ -31,13 +31,25 @@ from app.policy.document import Policies
 from app.services.corrections import correction
 from app.services.dry_runs import lock_owner
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked, lock_customer, of_customer, visible
+from app.services.visibility import (
+    find,
+    find_locked,
+    lock_customer,
+    of_customer,
+    visible,
+    within,
+)
 from app.store import entries
 from app.store.event_types import Corrected, EventType, TicketsCancelled, TicketsPurchased
 from app.store.keyset import Listing
 from app.store.ledger import Ledger
 from app.store.numbers import insert_numbered
-from app.store.states import tickets_available, tickets_expired
+from app.store.states import (
+    has_tickets,
+    last_without_tickets,
+    tickets_available,
+    tickets_expired,
+)
 from app.store.tables import balances, cases, ledger, ticket_packs, ticket_uses
 
 TICKETS_SHOWN = 100
@@ -124,15 +136,22 @@ def search(work: UnitOfWork, customer: str | None, available: bool | None) -> Li
     """Packs with their balances, in the order in which they were recorded.
 
     `customer`: the id or code of one. `available`: with a ticket that can pay for a new case today
-    (True), or without (False).
+    (True), or without (False). Those of all customers come in the order in which they expire, which
+    an index has.
     """
-    rows = _packs(work)
+    where = [within(work.caller, ticket_packs)]
     if customer is not None:
-        rows = rows.where(of_customer(ticket_packs, customer))
+        where.append(of_customer(ticket_packs, customer))
     if available is not None:
-        has_tickets = tickets_available(work.today) > 0
-        rows = rows.where(has_tickets if available else ~has_tickets)
-    return Listing("ticket_packs", rows, (ticket_packs.c.id,))
+        where.append(has_tickets(work.today) if available else ~has_tickets(work.today))
+    key = ticket_packs.c.id
+    own = work.caller.customer_id or customer
+    if own is not None or available is None:
+        return Listing("ticket_packs", _packs(work), (key,), where=tuple(where))
+    if available:
+        where.append(ticket_packs.c.expires_on > last_without_tickets(work.today))
+    order = (ticket_packs.c.expires_on, key)
+    return Listing("ticket_packs by expires_on", _packs(work), order, where=tuple(where))
 
 
 async def tickets(work: UnitOfWork, key: str) -> Listing:

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Literal
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Date,
     Integer,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     cast,
     exists,
     func,
+    literal_column,
     or_,
     select,
 )
@@ -75,9 +77,34 @@ _LENGTHENED = (
 )
 
 
+# Without a parameter: as the partial index has it.
+_LENGTHENED_PACK: ColumnElement[bool] = literal_column("balances.lengthened_days > 0", Boolean)
+
+
 def tickets_available(on: date) -> ColumnElement[int]:
     """A pack's tickets that can pay for a new case (R5, `Pack.available`)."""
     return case((ticket_packs.c.purchased_on <= _day(on), _valid(on)), else_=0).label("available")
+
+
+def has_tickets(on: date) -> ColumnElement[bool]:
+    """A pack has tickets that can pay for a new case, told without its balance at hand."""
+    balance = select(tickets_available(on)).where(balances.c.allowance_id == ticket_packs.c.id)
+    return balance.correlate(ticket_packs).scalar_subquery() > 0
+
+
+def last_without_tickets(on: date) -> ColumnElement[date]:
+    """A day: of the packs that expire on it or before, none has an unexpired ticket.
+
+    That is `on`, unless a bug lengthened a ticket of a pack that has expired already (R19).
+    """
+    lengthened = (
+        select(func.min(ticket_packs.c.expires_on) - 1)
+        .select_from(balances.join(ticket_packs, ticket_packs.c.id == balances.c.allowance_id))
+        .where(_LENGTHENED_PACK, tickets_available(on) > 0)
+        .correlate(None)
+        .scalar_subquery()
+    )
+    return func.least(_day(on), lengthened, type_=Date)
 
 
 def tickets_expired(on: date) -> ColumnElement[int]:

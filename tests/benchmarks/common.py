@@ -198,7 +198,7 @@ def service(directory: Path, database: Filled) -> AbstractContextManager[tuple[i
 
 
 def get(port: int, path: str, token: str | None = None) -> str:
-    """A request, head only, as it goes over the wire; `{id}` is left for the load to fill in."""
+    """A request, head only, as it goes over the wire; places like `{id}` are left for the load."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""
     return f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n{authorization}Accept: */*\r\n\r\n"
 

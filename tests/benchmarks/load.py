@@ -9,6 +9,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
+from collections.abc import Callable
 from time import perf_counter
 from typing import cast
 
@@ -17,12 +18,11 @@ import uvloop
 from pydantic import BaseModel, Field
 
 HOST = "127.0.0.1"
-PLACE = "{id}"
 
 
 class Plan(BaseModel):
-    """`request` is sent as it is, with the id of a random customer (1 to `customers`) in place of
-    `{id}`. What is answered in the first `warm_up` seconds does not count."""
+    """`request` is sent as it is. One of `PLACES` in it is filled for a random customer (1 to
+    `customers`). What is answered in the first `warm_up` seconds does not count."""
 
     port: int
     request: str
@@ -47,6 +47,14 @@ def customer_id(number: int) -> str:
     return f"019a0000-0000-7000-8000-{number:012d}"
 
 
+PLACES: dict[str, Callable[[int], str]] = {
+    "{id}": customer_id,
+    "{n}": str,
+    "{seven_digits}": lambda number: f"{number:07}",
+}
+"""What a request may leave open, and how it is filled from a customer's number."""
+
+
 def sample_of(times: list[float], seconds: float, statuses: dict[int, int]) -> Sample:
     """`times` in milliseconds, in any order."""
     times.sort()
@@ -61,8 +69,10 @@ def sample_of(times: list[float], seconds: float, statuses: dict[int, int]) -> S
 
 class _Connection(asyncio.Protocol):
     def __init__(self, plan: Plan, begin: float, end: float) -> None:
-        head, place, tail = plan.request.partition(PLACE)
-        self._head, self._tail, self._varies = head.encode(), tail.encode(), bool(place)
+        place = next((one for one in PLACES if one in plan.request), "{id}")
+        head, found, tail = plan.request.partition(place)
+        self._head, self._tail = head.encode(), tail.encode()
+        self._fill = PLACES[place] if found else None
         self._customers = plan.customers
         self._begin, self._end = begin, end
         self._buffer = b""
@@ -76,9 +86,9 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        identity = customer_id(random.randint(1, self._customers)) if self._varies else ""
+        filled = self._fill(random.randint(1, self._customers)) if self._fill else ""
         self._sent = perf_counter()
-        self._transport.write(self._head + identity.encode() + self._tail)
+        self._transport.write(self._head + filled.encode() + self._tail)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

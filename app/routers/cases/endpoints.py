@@ -73,12 +73,12 @@ async def list_cases(context: Ctx, query: Annotated[CasesQuery, Query()]) -> Res
 
     With `queue=true`: the open cases in the order in which to work on them, one page only.
     """
-    filters = query.model_dump(exclude={"limit", "cursor", "queue"})
+    filters = service.Filters(**query.model_dump(exclude={"limit", "cursor", "queue"}))
     if not query.queue:
-        return await paginate(context, query, service.search(context, **filters), Case.of)
+        return await paginate(context, query, service.search(context, filters), Case.of)
     if query.cursor is not None:
         raise invalid("query/cursor", "unknown_parameter")
-    rows = await service.queue(context, query.limit, **filters)
+    rows = await service.queue(context, query.limit, filters)
     page = Page[Case](items=[Case.of(row) for row in rows], next_cursor=None)
     return ok(context, page, etag=False)
 

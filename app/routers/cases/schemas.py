@@ -245,13 +245,21 @@ class TimelineEntry(Output):
 class CasesQuery(PageQuery):
     customer_id: Key | None = Field(default=None, description=CUSTOMER)
     state: State | None = None
-    technician: Name | None = None
+    technician: Name | None = Field(default=None, description="In upper or lower case.")
+    serial_number: Code | None = Field(
+        default=None, description="As the case names it, in upper or lower case."
+    )
     channel: Channel | None = None
     category: Category | None = None
     opened_after: QueryInstant | None = None
     opened_before: QueryInstant | None = None
     q: Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank] | None = Field(
-        default=None, description="A part of the subject, or the beginning of a number."
+        default=None,
+        description=(
+            "Words of the number, subject, description, requester (name, e-mail address, telephone"
+            " number) or serial number, or parts of words. A word of one or two characters is a"
+            " beginning. All of them must occur."
+        ),
     )
     queue: QueryFlag = Field(
         default=False,

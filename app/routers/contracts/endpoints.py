@@ -57,7 +57,9 @@ async def create_contract(context: Ctx, body: NewContract) -> Response:
 async def list_contracts(context: Ctx, query: Annotated[ContractsQuery, Query()]) -> Response:
     """List contracts.
 
-    In the order in which they were signed.
+    In the order in which they were signed. Those of all customers with `state` or `ends_before`:
+    in the order in which they end; upcoming ones in the order in which they start, cancelled ones
+    in that of their cancellation.
     """
     listing = service.search(context, query.customer_id, query.state, query.ends_before)
     return await paginate(context, query, listing, Contract.of)

@@ -33,7 +33,14 @@ from app.services.customers import MOST_REFERENCES
 
 Words = Annotated[
     str,
-    Field(min_length=1, max_length=200, description="Words of the name or code, or a beginning."),
+    Field(
+        min_length=1,
+        max_length=200,
+        description=(
+            "Words, or beginnings of words: all of the customer's name, code and VAT number, or all"
+            " of one contact's name and e-mail address."
+        ),
+    ),
     Sound,
     NotBlank,
 ]

@@ -41,7 +41,8 @@ async def create_ticket_pack(context: Ctx, body: NewTicketPack) -> Response:
 async def list_ticket_packs(context: Ctx, query: Annotated[TicketPacksQuery, Query()]) -> Response:
     """List ticket packs.
 
-    In the order in which they were recorded, without their tickets.
+    In the order in which they were recorded, without their tickets. Those of all customers with
+    `available`: in the order in which they expire.
     """
     listing = service.search(context, query.customer_id, query.available)
     return await paginate(context, query, listing, TicketPackSummary.of)

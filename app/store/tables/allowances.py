@@ -54,7 +54,15 @@ contracts = Table(
         postgresql_where=text("cancelled_on IS NULL"),
     ),
     Index("ix_contracts_customer_id_id", "customer_id", "id"),
-    Index("ix_contracts_ends_on", "ends_on"),
+    # The order of the lists by state.
+    Index("ix_contracts_ends_on_id", "ends_on", "id"),
+    Index("ix_contracts_starts_on_id", "starts_on", "id"),
+    Index(
+        "ix_contracts_cancelled_on_id",
+        "cancelled_on",
+        "id",
+        postgresql_where=text("cancelled_on IS NOT NULL"),
+    ),
 )
 
 service_years = Table(
@@ -87,6 +95,7 @@ ticket_packs = Table(
     UniqueConstraint("id", "customer_id"),
     UniqueConstraint("id", "quantity"),
     Index("ix_ticket_packs_customer_id_id", "customer_id", "id"),
+    Index("ix_ticket_packs_expires_on_id", "expires_on", "id"),
 )
 
 balances = Table(
@@ -120,4 +129,9 @@ balances = Table(
         name="tickets",
     ),
     Index("ix_balances_customer_id", "customer_id"),
+    Index(
+        "ix_balances_lengthened",
+        "allowance_id",
+        postgresql_where=text("lengthened_days > 0"),
+    ),
 )

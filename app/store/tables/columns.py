@@ -60,6 +60,16 @@ def unique_ignoring_case(table: str, column: str) -> Index:
     )
 
 
+def words_index(table: str, words: str) -> Index:
+    """The index for a search of the words (`tables.words.searched`)."""
+    return Index(
+        f"ix_{table}_words",
+        literal_column(words).label("words"),
+        postgresql_using="gin",
+        postgresql_ops={"words": "gin_trgm_ops"},
+    )
+
+
 def within_customer(table: str, key: str, column: str | None = None) -> ForeignKeyConstraint:
     """A foreign key that includes customer_id: the row it refers to has the same customer."""
     return ForeignKeyConstraint(

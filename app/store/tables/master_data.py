@@ -1,5 +1,7 @@
 """Tables of clients' tokens, customers, their contacts and references, and licences."""
 
+import string
+
 from sqlalchemy import (
     CheckConstraint,
     Column,
@@ -14,7 +16,6 @@ from sqlalchemy import (
     Uuid,
     func,
     literal_column,
-    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -26,7 +27,17 @@ from app.store.tables.columns import (
     one_of,
     unique_ignoring_case,
     within_customer,
+    words_index,
 )
+from app.store.tables.words import searched
+
+_VAT_NUMBER = "translate(vat_number, ' .-'::text, ''::text)"
+_DIGITS = f"ltrim({_VAT_NUMBER}, '{string.ascii_letters}'::text)"
+CUSTOMER_TEXT = searched("name", "code", "vat_number", _VAT_NUMBER, _DIGITS)
+"""SQL for the words of a customer itself. People write VAT numbers with spaces or without, and
+without the country."""
+CONTACT_TEXT = searched("name", "email")
+"""SQL for the words of a contact."""
 
 tokens = Table(
     "tokens",
@@ -69,11 +80,7 @@ customers = Table(
     CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
     one_of("language", "it", "en", "de"),
     unique_ignoring_case("customers", "code"),
-    Index(
-        "ix_customers_words",
-        text("to_tsvector('simple'::regconfig, (name || ' '::text) || code)"),
-        postgresql_using="gin",
-    ),
+    words_index("customers", CUSTOMER_TEXT),
     Index("ix_customers_country_id", "country", "id"),
 )
 
@@ -103,6 +110,7 @@ contacts = Table(
         postgresql_using="gin",
         postgresql_with={"fastupdate": "off"},
     ),
+    words_index("contacts", CONTACT_TEXT),
 )
 
 licences = Table(
@@ -129,6 +137,7 @@ licences = Table(
     unique_ignoring_case("licences", "serial_number"),
     UniqueConstraint("id", "customer_id"),
     Index("ix_licences_customer_id_id", "customer_id", "id"),
+    Index("ix_licences_kind_id", "kind", "id"),
 )
 
 licence_upgrades = Table(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    literal_column,
     text,
 )
 
@@ -25,8 +26,26 @@ from app.store.tables.columns import (
     identifier,
     metadata,
     one_of,
+    unique_ignoring_case,
     within_customer,
+    words_index,
 )
+from app.store.tables.words import searched
+
+IS_OPEN = "state IN ('open', 'in_progress', 'waiting_for_customer')"
+"""SQL for a case on which work may go on, without parameters: as the partial indexes have it."""
+PRIORITY_ORDER = "array_position(ARRAY['high'::text, 'normal'::text, 'low'::text], priority)"
+"""SQL for the place of a case's priority in the queue (R31)."""
+CASE_TEXT = searched(
+    "number",
+    "subject",
+    "description",
+    "requester_name",
+    "requester_email",
+    "requester_phone",
+    "serial_number",
+)
+"""SQL for the words of a case. Comments are not among them: some are internal (R38)."""
 
 cases = Table(
     "cases",
@@ -77,17 +96,43 @@ cases = Table(
     CheckConstraint("(paid_by = 'ticket') = (ticket_position IS NOT NULL)", name="ticket_position"),
     CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_at"),
     CheckConstraint("state <> 'closed' OR resolution IS NOT NULL", name="resolution"),
-    UniqueConstraint("number"),
+    unique_ignoring_case("cases", "number"),
     UniqueConstraint("id", "customer_id"),
     within_customer("balances", "allowance_id"),
     within_customer("balances", "allowance_id", "first_allowance_id"),
     Index(
         "ix_cases_open",
         "customer_id",
-        postgresql_where=text("state IN ('open', 'in_progress', 'waiting_for_customer')"),
+        postgresql_where=text(IS_OPEN),
+    ),
+    Index(
+        "ix_cases_queue",
+        literal_column("priority_support").desc(),
+        text(PRIORITY_ORDER),
+        "opened_at",
+        "id",
+        postgresql_where=text(IS_OPEN),
     ),
     Index("ix_cases_customer_id_opened_at", "customer_id", "opened_at", "id"),
     Index("ix_cases_opened_at", "opened_at", "id"),
+    # Filters that have few values come with all values of the others (`services.cases`).
+    Index("ix_cases_kinds", "state", "channel", "category", "opened_at", "id"),
+    # Not partial, although many have none: the planner uses statistics of whole indexes only.
+    Index(
+        "ix_cases_technician",
+        text("lower(technician)"),
+        "state",
+        "opened_at",
+        "id",
+    ),
+    Index(
+        "ix_cases_serial_number",
+        text('lower(serial_number COLLATE "C")'),
+        "opened_at",
+        "id",
+        postgresql_where=text('lower(serial_number COLLATE "C") IS NOT NULL'),
+    ),
+    words_index("cases", CASE_TEXT),
 )
 
 ticket_uses = Table(

@@ -1,0 +1,474 @@
+"""Every read finds its rows by an index, however many rows there are.
+
+The service is asked everything that its OpenAPI document lets be read, on a large, analysed
+database. Each statement that it sends is then explained with custom and with generic plans. A
+sequential scan of a large table fails, and so does an index scan that reads much and filters it
+away. A new list is asked because it is in the document; a parameter that this file does not know
+fails the test.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import product
+from typing import Any, Literal
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import event
+
+from app.services.tokens import BOUND_SCOPES, hash_of
+from app.store.raw_reads import PreparedQuery, RawReadPool
+from tests.benchmarks.fill import fill, key
+from tests.benchmarks.load import customer_id
+from tests.conftest import Service
+from tests.matrix.document import LOOKUPS, OPEN, Operation, operations
+
+_CUSTOMERS = 50_000
+_SOME, _RARE = 12_340, 777
+LARGE = {
+    "balances",
+    "cases",
+    "contacts",
+    "contracts",
+    "customers",
+    "events",
+    "external_refs",
+    "ledger",
+    "licence_upgrades",
+    "licences",
+    "service_years",
+    "ticket_packs",
+    "ticket_uses",
+    "time_entries",
+}
+# Most rows that one node of a plan may read. A search looks through the first thousand rows of its
+# list, and at what belongs to them.
+_MOST_ROWS = 5_000
+BOUNDED = {
+    # These depend on other rows, so that no index lists them.
+    "list_contracts state=suspended": "the contracts in force",
+    "list_ticket_packs available=false": "the packs that still have a ticket",
+    # In an order of its own, which no filter's index has.
+    "list_cases queue=true": "the open cases",
+}
+"""What cannot be flat, by operation and parameter, and what it reads at most."""
+
+
+def _more(today: date) -> list[str]:
+    """More closed cases, and what is rare: one thing of each kind, all of one customer."""
+    made = f"'{today - timedelta(days=10)}'::date"
+    columns = """number, requester_name, channel, category, priority_requested, priority,
+        priority_support, subject, description, technician, state, paid_by, first_paid_by,
+        resolution, opened_on, opened_at, closed_at, updated_at"""
+    rare = f"'{customer_id(_RARE)}'"
+    return [
+        f"""INSERT INTO cases (id, customer_id, {columns})
+            SELECT {key(7)}, {key(0, "0")}, '2025-' || i || lpad(n::text, 7, '0'),
+                'Requester ' || n, 'email', 'question', 'normal', 'normal', false, 'Older subject',
+                'Nothing is shown on panel ' || n, 'Technician ' || n % 20, 'closed', 'none',
+                'none', 'Solved.', {made} - i, {made} - i, {made}, {made}
+            FROM generate_series(1, {_CUSTOMERS}) n, generate_series(1, 3) i""",
+        f"""INSERT INTO cases (id, customer_id, requester_email, requester_phone, serial_number,
+                {columns})
+            SELECT gen_random_uuid(), {rare}, 'quirinus@rare.example', '+4930999888', 'RARE-1',
+                '2024-00000' || n, 'Quirinus Exotic', 'remote', 'bug', 'high', 'high', false,
+                'Strange', 'Unheard-of whistling', 'Rarely Here', state, 'none', 'none', NULL,
+                {made} - 3, {made} - 3, NULL, {made}
+            FROM unnest(ARRAY['cancelled', 'waiting_for_customer'])
+                WITH ORDINALITY s (state, n)""",
+        f"UPDATE customers SET country = 'MT', name = 'Zyxwvut Ltd' WHERE id = {rare}",
+        f"""UPDATE contacts SET name = 'Xerxes Qwertz', email = 'xerxes@rare.example'
+            WHERE customer_id = {rare}""",
+        f"UPDATE licences SET kind = 'other' WHERE customer_id = {rare}",
+        """UPDATE contracts SET cancelled_on = starts_on, cancellation_reason = 'An error.'
+            WHERE number = 'SA-100-0'""",
+        f"""UPDATE contracts SET starts_on = {made} + 15, ends_on = {made} + 380
+            WHERE number = 'SA-105-0'""",
+        """INSERT INTO events (customer_id, case_id, type, subject_id, occurred_at, actor, data)
+            SELECT customer_id, id, 'case.opened', id, opened_at, 'fill',
+                jsonb_build_object('state', 'open', 'paid_by', paid_by)
+            FROM cases WHERE right(number, 1) = '7'""",
+    ]
+
+
+Plans = Literal["force_custom_plan", "force_generic_plan"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement as the driver gets it, and whether it was sent for a bound token."""
+
+    text: str
+    values: tuple[Any, ...]
+    bound: bool
+
+
+@dataclass
+class Recorder:
+    """What the service sends to its database."""
+
+    sent: list[Statement] = field(default_factory=list)
+
+    def listen(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        database = service.database
+        for engine in (database.reading, database.writing, database.bound):
+            bound = engine is database.bound
+
+            def add(
+                _connection: Any,
+                _cursor: Any,
+                text: str,
+                values: Any,
+                _context: Any,
+                _many: bool,
+                bound: bool = bound,
+            ) -> None:
+                self.sent.append(Statement(text, tuple(values), bound))
+
+            event.listen(engine.sync_engine, "before_cursor_execute", add)
+        fetch = RawReadPool.fetch
+
+        async def fetch_and_add(
+            pool: RawReadPool, query: PreparedQuery, parameters: dict[str, Any]
+        ) -> Any:
+            values = tuple(parameters[name] for name in query.names)
+            self.sent.append(Statement(query.text, values, pool is database.bound_raw))
+            return await fetch(pool, query, parameters)
+
+        monkeypatch.setattr(RawReadPool, "fetch", fetch_and_add)
+
+    def take(self) -> list[Statement]:
+        taken, self.sent = self.sent, []
+        return [one for one in taken if one.text.lstrip().upper().startswith(("SELECT", "WITH"))]
+
+
+@dataclass
+class World:
+    service: Service
+    recorder: Recorder
+    anyone: httpx.AsyncClient
+    bound: httpx.AsyncClient
+    bound_hash: bytes
+    today: date
+
+
+@pytest.fixture(scope="module")
+async def world(new_service: Callable[..., Awaitable[Service]]) -> AsyncIterator[World]:
+    service = await new_service()
+    today = service.today()
+    await fill(service.admin_url, _CUSTOMERS, today, more=_more(today), vacuum=False)
+    scopes = sorted({one.scope for one in operations() if one.is_safe and one.scope})
+    for_bound = sorted(BOUND_SCOPES.intersection(scopes))
+    token = await service.token(*for_bound, customer_id=customer_id(_RARE))
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        recorder.listen(service, monkeypatch)
+        async with (
+            _client(service, await service.token(*scopes)) as anyone,
+            _client(service, token) as bound,
+        ):
+            yield World(service, recorder, anyone, bound, hash_of(token), today)
+
+
+def _client(service: Service, token: str) -> httpx.AsyncClient:
+    # Other tests compare answers with the document; here that would take most of the time.
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(service.app),
+        base_url="http://test",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+
+
+# --- what is asked ---------------------------------------------------------------------------
+
+
+def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
+    """What to ask a filter for: common, rare and absent values."""
+    if name == "country":
+        return ["IT", "MT", "FR"]
+    if "enum" in schema:
+        return list(schema["enum"])
+    if schema.get("type") == "boolean":
+        return ["true", "false"]
+    days = {
+        "opened_after": [-10, -400, 5],
+        "opened_before": [-10, -400, 5],
+        "ends_before": [-4000, 30, 4000],
+        "at": [-100],
+    }
+    if name in days:
+        dates = [str(world_today + timedelta(days=day)) for day in days[name]]
+        is_instant = schema.get("format") == "date-time"
+        return [f"{day}T00:00:00Z" if is_instant else day for day in dates]
+    return {
+        "customer_id": [customer_id(_SOME), customer_id(_CUSTOMERS + 1)],
+        "external_ref": [f"crm:R-{_SOME}", "crm:nothing"],
+        "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
+        "technician": ["technician 3", "RARELY here", "Nobody"],
+        "q": [
+            "customer",
+            "subject",
+            "c-12340",
+            "zyxwvut",
+            "xerxes",
+            "xerxes@rare.example",
+            "it00000012340",
+            "heard-of whistling",
+            "quirinus exotic",
+            "QUIRINUS@rare.example",
+            "+49 30 999888",
+            "rare-1",
+            "2024-000001",
+            "nothing like this",
+            "zz",
+            "z",
+        ],
+    }[name]
+
+
+_PATHS = {
+    "customer": [customer_id(_SOME), f"c-{_SOME}"],
+    "licence": [f"s-{_SOME}-0"],
+    "contract": [f"sa-{_SOME + 1}-0"],
+    "ticket_pack": [f"t-{_SOME}"],
+    "case": ["2024-000001", "2025-10012347"],
+    "contact_id": ["019a0000-0006-7000-8000-000000012340"],
+    "entry_id": ["019a0000-0009-7000-8000-000000012340"],
+    "token_id": ["019a0000-0009-7000-8000-000000012340"],
+}
+_LOOKUPS = {
+    "customer_id": customer_id(_SOME),
+    "customer_code": f"c-{_SOME}",
+    "serial_number": f"s-{_SOME}-0",
+    "phone": f"+39059{_SOME:07}",
+    "email": f"Contact{_SOME}@example.com",
+    "external_ref": f"crm:R-{_SOME}",
+}
+# Parameters that choose no rows of a large table, or more of one customer's.
+_OTHERS = {"limit", "cursor", "region", "explain", "service", "from", "to", "until", "at"}
+_ALWAYS = {"service": "phone_support", "until": "+30", "from": "-30", "to": "0"}
+
+
+def _requests(operation: Operation, today: date) -> Iterator[tuple[str, dict[str, str]]]:
+    """Paths and queries: without a filter, with each value of each, and each with the queue's."""
+    names = operation.parameters("path")
+    filters = {k: v for k, v in operation.parameters("query").items() if k not in _OTHERS}
+    always: dict[str, str] = {}
+    for name in operation.parameters("query").keys() & _ALWAYS.keys():
+        value = _ALWAYS[name]
+        if value.lstrip("+-").isdigit():
+            value = str(today + timedelta(days=int(value)))
+            value = f"{value}T00:00:00Z" if name == "until" else value
+        if operation.parameters("query")[name]["x-required"]:
+            always[name] = value
+    if "customer_code" in filters:
+        queries = [{name: _LOOKUPS[name]} for name in LOOKUPS]
+        queries += [one | {"at": f"{today - timedelta(days=60)}T00:00:00Z"} for one in queries]
+        if "at" not in operation.parameters("query"):
+            queries = queries[: len(LOOKUPS)]
+    else:
+        queries = [{}]
+        for name, schema in filters.items():
+            queries += [{name: value} for value in _values(today, name, dict(schema))]
+        if "at" in operation.parameters("query"):
+            queries.append({"at": f"{today - timedelta(days=60)}T00:00:00Z"})
+        if "queue" in filters:
+            alone = [one for one in queries if "queue" not in one]
+            words = ("subject", "quirinus exotic", "z")
+            queries += [one | {"queue": "true"} for one in alone if one.get("q", "z") in words]
+            queries += [
+                {"technician": "technician 3", "state": "waiting_for_customer"},
+                {"state": "cancelled", "channel": "remote", "category": "question"},
+            ]
+    for keys in product(*(_PATHS[name] for name in names)):
+        path = operation.path.format(**dict(zip(names, keys, strict=True)))
+        for query in queries:
+            yield path, always | query
+
+
+async def _ask(
+    world: World, client: httpx.AsyncClient, operation: Operation
+) -> list[tuple[str, Statement]]:
+    """The statements of every request, each with the request that it was sent for."""
+    found = []
+    for path, query in _requests(operation, world.today):
+        # Two pages, because the second is another statement.
+        for _ in range(2):
+            answer = await client.get(path, params=query)
+            assert answer.status_code in (200, 404), f"{path} {query}: {answer.text}"
+            asked = "&".join(f"{name}={value}" for name, value in query.items())
+            name = f"{operation.name} ?{asked}" if asked else operation.name
+            found += [(name, statement) for statement in world.recorder.take()]
+            body = answer.json() if "json" in answer.headers["Content-Type"] else {}
+            cursor = body.get("next_cursor") if isinstance(body, dict) else None
+            if cursor is None:
+                break
+            query = {**query, "cursor": cursor}
+    return found
+
+
+# --- how it is answered ----------------------------------------------------------------------
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"'\\x{value.hex()}'"
+    if isinstance(value, list | tuple):
+        elements = [
+            "NULL" if one is None else json.dumps(str(one), ensure_ascii=False) for one in value
+        ]
+        return f"'{{{','.join(elements)}}}'".replace("''", "''''")
+    text = value.isoformat() if isinstance(value, date | datetime) else str(value)
+    return "'" + text.replace("'", "''") + "'"
+
+
+class Explainer:
+    """Explains statements as the service's own login, or as the role of bound tokens."""
+
+    def __init__(self, connection: asyncpg.Connection, world: World) -> None:
+        self._connection = connection
+        self._world = world
+        self._known: dict[tuple[Statement, Plans], list[str]] = {}
+
+    async def faults(self, statement: Statement, plans: Plans) -> list[str]:
+        """What is wrong with the plan of a statement, which is run."""
+        known = (statement, plans)
+        if any(isinstance(value, list) for value in statement.values):
+            known = (Statement(statement.text, (str(statement.values),), statement.bound), plans)
+        if known not in self._known:
+            plan = await self._explain(statement, plans)
+            self._known[known] = list(_faults(plan))
+        return self._known[known]
+
+    async def _explain(self, statement: Statement, plans: Plans) -> dict[str, Any]:
+        connection = self._connection
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(f"SET LOCAL plan_cache_mode = {plans}")
+            await connection.execute("SET LOCAL jit = off")
+            if statement.bound:
+                await connection.execute("SET LOCAL ROLE assistenza_bound")
+                await connection.fetch(
+                    "SELECT * FROM admit_bound($1, now())", self._world.bound_hash
+                )
+            await connection.execute(f"PREPARE explained AS {statement.text}")
+            values = ", ".join(map(_literal, statement.values))
+            rows = await connection.fetch(
+                "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE explained"
+                + (f" ({values})" if values else "")
+            )
+            await connection.execute("DEALLOCATE explained")
+            plan: dict[str, Any] = json.loads(rows[0][0])[0]["Plan"]
+            return plan
+        finally:
+            await transaction.rollback()
+
+
+_READS = "reads"
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def _faults(plan: dict[str, Any]) -> Iterator[str]:
+    for node in _nodes(plan):
+        kind, table = node["Node Type"], node.get("Relation Name")
+        if kind == "Seq Scan" and table in LARGE:
+            yield f"sequential scan of {table}"
+        if table in LARGE or kind == "Bitmap Index Scan":
+            # Rows are averages over the loops, rounded.
+            each = node["Actual Rows"] + sum(
+                node.get(f"Rows Removed by {what}", 0) for what in ("Filter", "Index Recheck")
+            )
+            read = each * node["Actual Loops"]
+            if read > _MOST_ROWS:
+                where = table or node["Index Name"]
+                yield f"{_READS} {read:,.0f} rows of {where} in a {kind}"
+
+
+def _is_bounded(name: str) -> bool:
+    operation, _, query = name.partition(" ?")
+    return any(f"{operation} {one}" in BOUNDED for one in query.split("&"))
+
+
+async def _check(world: World, asked: list[tuple[str, Statement]]) -> None:
+    server = world.service.server
+    url = server.url(world.service.database_name, server.login)
+    connection = await asyncpg.connect(url, server_settings={"timezone": "UTC"})
+    found: dict[str, None] = {}
+    try:
+        explainer = Explainer(connection, world)
+        plans: Plans
+        for plans in ("force_custom_plan", "force_generic_plan"):
+            for name, statement in asked:
+                for fault in await explainer.faults(statement, plans):
+                    if not (_is_bounded(name) and fault.startswith(_READS)):
+                        found[f"{name} ({plans}): {fault}"] = None
+    finally:
+        await connection.close()
+    assert not found, "\n" + "\n".join(found)
+
+
+# The export reads every customer, which is what it is for.
+READS = [
+    one for one in operations() if one.is_safe and one.name not in {*OPEN, "export_entitlements"}
+]
+
+
+@pytest.mark.parametrize("operation", READS, ids=lambda one: one.name)
+async def test_every_read_finds_its_rows_by_an_index(world: World, operation: Operation) -> None:
+    asked = await _ask(world, world.anyone, operation)
+    await _check(world, asked)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [one for one in READS if one.scope is None or one.scope in BOUND_SCOPES],
+    ids=lambda one: one.name,
+)
+async def test_and_for_a_bound_token(world: World, operation: Operation) -> None:
+    asked = await _ask(world, world.bound, operation)
+    assert not asked or any(statement.bound for _, statement in asked)
+    await _check(world, asked)
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+@pytest.mark.parametrize("past", [False, True])
+async def test_a_batch_finds_its_customers_by_an_index(world: World, name: str, past: bool) -> None:
+    one = {name: _LOOKUPS[name]}
+    body: dict[str, Any] = {"lookups": [one] * 2}
+    if past:
+        body["at"] = f"{world.today - timedelta(days=60)}T00:00:00Z"
+    for client in (world.anyone, world.bound):
+        answer = await client.post("/v1/entitlements/batch", json=body)
+        assert answer.status_code == 200
+        await _check(world, [(f"batch by {name}", one) for one in world.recorder.take()])
+
+
+async def test_a_batch_of_a_thousand(world: World) -> None:
+    lookups = []
+    for n in range(1, 1001):
+        values = [customer_id(n), f"C-{n}", f"S-{n}-0", f"+39059{n:07}", f"contact{n}@example.com"]
+        lookups.append(dict([list(zip(LOOKUPS, values, strict=False))[n % 5]]))
+    answer = await world.anyone.post("/v1/entitlements/batch", json={"lookups": lookups})
+    assert all("entitlements" in one for one in answer.json()["results"])
+    await _check(world, [("batch of a thousand", one) for one in world.recorder.take()])
+
+
+def test_what_is_bounded_is_still_asked(world: World) -> None:
+    asked = {
+        f"{operation.name} {name}={value}"
+        for operation in READS
+        for _, query in _requests(operation, world.today)
+        for name, value in query.items()
+    }
+    assert asked >= BOUNDED.keys()
