@@ -203,30 +203,35 @@ def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
         dates = [str(world_today + timedelta(days=day)) for day in days[name]]
         is_instant = schema.get("format") == "date-time"
         return [f"{day}T00:00:00Z" if is_instant else day for day in dates]
-    return {
-        "customer_id": [customer_id(_SOME), customer_id(_CUSTOMERS + 1)],
-        "external_ref": [f"crm:R-{_SOME}", "crm:nothing"],
-        "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
-        "technician": ["technician 3", "RARELY here", "Nobody"],
-        "q": [
-            "customer",
-            "subject",
-            "c-12340",
-            "zyxwvut",
-            "xerxes",
-            "xerxes@rare.example",
-            "it00000012340",
-            "heard-of whistling",
-            "quirinus exotic",
-            "QUIRINUS@rare.example",
-            "+49 30 999888",
-            "rare-1",
-            "2024-000001",
-            "nothing like this",
-            "zz",
-            "z",
-        ],
-    }[name]
+    found = _FILTERS.get(name)
+    assert found, f"{name}: say in _FILTERS which values are common, rare and absent"
+    return found
+
+
+_FILTERS = {
+    "customer_id": [customer_id(_SOME), f"c-{_SOME}", customer_id(_CUSTOMERS + 1)],
+    "external_ref": [f"crm:R-{_SOME}", "crm:nothing"],
+    "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
+    "technician": ["technician 3", "RARELY here", "Nobody"],
+    "q": [
+        "customer",
+        "subject",
+        "c-12340",
+        "zyxwvut",
+        "xerxes",
+        "xerxes@rare.example",
+        "it00000012340",
+        "heard-of whistling",
+        "quirinus exotic",
+        "QUIRINUS@rare.example",
+        "+49 30 999888",
+        "rare-1",
+        "2024-000001",
+        "nothing like this",
+        "zz",
+        "z",
+    ],
+}
 
 
 _PATHS = {
@@ -235,6 +240,8 @@ _PATHS = {
     "contract": [f"sa-{_SOME + 1}-0"],
     "ticket_pack": [f"t-{_SOME}"],
     "case": ["2024-000001", "2025-10012347"],
+    "desk": ["it"],
+    "closure_id": ["019a0000-0009-7000-8000-000000012340"],
     "contact_id": ["019a0000-0006-7000-8000-000000012340"],
     "entry_id": ["019a0000-0009-7000-8000-000000012340"],
     "token_id": ["019a0000-0009-7000-8000-000000012340"],
@@ -255,6 +262,8 @@ _ALWAYS = {"service": "phone_support", "until": "+30", "from": "-30", "to": "0"}
 def _requests(operation: Operation, today: date) -> Iterator[tuple[str, dict[str, str]]]:
     """Paths and queries: without a filter, with each value of each, and each with the queue's."""
     names = operation.parameters("path")
+    unknown = names.keys() - _PATHS.keys()
+    assert not unknown, f"{operation.name}: say in _PATHS what {unknown} may name"
     filters = {k: v for k, v in operation.parameters("query").items() if k not in _OTHERS}
     always: dict[str, str] = {}
     for name in operation.parameters("query").keys() & _ALWAYS.keys():
