@@ -10,7 +10,7 @@
     │   ├── AlreadyExists · WrongState · NotEntitled · EditorLicenceRequired · AlreadyRenewed
     │   ├── TermOver · ContractHasLaterCharges · ContractHasLaterUpgrades · CorrectionConflicts
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
-    │   ├── NotEnoughTickets · TooManyOpenCases
+    │   ├── NotEnoughTickets · TooManyOpenCases · NothingToRedact
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
@@ -234,6 +234,10 @@ class TooManyOpenCases(Conflict, code="too_many_open_cases"):
 
 class AlreadyReversed(Conflict, code="already_reversed"):
     """A time entry is reversed once."""
+
+
+class NothingToRedact(Conflict, code="nothing_to_redact"):
+    """A comment whose text was taken out before, or a time entry without a note (R43)."""
 
 
 class CaseHasWork(Conflict, code="case_has_work"):

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    case,
     column,
     false,
     func,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 
 from app.errors import InsufficientScope
+from app.ids import new_id
 from app.policy.allocate import Source, kind_of
 from app.policy.cases import State
 from app.policy.document import Channel
@@ -95,6 +97,15 @@ _QUEUE_ORDER = (
     cases.c.opened_at,
     cases.c.id,
 )
+_IS_COMMENT: ColumnElement[bool] = events.c.type == EventType.CASE_COMMENTED
+_COMMENT_ID: ColumnElement[Any] = literal_column(
+    "coalesce(events.data->>'comment_id', CAST(md5(CAST(events.id AS text)) AS uuid)::text)", Text
+)
+"""The id of a comment. Comments of 0.1 have none in their data."""
+_DATA: ColumnElement[Any] = case(
+    (_IS_COMMENT, events.c.data.concat(func.jsonb_build_object("comment_id", _COMMENT_ID))),
+    else_=events.c.data,
+).label("data")
 _NOT_INTERNAL = func.coalesce(events.c.data["internal"].as_boolean(), False).is_(False)
 
 
@@ -227,7 +238,8 @@ async def timeline(work: UnitOfWork, key: str) -> Listing:
     that were not there.
     """
     row = await find(work, cases, key)
-    rows = select(events.c.id, *(events.c[name] for name in TimelineEntry._fields))
+    shown = (events.c[name] for name in TimelineEntry._fields if name != "data")
+    rows = select(events.c.id, *shown, _DATA)
     rows = rows.where(events.c.case_id == row.id, within(work.caller, events))
     if work.caller.customer_id is not None:
         rows = rows.where(_NOT_INTERNAL)
@@ -243,9 +255,19 @@ async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> T
         raise InsufficientScope("cases:work")
     row = await find(work, cases, key)
     type_ = EventType.CASE_COMMENTED
-    data: CaseCommented = {"number": row.number, "body": body, "internal": internal}
+    data: CaseCommented = {
+        "number": row.number,
+        "comment_id": str(new_id()),
+        "body": body,
+        "internal": internal,
+    }
     await work.record(type_, data, customer_id=row.customer_id, subject_id=row.id, case_id=row.id)
     return TimelineEntry(row.id, work.now, type_, work.caller.name, data)
+
+
+def is_comment(comment_id: UUID) -> ColumnElement[bool]:
+    """The event that is the comment with this id."""
+    return and_(_IS_COMMENT, _COMMENT_ID.op("=", is_comparison=True)(str(comment_id)))
 
 
 class Binding(NamedTuple):

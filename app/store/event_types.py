@@ -164,8 +164,22 @@ class CaseRefused(TypedDict):
 
 class CaseCommented(TypedDict):
     number: str
-    body: str
+    comment_id: NotRequired[str]
+    """Absent in comments of 0.1."""
+    body: str | None
+    """Null once it is taken out (R43)."""
     internal: bool
+
+
+class CaseRedacted(TypedDict):
+    """The text of a comment, or the note of a time entry, was taken out."""
+
+    number: str
+    comment_id: NotRequired[str]
+    time_entry_id: NotRequired[str]
+    reason: str
+    internal: bool
+    """What was taken out was for staff alone, and so is this."""
 
 
 class CaseChanged(TypedDict):
@@ -279,6 +293,7 @@ class EventType(StrEnum):
     CASE_OPENED = "case.opened", CaseOpened
     CASE_REFUSED = "case.refused", CaseRefused
     CASE_COMMENTED = "case.commented", CaseCommented
+    CASE_REDACTED = "case.redacted", CaseRedacted
     CASE_CHANGED = "case.changed", CaseChanged
     CASE_ASSIGNED = "case.assigned", CaseChanged
     CASE_RECLASSIFIED = "case.reclassified", CaseReclassified
@@ -305,6 +320,7 @@ EventData = (
     | CaseOpened
     | CaseRefused
     | CaseCommented
+    | CaseRedacted
     | CaseChanged
     | ClosureChanged
 )

@@ -51,7 +51,7 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
 def nobody() -> Holdings:
     """Names as good as any, of nothing."""
     ids = ("customer", "licence", "contract", "ticket_pack", "case")
-    others = ("contact_id", "entry_id", "token_id", "closure_id")
+    others = ("contact_id", "entry_id", "token_id", "closure_id", "comment_id")
     return _holdings(
         {name: str(new_id()) for name in (*ids, *others)}
         | {
@@ -72,7 +72,8 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
     contract = await customer.contract(days=-20)
     pack = await customer.pack(3)
     case = await customer.open()
-    entry = await customer.work(case, 5)
+    entry = await customer.work(case, 5, note="Seen by telephone")
+    comment = await customer.step(case, "comments", 201, body="Please restart it.")
     (contact,) = (await customer.get(f"customers/{customer.id}"))["contacts"]
     issued = await made(
         await client.post(
@@ -86,6 +87,7 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
     return _holdings(
         {
             "closure_id": closure["id"],
+            "comment_id": comment["data"]["comment_id"],
             "customer": customer.id,
             "licence": licence["id"],
             "contract": contract["id"],

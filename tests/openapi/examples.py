@@ -357,8 +357,14 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("get_case", "GET", path)
     await call("change_case", "PATCH", path, {"technician": "Help desk Italia", "priority": "high"})
     await call("move_case", "POST", f"{path}/transition", {"to": "in_progress"})
-    await call(
+    comment = await call(
         "comment_case", "POST", f"{path}/comments", {"body": "Please send the project's log file."}
+    )
+    await call(
+        "redact_comment",
+        "POST",
+        f"{path}/comments/{comment['data']['comment_id']}/redaction",
+        {"reason": "Meant for another case"},
     )
     work = {"technician": "Help desk Italia", "minutes": 35, "note": "Log file gone through"}
     entry = await call("record_time", "POST", f"{path}/time-entries", work)
@@ -368,6 +374,12 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         "POST",
         f"{path}/time-entries/{entry['id']}/reversal",
         {"reason": "Time of another case"},
+    )
+    await call(
+        "redact_note",
+        "POST",
+        f"{path}/time-entries/{entry['id']}/redaction",
+        {"reason": "It named a person"},
     )
     await call("close_case", "POST", f"{path}/closure", {"resolution": "A filter was set."})
     await call("reopen_case", "POST", f"{path}/reopening", {"reason": "Empty again since noon"})

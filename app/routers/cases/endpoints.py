@@ -11,6 +11,7 @@ from app.errors import (
     CustomerNotFound,
     NotEntitled,
     NotFound,
+    NothingToRedact,
     ReopeningTooLate,
     SerialNumberNotOfCustomer,
     SerialNumberRequired,
@@ -39,7 +40,14 @@ from app.routers.cases.schemas import (
     TimelineEntry,
     Transition,
 )
-from app.services import case_binding, case_changes, case_opening, case_steps, time_entries
+from app.services import (
+    case_binding,
+    case_changes,
+    case_opening,
+    case_steps,
+    redactions,
+    time_entries,
+)
 from app.services import cases as service
 
 cases = Resource("Cases")
@@ -161,6 +169,35 @@ async def comment_case(context: Ctx, case: Key, body: NewComment) -> Response:
     """
     entry = await service.comment(context, case, body=body.body, internal=body.internal)
     return created(context, TimelineEntry.of(entry), f"/v1/cases/{entry.case_id}/timeline")
+
+
+@cases.acts(
+    "/cases/{case}/comments/{comment_id}/redaction",
+    TimelineEntry,
+    "cases:work",
+    NothingToRedact,
+    etag=False,
+)
+async def redact_comment(context: Ctx, case: Key, comment_id: Id, body: ReasonGiven) -> Response:
+    """Take the text out of a comment, for good.
+
+    It disappears everywhere: from the timeline, events and stored answers. The timeline shows who
+    took it out, when and why; the answer is that entry. The id of a comment stands in its `data`.
+    """
+    entry = await redactions.redact_comment(context, case, comment_id, reason=body.reason)
+    return ok(context, TimelineEntry.of(entry), etag=False)
+
+
+@cases.acts(
+    "/cases/{case}/time-entries/{entry_id}/redaction", TimeEntry, "cases:work", NothingToRedact
+)
+async def redact_note(context: Ctx, case: Key, entry_id: Id, body: ReasonGiven) -> Response:
+    """Take the note out of a time entry, for good.
+
+    Minutes and charges stay. The timeline shows who took it out, when and why.
+    """
+    row = await redactions.redact_note(context, case, entry_id, reason=body.reason)
+    return ok(context, TimeEntry.of(row))
 
 
 @cases.acts("/cases/{case}/transition", Case, "cases:work", WrongState)

@@ -1,0 +1,100 @@
+"""Redaction: a comment, or the note of a time entry, that should not have been written (R43).
+
+Its text is taken out for good, wherever it is kept. Who did it and why is an event of its own.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select, update
+
+from app.errors import NotFound, NothingToRedact
+from app.services import time_entries as entries
+from app.services.cases import TimelineEntry, is_comment
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find_locked
+from app.store.event_types import CaseRedacted, EventType
+from app.store.tables import cases, events, time_entries
+from app.store.words import take_out_of_answers, take_out_of_events
+
+
+async def redact_comment(
+    work: UnitOfWork, case_key: str, comment_id: UUID, *, reason: str
+) -> TimelineEntry:
+    """Take the text out of a comment; the entry that tells of it.
+
+    Raises NotFound, and NothingToRedact if it was taken out before.
+    """
+    case = await find_locked(work, cases, case_key)
+    found = await work.connection.execute(
+        select(events.c.id, events.c.data, events.c.occurred_at).where(
+            events.c.case_id == case.id, is_comment(comment_id)
+        )
+    )
+    comment = found.one_or_none()
+    if comment is None:
+        raise NotFound
+    body = comment.data["body"]
+    if body is None:
+        raise NothingToRedact
+
+    def without_body(data: Any) -> Any:
+        return {**data, "body": None}
+
+    await take_out_of_events(work.connection, events.c.id == comment.id, without_body)
+
+    def without_answer(answer: Any) -> Any:
+        data = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(data, dict) or data.get("body") != body:
+            return answer
+        # Answers of 0.1 do not name the comment.
+        same = data.get("comment_id", str(comment_id)) == str(comment_id)
+        return answer | {"data": without_body(data)} if same else answer
+
+    await take_out_of_answers(work.connection, comment.occurred_at, [body], without_answer)
+    data: CaseRedacted = {
+        "number": case.number,
+        "comment_id": str(comment_id),
+        "reason": reason,
+        "internal": comment.data["internal"],
+    }
+    return await _record(work, case, data)
+
+
+async def redact_note(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason: str) -> Row[Any]:
+    """Take the note out of a time entry; the entry as `time_entries.read` gives it.
+
+    Raises NotFound, and NothingToRedact where there is none.
+    """
+    case = await find_locked(work, cases, case_key)
+    mine = (time_entries.c.id == entry_id, time_entries.c.case_id == case.id)
+    found = await work.connection.execute(select(time_entries).where(*mine))
+    entry = found.one_or_none()
+    if entry is None:
+        raise NotFound
+    if entry.note is None:
+        raise NothingToRedact
+    await work.connection.execute(update(time_entries).where(*mine).values(note=None))
+
+    def without_note(answer: Any) -> Any:
+        if isinstance(answer, dict) and answer.get("id") == str(entry_id):
+            return answer | {"note": None}
+        return answer
+
+    await take_out_of_answers(work.connection, entry.recorded_at, [str(entry_id)], without_note)
+    data: CaseRedacted = {
+        "number": case.number,
+        "time_entry_id": str(entry_id),
+        "reason": reason,
+        "internal": entry.internal,
+    }
+    await _record(work, case, data)
+    return await entries.read(work, case_key, entry_id)
+
+
+async def _record(work: UnitOfWork, case: Row[Any], data: CaseRedacted) -> TimelineEntry:
+    type_ = EventType.CASE_REDACTED
+    await work.record(
+        type_, data, customer_id=case.customer_id, subject_id=case.id, case_id=case.id
+    )
+    return TimelineEntry(case.id, work.now, type_, work.caller.name, data)
