@@ -18,6 +18,11 @@ from app.policy.facts import Contract, Facts, ReasonCode, ServiceAnswer, Service
 from app.policy.messages import message
 from app.store.facts import Known
 
+MOST_CONTINUING = 100
+"""The open cases that a service names."""
+MOST_PACKS = 100
+"""The packs among the allowances of an answer. The grants count the tickets of all of them."""
+
 
 class CustomerName(Output):
     """The customer that an answer is about."""
@@ -65,7 +70,12 @@ class ServiceBody(Output):
         default=None,
         description="Whom to ask if buying something would change the answer; otherwise absent.",
     )
-    continues: list[str] = Field(description="Numbers of the open cases for which it continues.")
+    continues: list[str] = Field(
+        description=(
+            "Numbers of the open cases for which it continues, at most 100, oldest first; "
+            "`GET /v1/cases` lists all."
+        )
+    )
 
 
 class HoursBody(Output):
@@ -151,7 +161,12 @@ class EntitlementsBody(Output):
     columns: list[Column]
     # Before the other lists: OpenAPI Generator's Python client gives one variable for all lists of
     # a model the type of the first, and would not type-check otherwise.
-    allowances: list[HoursBody | PackBody]
+    allowances: list[HoursBody | PackBody] = Field(
+        description=(
+            "What is in force. Of ticket packs at most 100, those that end first; "
+            "`GET /v1/ticket-packs` lists all, and `granted_by` counts the tickets of all."
+        )
+    )
     services: list[ServiceBody]
     help_desk: HelpDeskState
     explanation: list[ColumnBody] | None = Field(default=None, description="With `explain=true`.")
@@ -237,7 +252,7 @@ def _service_body(
         "granted_by": granted,
         "reasons": [],
         "unlocked_by": (),
-        "continues": continues.get(row.id, []),
+        "continues": continues.get(row.id, [])[:MOST_CONTINUING],
     }
     if not granted:
         body |= refusal_body(answer, policy, language, told)
@@ -282,7 +297,7 @@ def allowances_body(decision: Decision) -> list[dict[str, Any]]:
             "ends_on": contract.closes_on,
         }
         found.append(period | _minutes_body(contract) | {"suspended": answer.suspended})
-    for pack, available in answer.packs:
+    for pack, available in answer.packs[:MOST_PACKS]:
         found.append(
             {
                 "kind": "ticket_pack",

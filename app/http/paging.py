@@ -29,7 +29,7 @@ class PageQuery(Query):
 
 
 class Page(Output, Generic[T]):
-    """One page; `next_cursor` is null on the last."""
+    """One page; `next_cursor` is null on the last. Long texts end a page before its `limit`."""
 
     items: list[T]
     next_cursor: str | None

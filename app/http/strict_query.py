@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from app.errors import InputError, InvalidInput, invalid
-from app.http.errors.invalid_input import MOST_ERRORS, safe_name
+from app.http.errors.invalid_input import safe_name
+from app.http.fields import MOST_ERRORS
 
 
 def _declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:

@@ -87,6 +87,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "category": get_args(Category),
 }
 """Columns that the list filters by and that have few values, in the order of their index."""
+# A case may have three texts of 10,000 characters.
+_LONG = ("description", "steps_to_reproduce", "resolution", "example_url")
 # The expressions of the indexes.
 _TECHNICIAN = func.lower(cases.c.technician)
 _SERIAL_NUMBER: ColumnElement[str] = func.lower(literal_column('cases.serial_number COLLATE "C"'))
@@ -205,6 +207,7 @@ def search(work: UnitOfWork, given: Filters) -> Listing:
         among=None if few else _among(given),
         fixed=_fixed(given),
         rare=rare,
+        long_columns=_LONG,
     )
 
 
@@ -227,6 +230,7 @@ async def queue(work: UnitOfWork, limit: int, given: Filters) -> Sequence[Row[An
         where=(_IS_OPEN, *(where if rare is None else ())),
         rare=rare,
         sort=_QUEUE_ORDER,
+        long_columns=_LONG,
     )
     return await listing.first(work.connection, limit)
 
@@ -243,7 +247,7 @@ async def timeline(work: UnitOfWork, key: str) -> Listing:
     rows = rows.where(events.c.case_id == row.id, within(work.caller, events))
     if work.caller.customer_id is not None:
         rows = rows.where(_NOT_INTERNAL)
-    return Listing(f"timeline {row.id}", rows, (events.c.id,))
+    return Listing(f"timeline {row.id}", rows, (events.c.id,), long_columns=("data",))
 
 
 async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> TimelineEntry:

@@ -128,6 +128,7 @@ def search(
         where=tuple(where),
         fixed=() if country is None else (customers.c.country,),
         rare=rare,
+        long_columns=("contacts",),
     )
 
 

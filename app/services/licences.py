@@ -77,6 +77,7 @@ def search(
         (licences.c.id,),
         where=tuple(where),
         fixed=() if kind is None else (licences.c.kind,),
+        long_columns=("upgrades",),
     )
 
 

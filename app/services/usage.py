@@ -7,14 +7,19 @@ from itertools import accumulate
 from operator import add
 from typing import NamedTuple
 
+from app.errors import invalid
 from app.policy.civil import civil_date
+from app.policy.document import Policies
 from app.policy.usage import Allowance, every_allowance
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find
 from app.store import usage
-from app.store.facts import Known
+from app.store.facts import Known, computed
 from app.store.tables import customers
 from app.store.usage import Movement, Opening, Totals
+
+MOST_MOVEMENTS = 10_000
+"""The movements of one statement; more are asked for in shorter periods."""
 
 
 class Usage(NamedTuple):
@@ -63,6 +68,8 @@ class Statement(NamedTuple):
     start: date
     end: date
     accounts: list[Account]
+    characters: int
+    """The size of what it was made from, for `computed`."""
 
 
 async def of_customer(work: UnitOfWork, customer: str, at: datetime | None) -> Usage:
@@ -74,7 +81,7 @@ async def of_customer(work: UnitOfWork, customer: str, at: datetime | None) -> U
     known, totals = await usage.usage(work.connection, row.id, past)
     allowances = [
         allowance
-        for allowance in every_allowance(work.policies, known.facts(), on)
+        for allowance in await computed(len(known.document), _allowances, work.policies, known, on)
         # A contract may be signed before its first day; nothing else is known that early, unless
         # minutes lie on it all the same (R37, R40).
         if allowance.begun or allowance.kind == "contract" or allowance.moved
@@ -83,19 +90,38 @@ async def of_customer(work: UnitOfWork, customer: str, at: datetime | None) -> U
 
 
 async def statement(work: UnitOfWork, customer: str, start: date, end: date) -> Statement:
-    """A customer's statement for the civil dates [start, end) (R38). Raises NotFound."""
+    """A customer's statement for the civil dates [start, end) (R38).
+
+    Raises NotFound, and InvalidInput for more than `MOST_MOVEMENTS`.
+    """
     row = await find(work, customers, customer)
-    known, openings, movements = await usage.statement(work.connection, row.id, start, end)
-    facts = known.facts()
+    known, entries = await usage.statement(work.connection, row.id, start, end, MOST_MOVEMENTS + 1)
+    characters = len(known.document) + len(entries)
+    accounts = await computed(
+        characters, _accounts_of, work.policies, known, entries, end - timedelta(days=1)
+    )
+    if sum(len(account.movements) for account in accounts) > MOST_MOVEMENTS:
+        raise invalid("query/to", "too_many", limit=MOST_MOVEMENTS)
+    return Statement(known, start, end, accounts, characters)
+
+
+def _allowances(policies: Policies, customer: Known, on: date) -> list[Allowance]:
+    return list(every_allowance(policies, customer.facts(), on))
+
+
+def _accounts_of(
+    policies: Policies, customer: Known, entries: str, last_day: date
+) -> list[Account]:
+    openings, movements = usage.read_entries(entries)
+    facts = customer.facts()
     cancelled = Counter[str | None]()
-    entries: list[Opening | Movement] = [*openings, *movements]
-    for entry in entries:
+    both: list[Opening | Movement] = [*openings, *movements]
+    for entry in both:
         cancelled[entry.allowance] += entry.cancelled
     # A ticket cancelled after the period was not cancelled in it (R45).
     packs = tuple(pack._replace(cancelled=cancelled[pack.id]) for pack in facts.packs)
-    last_day = end - timedelta(days=1)
-    allowances = every_allowance(work.policies, facts._replace(packs=packs), last_day)
-    return Statement(known, start, end, _accounts(allowances, openings, movements))
+    allowances = every_allowance(policies, facts._replace(packs=packs), last_day)
+    return _accounts(allowances, openings, movements)
 
 
 def _accounts(

@@ -16,7 +16,9 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
+    Text,
     any_,
+    cast,
     func,
     literal,
     select,
@@ -25,6 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+MOST_BYTES = 1_048_576
+"""A page ends after the row with which its long columns reach so many bytes."""
 # A condition that holds for one row in twenty or more fills a page from as many rows of the list.
 _LOOKED_THROUGH = 1_000
 
@@ -68,6 +72,8 @@ class Listing(NamedTuple):
     rare: Rare | None = None
     sort: tuple[ColumnElement[Any], ...] | None = None
     """How to sort instead of by `order`, for a list of one page."""
+    long_columns: tuple[str, ...] = ()
+    """Columns of `rows` whose size bounds a page (`MOST_BYTES`)."""
 
     @property
     def key_types(self) -> tuple[type, ...]:
@@ -77,12 +83,15 @@ class Listing(NamedTuple):
     async def page(
         self, connection: AsyncConnection, limit: int, after: Sequence[Any] | None
     ) -> tuple[Sequence[Row[Any]], list[Any] | None]:
-        """At most `limit` rows after these sort keys, and the keys of the last if more follow."""
+        """At most `limit` rows after these sort keys, and the keys of the last if more follow.
+
+        At least one row, and fewer than `limit` where `long_columns` reach `MOST_BYTES`.
+        """
         following = () if after is None else (self._after(after),)
         found = await self.first(connection, limit + 1, following)
-        if len(found) <= limit:
-            return found, None
         shown = found[:limit]
+        if self._count(found) == len(shown):
+            return shown, None
         return shown, [shown[-1]._mapping[column.name] for column in self.order]
 
     async def first(
@@ -91,7 +100,10 @@ class Listing(NamedTuple):
         limit: int,
         following: tuple[ColumnElement[bool], ...] = (),
     ) -> Sequence[Row[Any]]:
-        """The first rows, at most `limit`, of those `following` a place in the order."""
+        """The first rows, at most `limit`, of those `following` a place in the order.
+
+        Fewer where `long_columns` reach `MOST_BYTES`.
+        """
         if self.where is None:
             return await self._sorted(connection, self.rows.where(*following).limit(limit))
         where = (*self.where, *following)
@@ -100,7 +112,7 @@ class Listing(NamedTuple):
         near = self._among(self._ids(where, _LOOKED_THROUGH))
         ids = select(self._id).where(near, self.rare.condition)
         found = await self._whole(connection, ids.order_by(*self._sorting).limit(limit))
-        if len(found) == limit:
+        if self._count(found) == limit:
             return found
         place = func.row_number().over(order_by=self._sorting).label("place")
         # Materialized: with the limit in sight the planner would read the rows in their order.
@@ -146,8 +158,28 @@ class Listing(NamedTuple):
         return await self._sorted(connection, self.rows.where(self._among(ids)))
 
     async def _sorted(self, connection: AsyncConnection, query: Select[Any]) -> Sequence[Row[Any]]:
-        rows: Sequence[Row[Any]] = (await connection.execute(query.order_by(*self._sorting))).all()
+        query = query.order_by(*self._sorting)
+        if self.long_columns:
+            query = self._cut(query)
+        rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
         return rows
+
+    def _cut(self, query: Select[Any]) -> Select[Any]:
+        """The rows up to the one with which `long_columns` reach `MOST_BYTES`, each with `found`,
+        the number of all. The others do not leave the database."""
+        place = func.row_number().over(order_by=self._sorting).label("place")
+        page = query.add_columns(place).subquery("page")
+        size: ColumnElement[int] = literal(0)
+        for name in self.long_columns:
+            size += func.coalesce(func.octet_length(cast(page.c[name], Text)), 0)
+        before = func.sum(size).over(order_by=page.c.place) - size
+        sized = select(page, before.label("before"), func.count().over().label("found"))
+        rows = sized.subquery("sized")
+        return select(rows).where(rows.c.before < MOST_BYTES).order_by(rows.c.place)
+
+    def _count(self, rows: Sequence[Row[Any]]) -> int:
+        """How many rows there were before they were cut."""
+        return rows[0].found if self.long_columns and rows else len(rows)
 
 
 def exactly(column: ColumnElement[str], value: str) -> ColumnElement[bool]:

@@ -131,23 +131,30 @@ _STATEMENT = text(f"""
             LEFT JOIN cases b ON b.id = e.cause_case_id
             LEFT JOIN time_entries t ON t.id = e.time_entry_id
             WHERE e.counts_on >= :from AND e.counts_on < :to
-            ORDER BY e.counts_on, e.id)
+            ORDER BY e.counts_on, e.id LIMIT :most)
         )::text AS entries
     FROM customers c WHERE c.id = :id""")
 
 
 async def statement(
-    connection: AsyncConnection, customer_id: UUID, start: date, end: date
-) -> tuple[Known, list[Opening], list[Movement]]:
+    connection: AsyncConnection, customer_id: UUID, start: date, end: date, most: int
+) -> tuple[Known, str]:
     """A customer's facts, and what counts before and within the civil dates [start, end).
+
+    The latter is for `read_entries`; it has at most `most` movements.
+    """
+    parameters = {"id": customer_id, "from": start, "to": end, "most": most}
+    row = (await connection.execute(_STATEMENT, parameters)).one()
+    return known(row), row.entries
+
+
+def read_entries(entries: str) -> tuple[list[Opening], list[Movement]]:
+    """What counts before a period and within it, as `statement` gives it.
 
     Movements come in the order of the days on which they count, then of recording.
     """
-    parameters = {"id": customer_id, "from": start, "to": end}
-    row = (await connection.execute(_STATEMENT, parameters)).one()
-    openings, movements = orjson.loads(row.entries)
+    openings, movements = orjson.loads(entries)
     return (
-        known(row),
         [Opening(*opening) for opening in openings],
         [_movement(*movement) for movement in movements],
     )

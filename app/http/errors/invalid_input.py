@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.errors import InputCode, InputError
+from app.http.fields import MOST_ERRORS
 
-MOST_ERRORS = 100
-"""The most that an answer lists: a body of 1 MiB can contain a hundred thousand."""
 _LONGEST_NAME = 100
 _quoted = re.compile("'([^']*)'")
 

@@ -1,10 +1,12 @@
 """Calls about entitlements."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import date, datetime
+from itertools import islice
 from typing import Annotated, Any
+from uuid import UUID
 
 import orjson
 from fastapi import Query
@@ -25,6 +27,7 @@ from app.errors import (
 from app.http.answer_memory import AnswerKey, AnswerMemory
 from app.http.context import Ctx, record_of
 from app.http.decisions import (
+    MOST_CONTINUING,
     EntitlementsBody,
     desk_of,
     entitlements_body,
@@ -43,7 +46,9 @@ from app.http.speech import make_spoken, sentences
 from app.policy import civil
 from app.policy.civil import Closures
 from app.policy.decide import continuing, decide, service_valid_until
-from app.policy.document import Policies
+from app.policy.document import Policies, Service
+from app.policy.facts import ServiceAnswer
+from app.policy.simulate import Assumption
 from app.routers.entitlements.schemas import (
     Batch,
     BatchBody,
@@ -62,7 +67,7 @@ from app.services.forecasts import forecast
 from app.services.lookups import Lookup
 from app.services.simulations import simulate
 from app.store.database import Connection
-from app.store.facts import Known
+from app.store.facts import Known, computed
 
 entitlements = Resource("Entitlements")
 
@@ -71,6 +76,9 @@ _NDJSON = "application/x-ndjson"
 _LONGEST_FORECAST_MONTHS = 120
 # Let other requests run after so many answers of a batch: they take some milliseconds.
 _BATCHED_TOGETHER = 25
+
+MOST_STEPS = 100
+"""Of a forecast. Only a customer with a hundred packs that end on different days has more."""
 
 _memory = AnswerMemory(2048)
 _batch_lookup = TypeAdapter(BatchLookup)
@@ -88,9 +96,8 @@ async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Respons
     language = lookup.language
     policies, at, query = lookup.policies, lookup.at, lookup.query
     _, state = desk_of(policies.in_force(lookup.on), customer, at, lookup.closures)
-    answer = _memory.answer(
-        AnswerKey(policies, customer, lookup.on, state, language, query.explain)
-    )
+    key = AnswerKey(policies, customer, lookup.on, state, language, query.explain)
+    answer = await computed(len(customer.document), _memory.answer, key)
     body = answer.before + json_bytes(at) + answer.after
     # Asked about now, only the instant differs from one answer to the next.
     etag = answer.etag if query.at is None else False
@@ -112,22 +119,31 @@ async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
     except (AnonymousCaller, CustomerNotFound, AmbiguousLookup) as error:
         found = lookup.found
         raise make_spoken(error, lookup.request, policy, at, found, lookup.closures) from None
-    facts = customer.facts()
-    decision = decide(policies, facts, lookup.on)
-    answer = next(one for one in decision.answer.services if one.service == service)
-    continues = continuing(policy, facts).get(service, [])
-    until = service_valid_until(policies, facts, decision, answer)
+    answer, continues, until = await computed(
+        len(customer.document), _checked, customer, policies, lookup.on, service
+    )
     desk = desk_of(policy, customer, at, lookup.closures)
     language: Language = asked_language(lookup.request) or customer.language
     body = {
         "allowed": answer.allowed,
-        "continues": continues,
+        "continues": continues[:MOST_CONTINUING],
         **refusal_body(answer, policy, language),
         "valid_until": until and civil.start_of_day(until, policies.zone),
         "help_desk": help_desk_body(*desk, language),
         "say": sentences(policy, answer, len(continues), desk, at, language),
     }
     return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
+
+
+def _checked(
+    customer: Known, policies: Policies, on: date, service: Service
+) -> tuple[ServiceAnswer, list[str], date | None]:
+    """The answer for one service, the open cases for which it continues, until when it holds."""
+    facts = customer.facts()
+    decision = decide(policies, facts, on)
+    answer = next(one for one in decision.answer.services if one.service == service)
+    continues = continuing(policies.in_force(on), facts).get(service, [])
+    return answer, continues, service_valid_until(policies, facts, decision, answer)
 
 
 @entitlements.acts(
@@ -148,28 +164,40 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     at = body.at or context.now
     on = civil.civil_date(at, context.policies.zone)
     language = context.language
-    asked = [_read(lookup) for lookup in body.lookups]
+    asked = [await _paced(index, _read, one) for index, one in enumerate(body.lookups)]
     wanted = [(index, one) for index, one in enumerate(asked) if isinstance(one, Lookup)]
     found = await lookups.find_many(context, wanted, at, on)
     closures = await help_desks.standing(context, at)
     request_id = record_of(context.request.scope).request_id
+    answers: dict[UUID, bytes] = {}
     results = []
     for index, (sent, one) in enumerate(zip(body.lookups, asked, strict=True)):
-        if index % _BATCHED_TOGETHER == 0:
-            await asyncio.sleep(0)
         try:
             if isinstance(one, ServiceError):
                 raise one
             customer = lookups.only(found.get(index, []))
         except ServiceError as error:
-            results.append(
-                {"lookup": _repeated(sent), "problem": body_of(error, language, request_id)}
-            )
+            problem = await _paced(index, body_of, error, language, request_id)
+            results.append({"lookup": _repeated(sent), "problem": problem})
             continue
-        answer = json_bytes(_answer(customer, context.policies, on, at, closures, language))
-        # Render each answer at once: a thousand answers are a hundred thousand objects.
+        # Render each customer's answer at once, and once: a thousand answers are a hundred
+        # thousand objects, and may all be about one customer.
+        answer = answers.get(customer.id)
+        if answer is None:
+            asked_of = (customer, context.policies, on, at, closures, language)
+            answer = await computed(len(customer.document), _answer, *asked_of)
+            answers[customer.id] = answer
+            if len(answers) % _BATCHED_TOGETHER == 0:
+                await asyncio.sleep(0)
         results.append({"lookup": sent, "entitlements": orjson.Fragment(answer)})
     return ok(context, {"results": results}, etag=False, headers={"Content-Language": language})
+
+
+async def _paced(index: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives for one lookup of a batch; now and then other requests come first."""
+    if index % _BATCHED_TOGETHER == 0:
+        await asyncio.sleep(0)
+    return function(*arguments)
 
 
 def _read(lookup: dict[str, Any]) -> Lookup | ServiceError:
@@ -197,11 +225,11 @@ def _answer(
     at: datetime,
     closures: Closures,
     language: Language,
-) -> dict[str, Any]:
+) -> bytes:
     facts = customer.facts()
     decision = decide(policies, facts, on)
     desk = desk_of(decision.standing.policy, customer, at, closures)
-    return entitlements_body(customer, facts, decision, policies, at, desk, language)
+    return json_bytes(entitlements_body(customer, facts, decision, policies, at, desk, language))
 
 
 @entitlements.reads(
@@ -245,7 +273,8 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
             async for some in customers:
                 chunk = bytearray()
                 for customer in some:
-                    chunk += json_bytes(_answer(customer, policies, on, at, closures, language))
+                    asked_of = (customer, policies, on, at, closures, language)
+                    chunk += await computed(len(customer.document), _answer, *asked_of)
                     chunk += b"\n"
                 count += len(some)
                 yield bytes(chunk)
@@ -278,9 +307,17 @@ async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
 
     The answers without and with the assumptions. Nothing is written.
     """
-    policies, on, at, language = lookup.policies, lookup.on, lookup.at, lookup.language
     customer = lookup.customer()
-    assumptions = lookup.query.assumptions(on)
+    assumptions = lookup.query.assumptions(lookup.on)
+    body = await computed(len(customer.document), _simulated, lookup, customer, assumptions)
+    headers = {"Content-Language": lookup.language}
+    return json_response(lookup.request, body, etag=False, headers=headers)
+
+
+def _simulated(
+    lookup: AdmittedLookup[Simulation], customer: Known, assumptions: list[Assumption]
+) -> bytes:
+    policies, on, at, language = lookup.policies, lookup.on, lookup.at, lookup.language
     facts = customer.facts()
     before, after, facts_after = simulate(policies, facts, on, assumptions)
     was, will = before.answer, after.answer
@@ -304,7 +341,7 @@ async def simulate_entitlements(lookup: AdmittedLookup[Simulation]) -> Response:
             ],
         },
     }
-    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
+    return json_bytes(body)
 
 
 def _without_assumed_ids(body: dict[str, Any]) -> dict[str, Any]:
@@ -320,7 +357,8 @@ async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Respon
     """Read what time alone will change.
 
     Columns and services from now on, if nobody buys or uses anything. Each step begins at the
-    instant at which the answer differs from the step before.
+    instant at which the answer differs from the step before. There are at most 100 steps; `until`
+    is then the instant at which the next one would begin.
     """
     policies, until, language = lookup.policies, lookup.query.until, lookup.language
     last_day = civil.civil_date(until, policies.zone)
@@ -328,7 +366,19 @@ async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Respon
     if until < lookup.now or last_day > longest:
         raise invalid("query/until", "out_of_range")
     customer = lookup.customer()
+    body = await computed(
+        len(customer.document), _forecast, customer, policies, lookup.now, until, language
+    )
+    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
+
+
+def _forecast(
+    customer: Known, policies: Policies, now: datetime, until: datetime, language: Language
+) -> bytes:
     facts = customer.facts()
+    steps = list(islice(forecast(policies, facts, now, until), MOST_STEPS + 1))
+    if len(steps) > MOST_STEPS:
+        until = steps.pop().at
     body = {
         "customer": {"id": customer.id, "code": customer.code, "name": customer.name},
         "until": until,
@@ -340,7 +390,7 @@ async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Respon
                 "columns": answer.columns,
                 "services": services_body(policies.in_force(day), answer, facts, language),
             }
-            for at, day, answer in forecast(policies, facts, lookup.now, until)
+            for at, day, answer in steps
         ],
     }
-    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
+    return json_bytes(body)

@@ -59,7 +59,9 @@ class CheckBody(Output):
     """Whether a customer may use one service."""
 
     allowed: bool
-    continues: list[str] = Field(description="Numbers of the open cases for which it continues.")
+    continues: list[str] = Field(
+        description="Numbers of the open cases for which it continues, at most 100, oldest first."
+    )
     reasons: list[ReasonBody]
     unlocked_by: list[Step]
     sales_contact: SalesContactBody | None = None
@@ -117,7 +119,9 @@ class ForecastBody(Output):
     """What time alone will change."""
 
     customer: CustomerName
-    until: datetime
+    until: datetime = Field(
+        description="Until when the steps tell: as asked, or where the 101st would begin."
+    )
     steps: list[ForecastStep]
 
 

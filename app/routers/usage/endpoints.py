@@ -25,6 +25,7 @@ from app.routers.usage.schemas import (
     csv_lines,
 )
 from app.services import usage as service
+from app.store.facts import computed
 
 usage = Resource("Usage")
 
@@ -65,7 +66,8 @@ async def get_customer_statement(
     Opening, every movement and closing of each allowance from the day `from` up to, not including,
     the day `to`; as JSON, or as CSV by `Accept: text/csv` or `format=csv`. A movement belongs to
     the day on which it counts, not to the day of recording: what is recorded late appears in the
-    statement of that earlier day when it is requested again.
+    statement of that earlier day when it is requested again. A period with more than 10,000
+    movements is refused: ask for shorter ones.
     """
     start, end = query.from_, query.to
     if end <= start:
@@ -75,11 +77,19 @@ async def get_customer_statement(
     media_type = FORMATS.get(query.format or "") or negotiated(context.request, *FORMATS.values())
     statement = await service.statement(context, customer, start, end)
     if media_type != csv_text.MEDIA_TYPE:
-        return ok(context, Statement.of(statement))
+        return ok(context, await computed(statement.characters, _json, statement))
     name = f"statement-{statement.customer.code}-{start}-{end}.csv"
     return ok(
         context,
-        csv_text.csv_bytes(CSV_HEADER, csv_lines(statement)),
+        await computed(statement.characters, _csv, statement),
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
         media_type=csv_text.MEDIA_TYPE,
     )
+
+
+def _json(statement: service.Statement) -> bytes:
+    return json_bytes(Statement.of(statement))
+
+
+def _csv(statement: service.Statement) -> bytes:
+    return csv_text.csv_bytes(CSV_HEADER, csv_lines(statement))
