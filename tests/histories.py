@@ -39,6 +39,9 @@ _WEIGHTS = {
     "correct pack": 1,
     "correct contract": 2,
     "reinstate contract": 2,
+    "reinstate licence": 2,
+    "correct licence": 1,
+    "reverse upgrade": 1,
 }
 Step = tuple[str, int, int, int]
 """What happens, to which of those there are, for how many minutes, how many days before."""
@@ -128,7 +131,7 @@ async def live(
                 await _refusable(
                     client.post(f"/v1/contracts/{ending['id']}/cancellation", json=body)
                 )
-            elif what.startswith(("cancel ", "correct ", "reinstate ")):
+            elif what.startswith(("cancel ", "correct ", "reinstate ", "reverse ")):
                 await _correct(client, customer, what, which, today - timedelta(days=days))
             elif what in ("buy", "withdraw", "correct"):
                 await _trade(client, customer, what, which, today - timedelta(days=days))
@@ -144,15 +147,29 @@ async def _correct(
     client: httpx.AsyncClient, customer: Customer, what: str, which: int, day: date
 ) -> None:
     """Facts that were entered wrong, put right."""
+    if what == "reverse upgrade":
+        licence = await _one(client, "licences", {"customer_id": customer.id}, which)
+        url = f"/v1/licences/{licence['id']}/upgrades"
+        made = {"version": "12", "upgraded_on": str(day), "paid_by": "purchase"}
+        await _refusable(client.post(url, json=made))
+        for one in (await customer.get(f"licences/{licence['id']}"))["upgrades"][:1]:
+            body = {"reason": "Never bought."}
+            await _refusable(client.post(f"{url}/{one['id']}/reversal", json=body))
+        return
     term = {"starts_on": str(day)} if which % 2 else {"included_minutes": 40 + 10 * which}
+    bought = {"kind": "editor"} if which % 3 == 0 else {"purchased_on": str(day)}
     steps: dict[str, tuple[str, str, dict[str, Any]]] = {
         "cancel tickets": ("ticket-packs", "cancellation", {"cancelled_on": str(day)}),
         "correct pack": ("ticket-packs", "correction", {"purchased_on": str(day)}),
         "correct contract": ("contracts", "correction", term),
         "reinstate contract": ("contracts", "reinstatement", {}),
+        "reinstate licence": ("licences", "reinstatement", {}),
+        "correct licence": ("licences", "correction", bought),
     }
     kind, path, fields = steps[what]
     found = await _one(client, kind, {"customer_id": customer.id}, which)
+    if what == "correct licence" and found["serial_number"] == customer.serials[0]:
+        return  # contracts need an Editor all along
     body = {**fields, "reason": "Entered wrong."}
     await _refusable(client.post(f"/v1/{kind}/{found['id']}/{path}", json=body))
 

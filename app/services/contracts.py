@@ -199,7 +199,9 @@ async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str)
         raise WrongState("cancelled", "cancelled")
     paid = select(
         exists().where(
-            licence_upgrades.c.contract_id == old.id, licence_upgrades.c.upgraded_on >= cancelled_on
+            licence_upgrades.c.contract_id == old.id,
+            licence_upgrades.c.reversed_at.is_(None),
+            licence_upgrades.c.upgraded_on >= cancelled_on,
         )
     )
     if await work.connection.scalar(paid):
@@ -333,6 +335,7 @@ async def _require_room(
             conflicts.append(_charge(row))
     upgrades = select(licence_upgrades.c.version, licence_upgrades.c.upgraded_on).where(
         licence_upgrades.c.contract_id == old.id,
+        licence_upgrades.c.reversed_at.is_(None),
         ~licence_upgrades.c.upgraded_on.between(starts_on, ends_on - timedelta(days=1)),
     )
     conflicts += [

@@ -1,17 +1,26 @@
-"""Licences: registered, corrected, upgraded and withdrawn (R1, R2, R25)."""
+"""Licences: registered, corrected, upgraded and withdrawn (R1, R2, R25, R40, R46)."""
 
 from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import JSON, Row, Select, insert, literal_column, select, update
+from sqlalchemy import JSON, Row, Select, func, insert, literal_column, select, update
 
-from app.errors import AlreadyExists, CorrectionConflicts, NotEntitled, WrongState, invalid
+from app.errors import (
+    AlreadyExists,
+    AlreadyReversed,
+    CorrectionConflicts,
+    NotEntitled,
+    NotFound,
+    WrongState,
+    invalid,
+)
 from app.ids import new_id
 from app.policy.decide import decide
 from app.policy.facts import LicenceKind
-from app.services.service_years import follow_licences
+from app.services.dry_runs import lock_owner
+from app.services.service_years import follow_licences, restore_cases
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import (
     called,
@@ -23,6 +32,7 @@ from app.services.visibility import (
     within,
 )
 from app.store import facts
+from app.store.corrections import Undone
 from app.store.event_types import (
     EventData,
     EventType,
@@ -30,22 +40,27 @@ from app.store.event_types import (
     LicenceRegistered,
     LicenceUpgraded,
     LicenceWithdrawn,
+    UpgradeReversed,
 )
 from app.store.keyset import Listing, exactly
 from app.store.ledger import Ledger
-from app.store.tables import licence_upgrades, licences
+from app.store.tables import events, licence_upgrades, licences
 
 _UPGRADES = literal_column(
-    """coalesce((SELECT json_agg(json_build_object('version', version, 'upgraded_on', upgraded_on,
-            'paid_by', paid_by, 'contract_id', contract_id) ORDER BY upgraded_on, created_at, id)
-        FROM licence_upgrades WHERE licence_id = licences.id), '[]')""",
+    """coalesce((SELECT json_agg(json_build_object('id', id, 'version', version,
+            'upgraded_on', upgraded_on, 'paid_by', paid_by, 'contract_id', contract_id)
+            ORDER BY upgraded_on, created_at, id)
+        FROM licence_upgrades WHERE licence_id = licences.id AND reversed_at IS NULL), '[]')""",
     JSON,
 ).label("upgrades")
+_SENT = ("kind", "product", "version", "purchased_on")
+_SERIAL = "serial_number"
+_SENT_AS: Select[Any] = select(licences.c.id, licences.c.customer_id, licences.c.sent)
 _COLUMNS = [column for column in licences.c if column.name not in {"sent", "created_at"}]
 
 
 def _whole(work: UnitOfWork) -> Select[Any]:
-    """Every licence in sight, with its upgrades, oldest first."""
+    """Every licence in sight, with its upgrades that are not reversed, oldest first."""
     return visible(work.caller, licences).with_only_columns(*_COLUMNS, _UPGRADES)
 
 
@@ -118,10 +133,9 @@ async def put(
     """
     owner = await _lock_buyer(work, customer_id, purchased_on)
     wanted = {**fields, "purchased_on": purchased_on}
-    query = select(licences.c.id, licences.c.customer_id, licences.c.sent).where(
-        called(licences, serial_number)
-    )
-    known = (await work.connection.execute(query)).one_or_none()
+    query = _SENT_AS.where(called(licences, serial_number))
+    known: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
+    known = known or await _sent_as(work, owner, serial_number)
     if known is None:
         precondition(None)
         return await _insert(work, owner, serial_number, wanted), True
@@ -130,28 +144,38 @@ async def put(
     before = await read(work, known.id)
     precondition(before)
     changed = {name: value for name, value in wanted.items() if getattr(before, name) != value}
-    if _texts(wanted) == known.sent:
+    kept = {name: value for name, value in (known.sent or {}).items() if name == _SERIAL}
+    if _texts(wanted) | kept == known.sent:
         return before, False
     if not changed:
-        await _update(work, before, {"sent": _texts(wanted)})
+        await _update(work, before, {"sent": _texts(wanted) | kept})
         return before, False
     if _withdrawn(before, work.today):
         raise WrongState("withdrawn", "in_force")
-    if any(upgraded_on < purchased_on for upgraded_on in _upgrade_dates(before)):
-        raise invalid("/purchased_on", "wrong_order")
-    await _update(work, before, {"sent": _texts(wanted)})
+    _check_order(before, purchased_on)
+    await _update(work, before, {"sent": _texts(wanted) | kept})
     if changed.keys() & {"kind", "purchased_on"}:
         return await _correct(work, before, changed, reason or "sent again"), False
     return await _change(work, before, wanted), False
 
 
-async def correct(
+async def _sent_as(work: UnitOfWork, owner: UUID, serial_number: str) -> Row[Any] | None:
+    """The licence that the CRM knows by a serial number which staff have corrected since (R40)."""
+    sent = licences.c.sent[_SERIAL].as_string()
+    query = _SENT_AS.where(
+        licences.c.customer_id == owner, func.lower(sent) == serial_number.lower()
+    )
+    found: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
+    return found
+
+
+async def change(
     work: UnitOfWork,
     key: str,
     precondition: Callable[[Row[Any]], None],
     changes: Mapping[str, Any],
 ) -> Row[Any]:
-    """Correct a licence's product or version. Raises NotFound, and as `precondition` does."""
+    """Change a licence's product or version. Raises NotFound, and as `precondition` does."""
     before = await find_locked(work, licences, key, _whole(work))
     precondition(before)
     return await _change(work, before, changes)
@@ -168,14 +192,162 @@ async def withdraw(work: UnitOfWork, key: str, *, withdrawn_on: date, reason: st
     if withdrawn_on < licence.purchased_on:
         raise invalid("/withdrawn_on", "wrong_order")
     withdrawal = {"withdrawn_on": withdrawn_on, "withdrawal_reason": reason}
-    await _update_and_follow(work, licence, withdrawal)
+    undone = await _update_and_follow(work, licence, withdrawal)
     data: LicenceWithdrawn = {
         "serial_number": licence.serial_number,
         "withdrawn_on": withdrawn_on.isoformat(),
         "reason": reason,
     }
+    if undone:
+        data["undone"] = [
+            {
+                "case_id": str(one.case_id),
+                "year": one.year.isoformat(),
+                "paid_by": one.paid_by,
+                "allowance_id": None if one.allowance_id is None else str(one.allowance_id),
+                "bound": one.bound,
+                "first": one.first,
+            }
+            for one in undone
+        ]
     await _record(work, EventType.LICENCE_WITHDRAWN, licence, data)
     return await read(work, licence.id)
+
+
+async def lock(work: UnitOfWork, key: str) -> list[UUID]:
+    """Lock the customer of a licence, for a correction that is tried out. Raises NotFound."""
+    return await lock_owner(work, licences, key)
+
+
+async def correct(work: UnitOfWork, key: str, *, reason: str, **given: Any) -> Row[Any]:
+    """Correct a licence as if it had been right from the start (R40).
+
+    `given` are its day of purchase, kind, serial number and product, as far as they are corrected.
+    Values that are stored already change nothing. Raises NotFound, InvalidInput, WrongState for a
+    withdrawn licence, CorrectionConflicts if a contract paid for an upgrade of a licence whose kind
+    changes; the database refuses a serial number that is taken.
+    """
+    before = await find_locked(work, licences, key, _whole(work))
+    changed = {
+        name: value
+        for name, value in given.items()
+        if value is not None and getattr(before, name) != value
+    }
+    if not changed:
+        return before
+    if _withdrawn(before, work.today):
+        raise WrongState("withdrawn", "corrected")
+    if "purchased_on" in changed:
+        if changed["purchased_on"] > work.today:
+            raise invalid("/purchased_on", "in_future")
+        _check_order(before, changed["purchased_on"])
+    if _SERIAL in changed:
+        await _remember_sent(work, before)
+    return await _correct(work, before, changed, reason)
+
+
+async def _remember_sent(work: UnitOfWork, licence: Row[Any]) -> None:
+    """Keep the serial number by which the CRM goes on sending the licence (R40)."""
+    query = select(licences.c.sent).where(licences.c.id == licence.id)
+    sent = await work.connection.scalar(query)
+    if sent is None:
+        sent = _texts({name: getattr(licence, name) for name in _SENT})
+    await _update(work, licence, {"sent": {_SERIAL: licence.serial_number} | sent})
+
+
+async def reinstate(work: UnitOfWork, key: str, *, reason: str) -> Row[Any]:
+    """Take back a withdrawal, before or after its day (R46). Raises NotFound, WrongState.
+
+    Service years that it had undone get their cases again (R14).
+    """
+    licence = await find_locked(work, licences, key, _whole(work))
+    if licence.withdrawn_on is None:
+        raise WrongState("in_force", "reinstated")
+    undone = await _undone(work, licence)
+    await _update_and_follow(work, licence, {"withdrawn_on": None, "withdrawal_reason": None})
+    await restore_cases(_ledger(work, licence), work.caller.actor, undone)
+    data: LicenceCorrected = {
+        "serial_number": licence.serial_number,
+        "reason": reason,
+        "before": {"withdrawn_on": licence.withdrawn_on.isoformat()},
+        "after": {"withdrawn_on": None},
+    }
+    await _record(work, EventType.LICENCE_REINSTATED, licence, data)
+    return await read(work, licence.id)
+
+
+async def _undone(work: UnitOfWork, licence: Row[Any]) -> list[Undone]:
+    """The cases whose service year a withdrawal has undone, as the event of that says."""
+    withdrawals = (
+        select(events.c.data)
+        .where(
+            events.c.customer_id == licence.customer_id,
+            events.c.subject_id == licence.id,
+            events.c.type == EventType.LICENCE_WITHDRAWN,
+        )
+        .order_by(events.c.id.desc())
+        .limit(1)
+    )
+    data = await work.connection.scalar(withdrawals) or {}
+    return [
+        Undone(
+            UUID(one["case_id"]),
+            date.fromisoformat(one["year"]),
+            one["paid_by"],
+            one["allowance_id"] and UUID(one["allowance_id"]),
+            one["bound"],
+            one["first"],
+        )
+        for one in data.get("undone", ())
+    ]
+
+
+async def reverse_upgrade(work: UnitOfWork, key: str, upgrade_id: UUID, *, reason: str) -> Row[Any]:
+    """Take back an upgrade that never was (R40). Raises NotFound, AlreadyReversed.
+
+    The years that it began are undone. The licence has the version of the upgrade before, or that
+    with which it was sent.
+    """
+    licence = await find_locked(work, licences, key, _whole(work))
+    query = select(licence_upgrades).where(
+        licence_upgrades.c.id == upgrade_id, licence_upgrades.c.licence_id == licence.id
+    )
+    found = (await work.connection.execute(query)).one_or_none()
+    if found is None:
+        raise NotFound
+    if found.reversed_at is not None:
+        raise AlreadyReversed
+    was = (await facts.load(work.connection, licence.customer_id)).facts().licences
+    await work.connection.execute(
+        update(licence_upgrades)
+        .where(licence_upgrades.c.id == upgrade_id)
+        .values(reversed_at=work.now, reversal_reason=reason)
+    )
+    version = await _version_without(work, licence, found)
+    if version != licence.version:
+        await _update(work, licence, {"version": version})
+    await follow_licences(_ledger(work, licence), work.caller.actor, was, [licence.id])
+    data: UpgradeReversed = {
+        "serial_number": licence.serial_number,
+        "upgrade_id": str(upgrade_id),
+        "reason": reason,
+        "before": {"upgraded_on": found.upgraded_on.isoformat(), "version": licence.version},
+        "after": {"upgraded_on": None, "version": version},
+    }
+    await _record(work, EventType.LICENCE_UPGRADE_REVERSED, licence, data)
+    return await read(work, licence.id)
+
+
+async def _version_without(work: UnitOfWork, licence: Row[Any], upgrade: Row[Any]) -> str:
+    others = [one for one in licence.upgrades if one["id"] != str(upgrade.id)]
+    if licence.version != upgrade.version or any(
+        date.fromisoformat(one["upgraded_on"]) > upgrade.upgraded_on for one in others
+    ):
+        return str(licence.version)
+    if others:
+        return str(others[-1]["version"])
+    sent = await work.connection.scalar(select(licences.c.sent).where(licences.c.id == licence.id))
+    return str((sent or {}).get("version", licence.version))
 
 
 async def upgrade(
@@ -292,12 +464,19 @@ async def _correct(
 
 async def _update_and_follow(
     work: UnitOfWork, licence: Row[Any], values: Mapping[str, Any]
-) -> None:
-    """Change a licence, and let its service years and their cases follow."""
+) -> list[Undone]:
+    """Change a licence, and let its service years and their cases follow.
+
+    Returns the cases whose year was undone.
+    """
     was = (await facts.load(work.connection, licence.customer_id)).facts().licences
     await _update(work, licence, values)
-    ledger = Ledger(work.connection, work.policies, licence.customer_id, work.now)
-    await follow_licences(ledger, work.caller.actor, was, [licence.id])
+    ledger = _ledger(work, licence)
+    return await follow_licences(ledger, work.caller.actor, was, [licence.id])
+
+
+def _ledger(work: UnitOfWork, licence: Row[Any]) -> Ledger:
+    return Ledger(work.connection, work.policies, licence.customer_id, work.now)
 
 
 async def _update(work: UnitOfWork, licence: Row[Any], values: Mapping[str, Any]) -> None:
@@ -315,6 +494,13 @@ async def _record(
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
     # The only field that is not text is the date of purchase.
     return {name: str(value) for name, value in fields.items()}
+
+
+def _check_order(licence: Row[Any], purchased_on: date) -> None:
+    """Raises InvalidInput for a purchase after an upgrade or the withdrawal."""
+    later = [licence.withdrawn_on] if licence.withdrawn_on is not None else []
+    if any(day < purchased_on for day in (*_upgrade_dates(licence), *later)):
+        raise invalid("/purchased_on", "wrong_order")
 
 
 def _withdrawn(licence: Row[Any], on: date) -> bool:

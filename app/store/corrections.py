@@ -10,7 +10,7 @@ from sqlalchemy import Row, text
 from app.policy.allocate import Drawn, Source, charged, draw, kind_of
 from app.policy.corrections import Moves, moved_years, rebound
 from app.policy.facts import CasePaidBy, Facts, Licence
-from app.policy.years import covers, year_from
+from app.policy.years import begins, covers, year_from
 from app.store import entries as standing
 from app.store.entries import Work
 from app.store.ledger import Ledger, overrun_again, reversal
@@ -32,6 +32,23 @@ _REBIND = text("""
     WHERE id = :id""")
 
 
+# A case that is still bound as the undoing of its year left it.
+_BOUND = text("""
+    SELECT number, state, bound, first FROM (
+        SELECT number, state,
+            :bound AND category <> 'bug' AND paid_by = :paid_by
+                AND allowance_id IS NOT DISTINCT FROM CAST(:allowance_id AS uuid) AS bound,
+            :first AND first_paid_by = :paid_by
+                AND first_allowance_id IS NOT DISTINCT FROM CAST(:allowance_id AS uuid) AS first
+        FROM cases WHERE id = :case_id) k
+    WHERE bound OR first""")
+_WORK = text("""
+    SELECT t.id, t.case_id, t.worked_on, t.worked_at, t.minutes, k.channel
+    FROM time_entries t JOIN cases k ON k.id = t.case_id
+    WHERE t.case_id = ANY(:cases) AND t.reversed_at IS NULL
+    ORDER BY t.worked_at, t.recorded_at, t.id""")
+
+
 class Rebound(NamedTuple):
     """A case that a correction bound to another allowance."""
 
@@ -40,20 +57,40 @@ class Rebound(NamedTuple):
     state: str
     paid_by_before: CasePaidBy
     paid_by: CasePaidBy
-    year_before: date
+    year_before: date | None
     year: date | None
     """The first day of the service year to which it was, and is now, bound."""
 
 
-async def follow(ledger: Ledger, was: Iterable[Licence], changed: Sequence[UUID]) -> list[Rebound]:
+class Undone(NamedTuple):
+    """A case whose service year was undone, and what it was bound to instead (R40, R46)."""
+
+    case_id: UUID
+    year: date
+    paid_by: CasePaidBy
+    allowance_id: UUID | None
+    bound: bool
+    """Whether the year paid for it."""
+    first: bool
+    """Whether the year was its first allowance, to which it returns if it proves no bug (R22)."""
+
+
+class Followed(NamedTuple):
+    """What became of cases because licences changed."""
+
+    rebound: list[Rebound]
+    undone: list[Undone]
+
+
+async def follow(ledger: Ledger, was: Iterable[Licence], changed: Sequence[UUID]) -> Followed:
     """Let charges, overrun and bound cases follow licences that have just been changed.
 
     `was` are the customer's licences as they were before. Returns the cases that are bound to
     something else now. Afterwards overrun is covered wherever minutes are left (R22).
     """
+    followed = Followed([], [])
     old = {licence.id: licence for licence in was}
     ids = [str(id_) for id_ in changed]
-    cases = []
     for done, id_ in enumerate(ids):
         # One licence after another: those that follow are still as they were.
         facts = await ledger.facts()
@@ -68,16 +105,65 @@ async def follow(ledger: Ledger, was: Iterable[Licence], changed: Sequence[UUID]
         )
         moves = moved_years(ledger.policies, before, after, id_)
         if moves:
-            cases += await _Moving(ledger, after, moves).run()
+            await _Moving(ledger, after, moves, followed).run()
     await ledger.settle()
+    return followed
+
+
+async def give_cases_back(ledger: Ledger, undone: Iterable[Undone]) -> list[Rebound]:
+    """Bind cases again to service years that were undone and are there again (R14, R46).
+
+    Those that are still bound as the undoing left them; their time is charged again as if the year
+    had paid from the start.
+    """
+    facts = await ledger.facts()
+    cases: list[Rebound] = []
+    sources: dict[UUID, Source] = {}
+    for one in undone:
+        if not begins(ledger.policies, facts, one.year):
+            continue
+        source = Source("free_hours", starts_on=one.year)
+        found = await ledger.connection.execute(_BOUND, one._asdict())
+        row = found.one_or_none()
+        if row is None:
+            continue
+        values = {
+            "id": one.case_id,
+            "bound": row.bound,
+            "first": row.first,
+            "paid_by": "free_hours",
+            "allowance": await ledger.allowance_id(facts, source),
+        }
+        await ledger.connection.execute(_REBIND, values)
+        if row.bound:
+            sources[one.case_id] = source
+            cases.append(
+                Rebound(
+                    one.case_id, row.number, row.state, one.paid_by, "free_hours", None, one.year
+                )
+            )
+    await _charge_again(ledger, sources)
     return cases
+
+
+async def _charge_again(ledger: Ledger, sources: dict[UUID, Source]) -> None:
+    rows = (await ledger.connection.execute(_WORK, {"cases": list(sources)})).all()
+    entries = await ledger.standing(standing.OF_TIME_ENTRIES, entries=[row.id for row in rows])
+    await ledger.write(*(reversal(entry) for entry in entries))
+    facts = await ledger.facts()
+    for row in rows:
+        work = Work(row.id, row.worked_on, row.worked_at, row.minutes)
+        source = sources[row.case_id]
+        facts = await ledger.charge(facts, row.case_id, source, row.channel, [work])
+    await ledger.settle()
 
 
 class _Moving:
     """The steps of one correction: reverse, bind cases anew, charge again."""
 
-    def __init__(self, ledger: Ledger, after: Facts, moves: Moves) -> None:
+    def __init__(self, ledger: Ledger, after: Facts, moves: Moves, followed: Followed) -> None:
         self._ledger = ledger
+        self._followed = followed
         self._policies = ledger.policies
         self._moves = moves
         years = {start: year for start, year in after.service_years.items() if start not in moves}
@@ -88,22 +174,20 @@ class _Moving:
         self._facts = after._replace(service_years=years)
         self._sources: dict[UUID, Source | None] = {}
 
-    async def run(self) -> list[Rebound]:
+    async def run(self) -> None:
         ledger = self._ledger
         rows = await ledger.connection.execute(_YEARS, {"customer": ledger.customer_id})
         self._years = {row.id: row.starts_on for row in rows}
         moving = [id_ for id_, starts_on in self._years.items() if starts_on in self._moves]
         entries = await ledger.standing(standing.OF_ALLOWANCES, allowances=moving)
         await ledger.write(*(reversal(row) for row in entries))
-        cases = await self._rebind(moving)
+        await self._rebind(moving)
         await self._charge(entries)
-        return cases
 
-    async def _rebind(self, moving: list[UUID]) -> list[Rebound]:
+    async def _rebind(self, moving: list[UUID]) -> None:
         """Cases of the moved years, in the order of their opening."""
         ledger = self._ledger
         parameters = {"customer": ledger.customer_id, "years": moving}
-        cases = []
         for row in (await ledger.connection.execute(_CASES, parameters)).all():
             bound, first = row.allowance_id in moving, row.first_allowance_id in moving
             year = self._years[row.allowance_id if bound else row.first_allowance_id]
@@ -119,9 +203,13 @@ class _Moving:
                 "allowance": allowance_id,
             }
             await ledger.connection.execute(_REBIND, values)
+            if self._moves[year] is None:
+                self._followed.undone.append(
+                    Undone(row.id, year, kind_of(source), allowance_id, bound, first)
+                )
             if bound:
                 self._sources[row.id] = source
-                cases.append(
+                self._followed.rebound.append(
                     Rebound(
                         row.id,
                         row.number,
@@ -132,7 +220,6 @@ class _Moving:
                         source and source.starts_on,
                     )
                 )
-        return cases
 
     async def _charge(self, entries: Sequence[Row[Any]]) -> None:
         """What was worked first keeps its place while minutes are left; then R20 and R21.

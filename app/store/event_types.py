@@ -49,14 +49,31 @@ class LicenceRegistered(TypedDict):
     """A new licence, or a correction: then `before` and `after` have the corrected fields only."""
 
     serial_number: str
-    before: NotRequired[Mapping[str, str]]
-    after: Mapping[str, str]
+    before: NotRequired[Mapping[str, str | None]]
+    after: Mapping[str, str | None]
 
 
 class LicenceCorrected(LicenceRegistered):
-    """Another day of purchase or kind, as if it had been right from the start (R40)."""
+    """A licence that is now as if it had been so from the start (R40, R46)."""
 
     reason: str
+
+
+class UpgradeReversed(LicenceCorrected):
+    """An upgrade that never was (R40)."""
+
+    upgrade_id: str
+
+
+class UndoneYear(TypedDict):
+    """A case whose service year a withdrawal has undone, and what it was bound to instead."""
+
+    case_id: str
+    year: str
+    paid_by: str
+    allowance_id: str | None
+    bound: bool
+    first: bool
 
 
 class LicenceUpgraded(TypedDict):
@@ -71,6 +88,8 @@ class LicenceWithdrawn(TypedDict):
     serial_number: str
     withdrawn_on: str
     reason: str
+    undone: NotRequired[list[UndoneYear]]
+    """What is given back if the withdrawal is taken back (R46)."""
 
 
 class ContractSigned(TypedDict):
@@ -280,6 +299,8 @@ class EventType(StrEnum):
     CUSTOMER_UPDATED = "customer.updated", CustomerUpdated
     LICENCE_REGISTERED = "licence.registered", LicenceRegistered
     LICENCE_CORRECTED = "licence.corrected", LicenceCorrected
+    LICENCE_REINSTATED = "licence.reinstated", LicenceCorrected
+    LICENCE_UPGRADE_REVERSED = "licence.upgrade_reversed", UpgradeReversed
     LICENCE_UPGRADED = "licence.upgraded", LicenceUpgraded
     LICENCE_WITHDRAWN = "licence.withdrawn", LicenceWithdrawn
     CONTRACT_SIGNED = "contract.signed", ContractSigned

@@ -82,11 +82,16 @@ _BALANCE = {
 }
 
 CASE_THEN = """CROSS JOIN LATERAL (
-            SELECT e.data->>'state' AS state, coalesce((
-                SELECT x.data->'after'->>'paid_by' FROM events x
-                WHERE x.case_id = k.id AND x.occurred_at > :at AND x.data ? 'corrected'
-                    AND x.data->'before'->>'paid_by' = e.data->>'paid_by'
-                ORDER BY x.id DESC LIMIT 1), e.data->>'paid_by') AS paid_by
+            SELECT e.data->>'state' AS state, (
+                WITH RECURSIVE corrected AS (
+                    SELECT e.id, e.data->>'paid_by' AS paid_by
+                    UNION ALL
+                    SELECT next.id, next.paid_by FROM corrected c CROSS JOIN LATERAL (
+                        SELECT x.id, x.data->'after'->>'paid_by' AS paid_by FROM events x
+                        WHERE x.case_id = k.id AND x.id > c.id AND x.occurred_at > :at
+                            AND x.data ? 'corrected' AND x.data->'before'->>'paid_by' = c.paid_by
+                        ORDER BY x.id LIMIT 1) next)
+                SELECT paid_by FROM corrected ORDER BY id DESC LIMIT 1) AS paid_by
             FROM events e
             WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
             ORDER BY e.id DESC LIMIT 1) last"""
@@ -94,7 +99,7 @@ CASE_THEN = """CROSS JOIN LATERAL (
 
 Every step that opens, closes or rebinds a case stores in its event the state and payer that result;
 the last event up to the instant is read. A payer that was corrected since was wrong from the start
-(R40)."""
+(R40); it may have been corrected more than once."""
 
 _CASES = {
     "now": """
@@ -116,7 +121,8 @@ def _facts(when: Literal["now", "past"]) -> str:
         ARRAY(SELECT json_build_array(a.id, a.serial_number, a.kind, a.purchased_on,
                 a.withdrawn_on,
                 ARRAY(SELECT u.upgraded_on FROM licence_upgrades u
-                    WHERE u.licence_id = a.id AND u.paid_by = 'purchase'))
+                    WHERE u.licence_id = a.id AND u.paid_by = 'purchase'
+                        AND u.reversed_at IS NULL))
             FROM licences a WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY({b["later"]} SELECT json_build_array(a.id, a.number, a.starts_on, a.ends_on,
                 a.cancelled_on, a.included_minutes, b.used_minutes, b.overrun_minutes,

@@ -221,6 +221,7 @@ async def test_a_bought_upgrade_is_a_purchase(customer: Customer, service: Servi
     upgraded = await made(answer)
     assert answer.headers["Location"] == f"{URL}/{licence['id']}"
     entry = {
+        "id": upgraded["upgrades"][0]["id"],
         "version": "12",
         "upgraded_on": str(customer.today),
         "paid_by": "purchase",

@@ -51,7 +51,7 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
 def nobody() -> Holdings:
     """Names as good as any, of nothing."""
     ids = ("customer", "licence", "contract", "ticket_pack", "case")
-    others = ("contact_id", "entry_id", "token_id", "closure_id", "comment_id")
+    others = ("contact_id", "entry_id", "token_id", "upgrade_id", "closure_id", "comment_id")
     return _holdings(
         {name: str(new_id()) for name in (*ids, *others)}
         | {
@@ -69,6 +69,8 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
     contact = {"name": "Help desk", "email": email, "phones": [phone]}
     customer = await Customer.new(client, today, contacts=[contact], external_refs={"crm": ref})
     licence = await customer.licence(days=-90)
+    path = f"licences/{licence['id']}/upgrades"
+    upgraded = await customer.post(path, 201, version="12", paid_by="purchase")
     contract = await customer.contract(days=-20)
     pack = await customer.pack(3)
     case = await customer.open()
@@ -96,6 +98,7 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
             "contact_id": contact["id"],
             "entry_id": entry["id"],
             "token_id": issued["id"],
+            "upgrade_id": upgraded["upgrades"][0]["id"],
             "phone": phone,
             "email": email,
             "external_refs": {"crm": ref},

@@ -276,17 +276,35 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("list_licences", "GET", f"/v1/licences?customer_id={known['id']}&limit=2")
     await call("get_licence", "GET", "/v1/licences/ED-0001")
     await call("update_licence", "PATCH", "/v1/licences/ED-0100", {"version": "4.2"})
-    await call(
+    upgraded = await call(
         "upgrade_licence",
         "POST",
         "/v1/licences/ED-0100/upgrades",
         {"version": "4.3", "upgraded_on": DAY, "paid_by": "purchase"},
     )
     await call(
+        "reverse_upgrade",
+        "POST",
+        f"/v1/licences/ED-0100/upgrades/{upgraded['upgrades'][0]['id']}/reversal",
+        {"reason": "Posted to the wrong licence"},
+    )
+    await call(
         "withdraw_licence",
         "POST",
         "/v1/licences/RT-0100/withdrawal",
         {"withdrawn_on": DAY, "reason": "Returned for a refund"},
+    )
+    await call(
+        "reinstate_licence",
+        "POST",
+        "/v1/licences/RT-0100/reinstatement",
+        {"reason": "It was another licence that was returned"},
+    )
+    await call(
+        "correct_licence",
+        "POST",
+        "/v1/licences/RT-0100/correction",
+        {"purchased_on": "2026-11-20", "reason": "The invoice says 20 November"},
     )
 
     record.clock.move_to(11)

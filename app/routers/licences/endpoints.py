@@ -1,5 +1,6 @@
 """Calls about licences."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -7,18 +8,21 @@ from starlette.responses import Response
 
 from app.errors import (
     AlreadyExists,
+    AlreadyReversed,
     CorrectionConflicts,
     CustomerNotFound,
     NotEntitled,
     WrongState,
 )
 from app.http.context import Ctx
-from app.http.fields import Code, Key
+from app.http.corrections import Correction, corrected
+from app.http.fields import Code, Id, Key
 from app.http.paging import paginate
 from app.http.resource import Resource
 from app.http.responses import created, if_match, ok, put_conditions
 from app.routers.licences.schemas import (
     Licence,
+    LicenceCorrection,
     LicencePatch,
     LicencesQuery,
     NewLicence,
@@ -92,7 +96,7 @@ async def update_licence(context: Ctx, licence: Key, body: LicencePatch) -> Resp
     What is left out stays as it is (JSON Merge Patch). To record an upgrade, use `upgrades`.
     """
     precondition = if_match(context, Licence.of)
-    row = await service.correct(context, licence, precondition, body.changes())
+    row = await service.change(context, licence, precondition, body.changes())
     return ok(context, Licence.of(row))
 
 
@@ -123,3 +127,50 @@ async def upgrade_licence(context: Ctx, licence: Key, body: NewUpgrade) -> Respo
     """
     row = await service.upgrade(context, licence, **body.model_dump())
     return created(context, Licence.of(row), f"/v1/licences/{row.id}")
+
+
+@licences.corrects(
+    "/licences/{licence}/correction",
+    Licence,
+    "licences:write",
+    AlreadyExists,
+    CorrectionConflicts,
+    WrongState,
+)
+async def correct_licence(context: Ctx, licence: Key, body: LicenceCorrection) -> Response:
+    """Correct a licence.
+
+    As if it had been right from the start: free hours and the cases that they pay for follow
+    another day of purchase or kind. One that is withdrawn is reinstated first.
+    """
+    lock = partial(service.lock, context, licence)
+    step = partial(service.correct, context, licence)
+    return await corrected(context, body, lock, step, Licence.of)
+
+
+@licences.corrects("/licences/{licence}/reinstatement", Licence, "licences:write", WrongState)
+async def reinstate_licence(context: Ctx, licence: Key, body: Correction) -> Response:
+    """Take back a withdrawal.
+
+    Before or after its day. Free hours that it had undone pay for their cases again.
+    """
+    lock = partial(service.lock, context, licence)
+    step = partial(service.reinstate, context, licence)
+    return await corrected(context, body, lock, step, Licence.of)
+
+
+@licences.corrects(
+    "/licences/{licence}/upgrades/{upgrade_id}/reversal",
+    Licence,
+    "licences:write",
+    AlreadyReversed,
+)
+async def reverse_upgrade(context: Ctx, licence: Key, upgrade_id: Id, body: Correction) -> Response:
+    """Reverse an upgrade.
+
+    As if it had never been recorded: free hours that it began are undone, and cases that they paid
+    for are paid by what else there was when they were opened.
+    """
+    lock = partial(service.lock, context, licence)
+    step = partial(service.reverse_upgrade, context, licence, upgrade_id)
+    return await corrected(context, body, lock, step, Licence.of)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.http.corrections import Correction
 from app.http.fields import (
     CUSTOMER,
     CivilDate,
@@ -47,6 +48,7 @@ class NewLicence(LicenceFields):
 class SentUpgrade(Input):
     """An upgrade as it was read."""
 
+    id: Id | None = None
     version: ShortText
     upgraded_on: CivilDate
     paid_by: Literal["purchase", "contract"]
@@ -89,6 +91,19 @@ class Withdrawal(Input):
     reason: ShortText
 
 
+class LicenceCorrection(Correction):
+    """What was entered wrong: what is left out stays."""
+
+    purchased_on: CivilDate | None = Field(
+        default=None, description="The day of the purchase, not in the future."
+    )
+    kind: LicenceKind | None = None
+    serial_number: Code | None = Field(
+        default=None, description="A number that no other licence has."
+    )
+    product: Name | None = None
+
+
 class NewUpgrade(Input):
     """An upgrade of a licence."""
 
@@ -102,6 +117,7 @@ class NewUpgrade(Input):
 class Upgrade(Output):
     """An upgrade of a licence."""
 
+    id: UUID
     version: str
     upgraded_on: date
     paid_by: Literal["purchase", "contract"]

@@ -52,7 +52,8 @@ class LicenceImport(Owned):
                 (o.kind <> k.kind OR o.purchased_on <> k.purchased_on)
                     AND k.sent IS DISTINCT FROM {_SENT} AS corrected,
                 k.withdrawn_on, k.kind,
-                (SELECT min(u.upgraded_on) FROM licence_upgrades u WHERE u.licence_id = k.id)
+                (SELECT min(u.upgraded_on) FROM licence_upgrades u
+                    WHERE u.licence_id = k.id AND u.reversed_at IS NULL)
                     AS upgraded_on
                 FROM {OWNED} o JOIN licences k ON k.id = o.known
                 WHERE o.owner = o.customer_id""",
@@ -68,7 +69,8 @@ class LicenceImport(Owned):
         upgraded = f"""SELECT m.line, m.kind AS kept
             FROM import_known m JOIN {OWNED} o USING (line)
             WHERE m.corrected AND m.kind <> o.kind AND EXISTS (SELECT FROM licence_upgrades u
-                WHERE u.licence_id = m.id AND u.paid_by = 'contract')"""
+                WHERE u.licence_id = m.id AND u.paid_by = 'contract'
+                    AND u.reversed_at IS NULL)"""
         return [
             *await self.stage.faults("withdrawn", "/{field}", refused),
             *await self.stage.faults("wrong_order", "/purchased_on", early),

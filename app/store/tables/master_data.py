@@ -125,8 +125,9 @@ licences = Table(
     Column("purchased_on", Date, nullable=False),
     Column("withdrawn_on", Date),
     Column("withdrawal_reason", Text),
-    # Kind, product, version and day of purchase as the CRM sent them last (R40). Null in rows of
-    # 0.2 and before: what they hold is what was sent.
+    # Kind, product, version and day of purchase as the CRM sent them last (R40), and the serial
+    # number if staff have corrected that since. Null in rows of 0.2 and before: what they hold is
+    # what was sent.
     Column("sent", JSONB),
     Column("created_at", Instant, nullable=False),
     one_of("kind", "editor", "runtime", "other"),
@@ -151,8 +152,11 @@ licence_upgrades = Table(
     Column("paid_by", Text, nullable=False),
     Column("contract_id", Uuid),
     Column("created_at", Instant, nullable=False),
+    Column("reversed_at", Instant),
+    Column("reversal_reason", Text),
     one_of("paid_by", "purchase", "contract"),
     CheckConstraint("(paid_by = 'contract') = (contract_id IS NOT NULL)", name="contract_id"),
+    CheckConstraint("(reversed_at IS NULL) = (reversal_reason IS NULL)", name="reversal_reason"),
     within_customer("licences", "id", "licence_id"),
     within_customer("contracts", "id", "contract_id"),
     Index("ix_licence_upgrades_licence_id", "licence_id"),

@@ -21,7 +21,7 @@ from tests.invariants import Invariants
 _FILE = Path(__file__).parents[2] / "scenarios" / "histories.json"
 _OWN = Path(__file__).parents[2] / "scenarios" / "more_histories.json"
 # Steps of endpoints that the service does not offer yet.
-_NOT_OFFERED = {"rwd", "rup", "tr", "mv"}
+_NOT_OFFERED = {"tr", "mv"}
 
 
 def _playable(history: dict[str, Any]) -> bool:
@@ -98,6 +98,12 @@ class Life:
             case "wd":
                 body = {"withdrawn_on": self.day(given["off"]), **reason}
                 await self._send("POST", f"licences/{thing['id']}/withdrawal", body)
+            case "rwd":
+                await self._send("POST", f"licences/{thing['id']}/reinstatement", reason)
+            case "rup":
+                licence = await self.customer.get(f"licences/{thing['id']}")
+                path = f"licences/{thing['id']}/upgrades/{licence['upgrades'][-1]['id']}/reversal"
+                await self._send("POST", path, reason)
             case "con":
                 body = {**customer, "starts_on": self.day(given["off"])}
                 if given["included"]:
