@@ -57,12 +57,14 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
         "server_header": False,
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
+        # A worker answers the supervisor only once it has imported the program. On a busy machine
+        # that took longer than uvicorn's 5 s: the worker was killed and started anew, for ever.
+        "timeout_worker_healthcheck": 60,
     }
     with ExitStack() as stack:
         if settings.workers > 1:
             # The workers are new processes and read their settings from the environment.
-            for name, value in settings.model_dump(exclude_none=True, mode="json").items():
-                os.environ[f"ASSISTENZA_{name.upper()}"] = str(value)
+            os.environ.update(settings.environment())
             os.environ[FOLDER] = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="assistenza-metrics-")
             )

@@ -86,6 +86,13 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    def environment(self) -> dict[str, str]:
+        """The variables that give another process the same settings."""
+        return {
+            f"ASSISTENZA_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
+            for name, value in self.model_dump(exclude_none=True, mode="json").items()
+        }
+
     @field_validator("connections")
     @classmethod
     def _enough_for_the_workers(cls, connections: int, info: ValidationInfo) -> int:

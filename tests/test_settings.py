@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -22,6 +23,22 @@ def test_what_is_no_setting_is_named() -> None:
     assert unknown_settings(environment) == ["ASSISTENZA_HOTS", "ASSISTENZA_PROT"]
     every = {f"ASSISTENZA_{name.upper()}": "" for name in Settings.model_fields}
     assert unknown_settings(every) == []
+
+
+@pytest.mark.parametrize("origins", ["", "https://a.example.com,https://b.example.com"])
+def test_workers_read_the_same_settings_from_their_environment(
+    monkeypatch: pytest.MonkeyPatch, origins: str
+) -> None:
+    monkeypatch.setenv("ASSISTENZA_CORS_ORIGINS", origins)
+    settings = Settings(
+        database_url="postgresql://user:p%40ss@host/database",
+        prepared_statements=False,
+        policy_dir=Path("policies"),
+        workers=3,
+    )
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
 
 
 def test_the_pools_of_all_workers_add_up_to_no_more_than_the_budget() -> None:
