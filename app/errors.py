@@ -11,6 +11,7 @@
     │   ├── TermOver · ContractHasLaterCharges · ContractHasLaterUpgrades · CorrectionConflicts
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
     │   ├── NotEnoughTickets · TooManyOpenCases · NothingToRedact
+    │   ├── AmbiguousPerson
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
@@ -253,6 +254,13 @@ class AmbiguousLookup(Conflict, code="ambiguous_lookup"):
 
     def __init__(self, candidates: Sequence[Mapping[str, Any]], *, more: bool) -> None:
         super().__init__(details={"candidates": list(candidates), "more": more})
+
+
+class AmbiguousPerson(Conflict, code="ambiguous_person"):
+    """`people`: those of different names who have the address or number, by contact and name."""
+
+    def __init__(self, people: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(details={"people": list(people)})
 
 
 class RequestInProgress(Conflict, code="request_in_progress"):

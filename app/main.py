@@ -82,7 +82,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
-    app.state.housekeeping = Housekeeping()
+    app.state.housekeeping = Housekeeping(settings.case_text_keep_days)
     app.state.metrics = Metrics()
     app.state.policies = policies or load(settings.policy_dir)
     if database is not None:

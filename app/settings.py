@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     """Writes within a minute of all tokens bound to one customer, refused ones included; then
     429."""
 
+    case_text_keep_days: int | None = Field(default=None, ge=3, le=36_500)
+    """Days after its last change on which the texts of a closed or cancelled case are cleared. If
+    unset, they are kept for ever."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def environment(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from app import clock
-from app.services import idempotency, tokens
+from app.services import idempotency, retention, tokens
 from app.store.database import Database
 from app.store.failures import FAILURES
 
@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 class Housekeeping:
     """Collects in memory what it writes from time to time, so that no request writes for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, case_text_keep_days: int | None = None) -> None:
+        self._text_keep_days = case_text_keep_days
         self._last_used: dict[UUID, datetime] = {}
         self._forgot_at: datetime | None = None
 
@@ -54,6 +55,9 @@ class Housekeeping:
                     await idempotency.forget(connection, now - KEYS_KEPT)
                     if await tokens.forget_expired(connection, now - EXPIRED_TOKENS_KEPT):
                         self._forgot_at = now
+                if self._text_keep_days is not None:
+                    before = now - timedelta(days=self._text_keep_days)
+                    await retention.clear_texts(connection, now, before)
         except FAILURES as error:
             self._last_used = used | self._last_used
             log.warning("housekeeping_failed", error=type(error).__name__)

@@ -162,7 +162,12 @@ async def reopen(work: UnitOfWork, key: str, reason: str) -> Row[Any]:
         raise ReopeningTooLate
     if locked.bound.ticket is not None:
         await locked.ledger.take_back(locked.id, *locked.bound.ticket, work.today)
-    fields = {"state": state, "resolution": None, "closed_at": None}
+    fields = {
+        "state": state,
+        "resolution": None,
+        "closed_at": None,
+        "texts_cleared_at": None,
+    }
     return await locked.change(EventType.CASE_REOPENED, fields, {"reason": reason})
 
 

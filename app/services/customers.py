@@ -40,7 +40,13 @@ from app.services.contacts import (
 )
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked, visible, within
-from app.store.event_types import Change, ContactChanges, CustomerUpdated, EventType
+from app.store.event_types import (
+    Change,
+    ContactChanges,
+    CustomerArchived,
+    CustomerUpdated,
+    EventType,
+)
 from app.store.keyset import Listing, Rare, exactly
 from app.store.tables import contacts, customers, external_refs
 from app.store.tables.master_data import CONTACT_TEXT, CUSTOMER_TEXT
@@ -90,6 +96,7 @@ class Customer:
     contacts: list[Contact]
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None = None
 
 
 async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
@@ -104,14 +111,21 @@ async def load(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID,
 
 
 def search(
-    work: UnitOfWork, q: str | None, country: str | None, reference: tuple[str, str] | None
+    work: UnitOfWork,
+    q: str | None,
+    country: str | None,
+    reference: tuple[str, str] | None,
+    *,
+    archived: bool,
 ) -> Listing:
     """Whole customers in the order in which they were created.
 
     `q`: words or their beginnings, all of the customer itself or all of one contact. `reference`:
-    another system's name, and its reference to the customer.
+    another system's name, and its reference to the customer. `archived`: those that are archived,
+    or those that are not (R49).
     """
-    where = [within(work.caller, customers)]
+    is_archived = customers.c.archived_at.is_not(None)
+    where = [within(work.caller, customers), is_archived if archived else ~is_archived]
     if country is not None:
         where.append(exactly(customers.c.country, country))
     if reference is not None:
@@ -195,6 +209,23 @@ async def update(
         changed["external_refs"] = {name: ref for name, ref in merged.items() if ref is not None}
     await _change(work, before, replace(before, **changed))
     return await read(work, before.id)
+
+
+async def archive(work: UnitOfWork, key: str, *, archived: bool, reason: str) -> Row[Any]:
+    """Archive a customer, or restore it (R49). One that is as wanted stays as it is.
+
+    An archived customer is not listed; everything else goes on. Raises NotFound.
+    """
+    row = await find_locked(work, customers, key)
+    if (row.archived_at is not None) != archived:
+        await work.connection.execute(
+            changing(customers)
+            .where(customers.c.id == row.id)
+            .values(archived_at=work.now if archived else None, updated_at=work.now)
+        )
+        data: CustomerArchived = {"code": row.code, "archived": archived, "reason": reason}
+        await work.record(EventType.CUSTOMER_ARCHIVED, data, customer_id=row.id, subject_id=row.id)
+    return await read(work, row.id)
 
 
 async def read_contact(work: UnitOfWork, key: str, contact_id: UUID) -> Contact:

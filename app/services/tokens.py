@@ -38,6 +38,7 @@ Scope = Literal[
     "cases:work",
     "usage:read",
     "events:read",
+    "customers:erase",
     "tokens:issue",
     "admin",
 ]

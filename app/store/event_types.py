@@ -45,6 +45,23 @@ class CustomerUpdated(TypedDict):
     contacts: NotRequired[ContactChanges]
 
 
+class CustomerArchived(TypedDict):
+    code: str
+    archived: bool
+    """False: restored."""
+    reason: str
+
+
+class CustomerErased(TypedDict):
+    """A person of the customer was replaced by a pseudonym (R43)."""
+
+    pseudonym: str
+    contacts: list[str]
+    """Ids."""
+    cases: list[str]
+    """Numbers."""
+
+
 class LicenceRegistered(TypedDict):
     """A new licence, or a correction: then `before` and `after` have the corrected fields only."""
 
@@ -297,6 +314,8 @@ class EventType(StrEnum):
     DEMO_LOADED = "demo.loaded"
     TOKEN_ISSUED = "token.issued", TokenIssued
     CUSTOMER_UPDATED = "customer.updated", CustomerUpdated
+    CUSTOMER_ARCHIVED = "customer.archived", CustomerArchived
+    CUSTOMER_ERASED = "customer.erased", CustomerErased
     LICENCE_REGISTERED = "licence.registered", LicenceRegistered
     LICENCE_CORRECTED = "licence.corrected", LicenceCorrected
     LICENCE_REINSTATED = "licence.reinstated", LicenceCorrected
@@ -331,6 +350,8 @@ EventData = (
     | Nothing
     | TokenIssued
     | CustomerUpdated
+    | CustomerArchived
+    | CustomerErased
     | LicenceRegistered
     | LicenceUpgraded
     | LicenceWithdrawn

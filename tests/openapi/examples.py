@@ -251,6 +251,13 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("get_contact", "GET", contact_path)
     await call("update_contact", "PATCH", contact_path, {"phones": ["+39 059 00000 98"]})
     await call("delete_contact", "DELETE", contact_path)
+    person = {"name": "Ufficio tecnico"}
+    data = "/v1/customers/C-0100/personal-data"
+    await call("export_personal_data", "POST", f"{data}/export", person)
+    await call("erase_personal_data", "POST", f"{data}/erasure", person)
+    gone = {"reason": "The company no longer exists"}
+    await call("archive_customer", "POST", "/v1/customers/C-0101/archiving", gone)
+    await call("restore_customer", "POST", "/v1/customers/C-0101/restoring", {"reason": "It does"})
     token = await call(
         "issue_token",
         "POST",

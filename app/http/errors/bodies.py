@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.errors import (
     AlreadyExists,
     AmbiguousLookup,
+    AmbiguousPerson,
     AnonymousCaller,
     CorrectionConflicts,
     CustomerNotFound,
@@ -194,6 +195,22 @@ class Available(BaseModel):
     )
 
 
+class NamedPerson(BaseModel):
+    """One of several people."""
+
+    contact_id: UUID | None = Field(description="Null for somebody named on cases only.")
+    name: str = Field(description="The name.")
+
+
+class People(BaseModel):
+    people: list[NamedPerson] = Field(
+        description="Those who have the address or number.",
+        examples=[
+            [{"contact_id": None, "name": "Anna Rossi"}, {"contact_id": None, "name": "Bruno Neri"}]
+        ],
+    )
+
+
 CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     InvalidInput: Faults,
     AlreadyExists: TakenValue,
@@ -204,6 +221,7 @@ CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     AmbiguousLookup: Candidates,
     CorrectionConflicts: Conflicts,
     NotEnoughTickets: Available,
+    AmbiguousPerson: People,
 }
 """What the body of an error carries beyond `ProblemBody`."""
 

@@ -1,12 +1,14 @@
 """Calls about customers and their contacts."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import Query
 from starlette.responses import Response
 
-from app.errors import AlreadyExists
+from app.errors import AlreadyExists, AmbiguousPerson
 from app.http.context import Ctx
+from app.http.erasure_texts import what_stays
 from app.http.fields import Code, Id, Key
 from app.http.paging import paginate
 from app.http.references import split
@@ -19,10 +21,15 @@ from app.routers.customers.schemas import (
     Customer,
     CustomerPatch,
     CustomersQuery,
+    Erasure,
     KnownCustomer,
     NewCustomer,
+    PersonalData,
+    PersonSought,
+    ReasonGiven,
 )
 from app.services import customers as service
+from app.services import personal_data
 
 customers = Resource("Customers")
 
@@ -59,10 +66,10 @@ async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Respons
 async def list_customers(context: Ctx, query: Annotated[CustomersQuery, Query()]) -> Response:
     """List customers.
 
-    In the order in which they were created.
+    In the order in which they were created. With `archived=true`: the archived ones.
     """
     reference = None if query.external_ref is None else split(query.external_ref)
-    listing = service.search(context, query.q, query.country, reference)
+    listing = service.search(context, query.q, query.country, reference, archived=query.archived)
     return await paginate(context, query, listing, Customer.of)
 
 
@@ -128,3 +135,61 @@ async def delete_contact(context: Ctx, customer: Key, contact_id: Id) -> Respons
     """
     await service.delete_contact(context, customer, contact_id, if_match(context, Contact.of))
     return Response(status_code=204)
+
+
+@customers.acts("/customers/{customer}/archiving", Customer, "customers:erase")
+async def archive_customer(context: Ctx, customer: Key, body: ReasonGiven) -> Response:
+    """Archive a customer that is gone.
+
+    It is no longer listed. Everything else goes on: questions about it are answered as before.
+    """
+    row = await service.archive(context, customer, archived=True, reason=body.reason)
+    return ok(context, Customer.of(row))
+
+
+@customers.acts("/customers/{customer}/restoring", Customer, "customers:erase")
+async def restore_customer(context: Ctx, customer: Key, body: ReasonGiven) -> Response:
+    """Restore an archived customer.
+
+    It is listed again.
+    """
+    row = await service.archive(context, customer, archived=False, reason=body.reason)
+    return ok(context, Customer.of(row))
+
+
+@customers.acts(
+    "/customers/{customer}/personal-data/export",
+    PersonalData,
+    "customers:erase",
+    AmbiguousPerson,
+    etag=False,
+    stores_answers=False,
+)
+async def export_personal_data(context: Ctx, customer: Key, body: PersonSought) -> Response:
+    """Read everything that is held about a person of a customer.
+
+    Give exactly one of the fields. The answer is never stored: an `Idempotency-Key` is ignored.
+    """
+    found = await personal_data.export(context, customer, *body.sought())
+    return ok(context, PersonalData.of(found), etag=False)
+
+
+@customers.acts(
+    "/customers/{customer}/personal-data/erasure",
+    Erasure,
+    "customers:erase",
+    AmbiguousPerson,
+    etag=False,
+    sends=("Content-Language",),
+)
+async def erase_personal_data(context: Ctx, customer: Key, body: PersonSought) -> Response:
+    """Erase a person of a customer, for good.
+
+    A pseudonym takes the place of the person wherever they are held. In the cases that they asked
+    for, every text goes; elsewhere their name, e-mail addresses and phone numbers. Numbers, dates,
+    minutes and charges stay. Give exactly one of the fields. The answer says what stays, and why.
+    """
+    erased = await personal_data.erase(context, customer, *body.sought())
+    language = context.language
+    answer = Erasure(**asdict(erased), **what_stays(language))
+    return ok(context, answer, etag=False, headers={"Content-Language": language})

@@ -1,11 +1,12 @@
 """Customers on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 from pydantic import Field
 
+from app.errors import invalid
 from app.http.fields import (
     Code,
     Country,
@@ -17,8 +18,11 @@ from app.http.fields import (
     MergePatch,
     Name,
     NotBlank,
+    Output,
     PhoneNumbers,
+    QueryFlag,
     SentBack,
+    ShortText,
     Sound,
     StoredOutput,
     VatNumber,
@@ -30,6 +34,7 @@ from app.http.paging import PageQuery
 from app.http.references import NO_OTHERS, Reference, References, System, SystemReference
 from app.services.contacts import MOST_CONTACTS, GivenContact
 from app.services.customers import MOST_REFERENCES
+from app.services.personal_data import By
 
 Words = Annotated[
     str,
@@ -110,6 +115,7 @@ class KnownCustomer(SentBack, CustomerFields):
     code: Code = read_only()
     created_at: Instant = read_only()
     updated_at: Instant = read_only()
+    archived_at: Instant | None = read_only()
     contacts: Annotated[list[KnownContact], Field(max_length=MOST_CONTACTS)] = []
 
     def own(self) -> dict[str, Any]:
@@ -141,6 +147,87 @@ class CustomersQuery(PageQuery):
     q: Words | None = None
     country: Country | None = None
     external_ref: SystemReference | None = None
+    archived: QueryFlag = Field(
+        default=False, description="`true`: the archived customers, which no other list has."
+    )
+
+
+class ReasonGiven(Input):
+    """Why something is done."""
+
+    reason: ShortText
+
+
+class PersonSought(Input):
+    """A person of the customer: exactly one of these."""
+
+    contact_id: Id | None = None
+    email: Email | None = None
+    phone: Annotated[str, Field(min_length=1, max_length=60), Sound] | None = None
+    name: Name | None = None
+
+    def sought(self) -> tuple[By, Any]:
+        """How the person is named. Raises InvalidInput unless exactly one field is given."""
+        given: list[By] = [name for name in get_args(By) if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise invalid("", "exactly_one", names=", ".join(get_args(By)))
+        return given[0], getattr(self, given[0])
+
+
+class HeldValue(StoredOutput):
+    """A value that is held about the person."""
+
+    record: str = Field(
+        description="`contact`, `case`, `time_entry`, `licence`, `contract` or `event`."
+    )
+    id: str = Field(description="The id of the record; of an event, its number.")
+    field: str = Field(description="The field; in an event, the path within its data.")
+    value: str = Field(description="The text as it is stored.")
+
+
+class RequestedCase(StoredOutput):
+    """A case that the person asked for."""
+
+    id: UUID
+    number: str
+    state: str
+    channel: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class PersonalData(StoredOutput):
+    """Everything held about a person of a customer."""
+
+    contacts: list["Contact"] = Field(description="The person as a contact of the customer.")
+    cases: list[RequestedCase] = Field(description="The cases that the person asked for.")
+    held: list[HeldValue] = Field(
+        description="Each value that an erasure would replace or take out."
+    )
+
+
+class KeptData(Output):
+    """What an erasure leaves."""
+
+    what: str = Field(description="What stays.")
+    why: str = Field(description="Why it stays.")
+
+
+class Erasure(Output):
+    """What an erasure did."""
+
+    pseudonym: str = Field(description="What stands in the place of the person.")
+    contacts: int = Field(description="How many contacts were replaced.")
+    cases: int = Field(description="How many cases were changed.")
+    time_entries: int = Field(description="How many time entries were changed.")
+    licences: int = Field(description="How many licences were changed.")
+    contracts: int = Field(description="How many contracts were changed.")
+    events: int = Field(description="How many events were changed.")
+    stored_answers: int = Field(
+        description="How many stored answers to repeated requests were changed."
+    )
+    taken_out: str = Field(description="What counts as the person's words.")
+    stays: list[KeptData]
 
 
 class Contact(StoredOutput):
@@ -166,3 +253,4 @@ class Customer(StoredOutput):
     contacts: list[Contact]
     created_at: datetime
     updated_at: datetime
+    archived_at: datetime | None = Field(description="Null unless the customer is archived.")

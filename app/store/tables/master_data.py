@@ -77,6 +77,7 @@ customers = Table(
     Column("help_desk", Text),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("archived_at", Instant),
     CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
     one_of("language", "it", "en", "de"),
     unique_ignoring_case("customers", "code"),

@@ -85,6 +85,8 @@ cases = Table(
     Column("opened_at", Instant, nullable=False),
     Column("closed_at", Instant),
     Column("updated_at", Instant, nullable=False),
+    # When the retention of texts cleared them (R43).
+    Column("texts_cleared_at", Instant),
     one_of("channel", "email", "phone", "remote"),
     one_of("category", "problem", "question", "bug"),
     one_of("priority_requested", "high", "normal", "low"),
@@ -112,6 +114,11 @@ cases = Table(
         "opened_at",
         "id",
         postgresql_where=text(IS_OPEN),
+    ),
+    Index(
+        "ix_cases_texts",
+        "updated_at",
+        postgresql_where=text("texts_cleared_at IS NULL AND state IN ('closed', 'cancelled')"),
     ),
     Index("ix_cases_customer_id_opened_at", "customer_id", "opened_at", "id"),
     Index("ix_cases_opened_at", "opened_at", "id"),

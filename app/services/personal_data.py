@@ -1,0 +1,458 @@
+"""What is held about one person of a customer: found, exported and erased (R43).
+
+A person is found by a contact, an e-mail address, a phone number or a name, and by the cases that
+they asked for. All texts in those cases are theirs: what staff wrote there cannot be told apart
+from what it quotes. In every other record of the customer it is their name, e-mail addresses and
+phone numbers that identify them. An export lists exactly the values that an erasure changes.
+"""
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row, Table, bindparam, func, select, update
+
+from app.errors import AmbiguousPerson, NotFound, invalid
+from app.services.emails import ascii_form
+from app.services.phones import e164
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find, find_locked
+from app.store.event_types import CustomerErased, EventType
+from app.store.tables import cases, contacts, contracts, customers, events, licences, time_entries
+from app.store.words import take_out_of_answers, take_out_of_events
+
+By = Literal["contact_id", "email", "phone", "name"]
+
+WORDS = frozenset(
+    {
+        "body",
+        "cancellation_reason",
+        "description",
+        "example_url",
+        "note",
+        "product",
+        "product_version",
+        "reason",
+        "resolution",
+        "reversal_reason",
+        "steps_to_reproduce",
+        "subject",
+        "withdrawal_reason",
+    }
+)
+"""Members of events and answers that hold what people wrote."""
+_NUMBER = re.compile(r"\+[0-9]{6,15}")
+KEPT = frozenset({"product", "product_version"})
+"""Words about the product rather than a person's: only a name in them is replaced."""
+_COLUMNS: dict[Table, tuple[str, ...]] = {
+    cases: (
+        "requester_name",
+        "requester_email",
+        "requester_phone",
+        "product",
+        "product_version",
+        "subject",
+        "description",
+        "steps_to_reproduce",
+        "example_url",
+        "resolution",
+    ),
+    time_entries: ("note", "reversal_reason"),
+    licences: ("withdrawal_reason",),
+    contracts: ("cancellation_reason",),
+}
+_EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+
+
+class Held(NamedTuple):
+    """A value that is held about the person."""
+
+    record: str
+    """The table that has it, in the singular, or `event`."""
+    id: str
+    field: str
+    value: str
+
+
+class TheirCase(NamedTuple):
+    """A case that the person asked for."""
+
+    id: UUID
+    number: str
+    state: str
+    channel: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is held about a person."""
+
+    contacts: list[Row[Any]]
+    cases: list[TheirCase]
+    held: list[Held]
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure did: how many records of each kind it changed."""
+
+    pseudonym: str
+    contacts: int
+    cases: int
+    time_entries: int
+    licences: int
+    contracts: int
+    events: int
+    stored_answers: int
+
+
+@dataclass(slots=True)
+class _Person:
+    """Who is meant, and how to recognise them."""
+
+    customer: Row[Any]
+    contacts: dict[UUID, Row[Any]]
+    cases: dict[UUID, Row[Any]]
+    called: frozenset[str]
+    """Their names, e-mail addresses and numbers, as far as nobody else has them."""
+    pattern: re.Pattern[str] | None = field(init=False)
+    numbers: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pattern = _pattern(self.called)
+        self.numbers = frozenset(case.number for case in self.cases.values())
+
+    def named_in(self, text: str | None) -> bool:
+        return text is not None and self.pattern is not None and bool(self.pattern.search(text))
+
+
+async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
+    """Everything held about a person of a customer.
+
+    Raises NotFound, InvalidInput for a phone number that is none, and AmbiguousPerson where people
+    of different names have the address or number.
+    """
+    customer = await find(work, customers, key)
+    person = await _identify(work, customer, by, value)
+    held = [
+        Held("contact", str(one.id), name, text)
+        for one in person.contacts.values()
+        for name, text in (("name", one.name), ("email", one.email), *_phones(one))
+        if text is not None
+    ]
+    for table, names in _COLUMNS.items():
+        async for row, new in _changed(work, person, table, "erased-0"):
+            record = "time_entry" if table is time_entries else table.name.removesuffix("s")
+            held += [
+                Held(record, str(row.id), name, row._mapping[name]) for name in names if name in new
+            ]
+    rows = await work.connection.execute(
+        select(events).where(events.c.customer_id == customer.id).order_by(events.c.id)
+    )
+    for event in rows:
+        own = event.case_id in person.cases
+        held += [
+            Held("event", str(event.id), path, text)
+            for path, text in _texts(event.data)
+            if (own and path.rpartition("/")[2] not in KEPT) or person.named_in(text)
+        ]
+    theirs = [
+        TheirCase(*(case._mapping[name] for name in TheirCase._fields))
+        for case in person.cases.values()
+    ]
+    return Found(list(person.contacts.values()), theirs, held)
+
+
+async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
+    """Replace a person by a pseudonym, wherever they are held. Raises as `export`.
+
+    Numbers, dates, minutes and charges stay, and so do the company's own data.
+    """
+    customer = await find_locked(work, customers, key)
+    person = await _identify(work, customer, by, value)
+    number = await work.connection.scalar(select(func.nextval("erasure_numbers")))
+    pseudonym = f"erased-{number}"
+    counts: dict[Table, int] = {}
+    for table in _COLUMNS:
+        # The update names the columns in the parameters of each execution.
+        statement = update(table).where(table.c.id == bindparam("of_row"))
+        counts[table] = 0
+        changes = [(row.id, new) async for row, new in _changed(work, person, table, pseudonym)]
+        for id_, new in changes:
+            touched = {"updated_at": work.now} if table is cases else {}
+            await work.connection.execute(statement, {"of_row": id_, **new, **touched})
+        counts[table] = len(changes)
+    if person.contacts:
+        await work.connection.execute(
+            update(contacts)
+            .where(contacts.c.id.in_(person.contacts))
+            .values(name=pseudonym, email=None, phones=[])
+        )
+        await work.connection.execute(
+            update(customers).where(customers.c.id == customer.id).values(updated_at=work.now)
+        )
+    told = await take_out_of_events(
+        work.connection,
+        events.c.case_id.in_(person.cases),
+        lambda data: _without(data, person, pseudonym, own=True),
+    )
+    told += await take_out_of_events(
+        work.connection,
+        (events.c.customer_id == customer.id)
+        & (events.c.case_id.is_(None) | events.c.case_id.not_in(person.cases)),
+        lambda data: _without(data, person, pseudonym, own=False),
+    )
+    marks = {
+        *map(str, person.contacts),
+        *map(str, person.cases),
+        *person.numbers,
+        str(customer.id),
+        *person.called,
+    }
+    answers = await take_out_of_answers(
+        work.connection,
+        _EARLIEST,
+        marks,
+        lambda answer: _without_in_answer(answer, person, pseudonym),
+    )
+    data: CustomerErased = {
+        "pseudonym": pseudonym,
+        "contacts": [str(one) for one in person.contacts],
+        "cases": sorted(person.numbers),
+    }
+    await work.record(
+        EventType.CUSTOMER_ERASED, data, customer_id=customer.id, subject_id=customer.id
+    )
+    return Erased(
+        pseudonym,
+        contacts=len(person.contacts),
+        cases=counts[cases],
+        time_entries=counts[time_entries],
+        licences=counts[licences],
+        contracts=counts[contracts],
+        events=told,
+        stored_answers=answers,
+    )
+
+
+async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) -> _Person:
+    if by == "phone":
+        number = e164(value, customer.country)
+        if number is None:
+            raise invalid("/phone", "not_a_phone_number")
+        value = number
+    people = await work.connection.execute(
+        select(contacts)
+        .where(contacts.c.customer_id == customer.id)
+        .order_by(contacts.c.position, contacts.c.id)
+    )
+    known = {row.id: row for row in people}
+    asked = await work.connection.execute(
+        select(cases).where(cases.c.customer_id == customer.id).order_by(cases.c.opened_at)
+    )
+    requests = list(asked)
+
+    fits = _fits(by, value)
+    mine = {id_: row for id_, row in known.items() if fits(id_, row.name, row.email, row.phones)}
+    asking = [
+        row
+        for row in requests
+        if fits(
+            row.requester_contact_id,
+            row.requester_name,
+            row.requester_email,
+            [row.requester_phone],
+        )
+    ]
+    if not mine and not asking:
+        raise NotFound
+    names = {_folded(row.name): row.name for row in mine.values()}
+    names |= {_folded(row.requester_name): row.requester_name for row in asking}
+    if by in ("email", "phone") and len(names) > 1:
+        by_name = {_folded(row.name): row.id for row in mine.values()}
+        raise AmbiguousPerson(
+            [
+                {"contact_id": str(by_name[one]) if one in by_name else None, "name": name}
+                for one, name in names.items()
+            ]
+        )
+    if by != "contact_id":
+        # Within one customer, one name is one person.
+        mine |= {id_: row for id_, row in known.items() if _folded(row.name) in names}
+    others = [row for id_, row in known.items() if id_ not in mine]
+    # A name that somebody else has too identifies nobody.
+    names = {one: name for one, name in names.items() if one not in _names(others)}
+    theirs = {
+        row.id: row
+        for row in requests
+        if row.requester_contact_id in mine or _folded(row.requester_name) in names
+    }
+    emails = {row.email for row in mine.values()} | {row.requester_email for row in theirs.values()}
+    phones = {phone for row in mine.values() for phone in row.phones} | {
+        row.requester_phone for row in theirs.values()
+    }
+    # Nor does an address or a number that the customer's other contacts have as well.
+    emails -= {row.email for row in others}
+    phones -= {phone for row in others for phone in row.phones}
+    called = {*names.values(), *emails, *phones} - {None}
+    return _Person(customer, mine, theirs, frozenset(called))
+
+
+def _fits(by: By, value: Any) -> Callable[[Any, str, str | None, Sequence[str | None]], bool]:
+    """Whether somebody with this contact's id, name, e-mail address and numbers is meant."""
+    if by == "contact_id":
+        return lambda id_, name, email, phones: id_ == value
+    if by == "email":
+        wanted = ascii_form(value)
+        return lambda id_, name, email, phones: email is not None and ascii_form(email) == wanted
+    if by == "phone":
+        return lambda id_, name, email, phones: value in phones
+    return lambda id_, name, email, phones: _folded(name) == _folded(value)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def _names(people: Sequence[Row[Any]]) -> set[str]:
+    return {_folded(row.name) for row in people}
+
+
+def _phones(contact: Row[Any]) -> Iterator[tuple[str, str]]:
+    for place, phone in enumerate(contact.phones):
+        yield f"phones/{place}", phone
+
+
+def _pattern(called: frozenset[str]) -> re.Pattern[str] | None:
+    """Finds a name in either order, an address, or a number however it is written."""
+    forms: set[str] = set()
+    for one in called:
+        words = [re.escape(word) for word in one.split()]
+        forms.add(r"\s+".join(words))
+        forms.add(r",?\s+".join((words[-1], *words[:-1])))
+    for phone in (one for one in called if _NUMBER.fullmatch(one)):
+        digits = r"[\s./()-]*".join(phone.removeprefix("+"))
+        forms.add(r"(?:\+|00)?[\s(]*" + digits)
+        # Without the country's code, which has one to three digits.
+        for code in (1, 2, 3):
+            national = phone[1 + code :]
+            if len(national) >= 6:
+                forms.add(r"0?" + r"[\s./()-]*".join(national))
+    if not forms:
+        return None
+    longest_first = "|".join(sorted(forms, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{longest_first})(?!\w)", re.IGNORECASE)
+
+
+async def _changed(
+    work: UnitOfWork, person: _Person, table: Table, pseudonym: str
+) -> AsyncIterator[tuple[Row[Any], dict[str, str | None]]]:
+    """Each row of a table that has values of the person, with what takes their place by column."""
+    rows = await work.connection.execute(
+        select(table).where(table.c.customer_id == person.customer.id).order_by(table.c.id)
+    )
+    for row in rows:
+        case_id = row.id if table is cases else getattr(row, "case_id", None)
+        own = case_id in person.cases
+        new = {
+            name: _replaced(table, name, row, person, pseudonym, own=own)
+            for name in _COLUMNS[table]
+            if row._mapping[name] is not None
+        }
+        new = {name: value for name, value in new.items() if value != row._mapping[name]}
+        if new:
+            yield row, new
+
+
+def _replaced(
+    table: Table, name: str, row: Row[Any], person: _Person, pseudonym: str, *, own: bool
+) -> str | None:
+    text: str = row._mapping[name]
+    personal = name.startswith("requester_")
+    if own and name not in KEPT:
+        required = not table.c[name].nullable or name in ("resolution", "reversal_reason")
+        return pseudonym if required else None
+    if not person.named_in(text) or person.pattern is None:
+        return text
+    if personal and table.c[name].nullable:
+        return None
+    return person.pattern.sub(pseudonym, text)
+
+
+def _texts(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The words in an event's data, and who is named in it, by their paths."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            below = f"{path}/{key}"
+            if isinstance(value, str) and (key in WORDS or "requester" in path):
+                yield below, value
+            else:
+                yield from _texts(value, below)
+    elif isinstance(data, list):
+        for place, value in enumerate(data):
+            yield from _texts(value, f"{path}/{place}")
+
+
+def _without(value: Any, person: _Person, pseudonym: str, *, own: bool) -> Any:
+    """JSON without the person's words (`own`: all of the words are theirs) and names."""
+    if isinstance(value, list):
+        return [_without(one, person, pseudonym, own=own) for one in value]
+    if not isinstance(value, dict):
+        return value
+    changed: dict[str, Any] = {}
+    for key, inner in value.items():
+        if key == "requester" and isinstance(inner, dict):
+            changed[key] = _requester(inner, person, pseudonym, own=own)
+        elif isinstance(inner, str) and key in WORDS:
+            if own and key not in KEPT:
+                changed[key] = pseudonym
+            else:
+                changed[key] = person.pattern.sub(pseudonym, inner) if person.pattern else inner
+        else:
+            changed[key] = _without(inner, person, pseudonym, own=own)
+    return changed
+
+
+def _requester(
+    requester: dict[str, Any], person: _Person, pseudonym: str, *, own: bool
+) -> dict[str, Any]:
+    changed = dict(requester)
+    for key in ("name", "email", "phone"):
+        text = requester.get(key)
+        if text is not None and (own or person.named_in(text)):
+            changed[key] = pseudonym if key == "name" else None
+    return changed
+
+
+def _without_in_answer(value: Any, person: _Person, pseudonym: str) -> Any:
+    """A stored answer without the person: contacts, cases, entries of a timeline, time entries."""
+    if isinstance(value, list):
+        return [_without_in_answer(one, person, pseudonym) for one in value]
+    if not isinstance(value, dict):
+        return value
+    id_, of_case = value.get("id"), value.get("case_id")
+    ours = {str(one) for one in person.cases}
+    is_contact = value.keys() == {"id", "name", "email", "phones"}
+    if is_contact and (id_ in {str(one) for one in person.contacts} or _is_named(value, person)):
+        return value | {"name": pseudonym, "email": None, "phones": []}
+    own = id_ in ours or of_case in ours or value.get("number") in person.numbers
+    if own or not any(isinstance(inner, dict | list) for inner in value.values()):
+        return _without(value, person, pseudonym, own=own)
+    deeper = {
+        key: _without_in_answer(inner, person, pseudonym)
+        if isinstance(inner, dict | list)
+        else inner
+        for key, inner in value.items()
+    }
+    return _without(deeper, person, pseudonym, own=False)
+
+
+def _is_named(contact: dict[str, Any], person: _Person) -> bool:
+    """Whether an answer shows a contact that was removed since and is this person."""
+    texts = (contact["name"], contact["email"], *contact["phones"])
+    return any(person.named_in(one) for one in texts)
