@@ -50,8 +50,6 @@ OURS, BARE, RAW, PGBENCH = "GET /v1/entitlements", "bare FastAPI", "FastAPI + as
 # As dashboards and phones ask: of a thousand customers, so that most questions were asked before.
 OURS_AGAIN, RAW_AGAIN = f"{OURS}, asked again", f"{RAW}, asked again"
 _ASKED_AGAIN = 1000
-# Starting the load takes longer than a short measurement, and there are many.
-_ROUNDS_BY_SIZE = 3
 # Of the medians at the largest and the smallest size.
 _WANTED_RATIO = 1.3
 # Answers at one size come from warm caches, as they would in the long run.
@@ -141,7 +139,7 @@ def _interleave(
     return samples
 
 
-async def sizes(directory: Path, numbers: list[int], seconds: float) -> None:
+async def sizes(directory: Path, numbers: list[int], seconds: float, rounds: int) -> None:
     with postgres(directory) as server:
         async with databases(server, *numbers) as filled:
             now = clock.now()
@@ -149,12 +147,10 @@ async def sizes(directory: Path, numbers: list[int], seconds: float) -> None:
             tokens = [await token_for(one.owner_url, now, *_SCOPES) for one in filled]
             questions = _questions(today)
             measured = await asyncio.to_thread(
-                _by_size, directory, filled, tokens, questions, seconds
+                _by_size, directory, filled, tokens, questions, seconds, rounds
             )
     smallest, largest = min(numbers), max(numbers)
-    table = Table(
-        title=f"p50 at one connection, {_ROUNDS_BY_SIZE} rounds, {seconds:g} s in all for each"
-    )
+    table = Table(title=f"p50 at one connection, {rounds} rounds, {seconds:g} s in all for each")
     for heading in ("", *(f"{number:,} customers, ms" for number in numbers), "ratio", ""):
         table.add_column(
             heading, justify="right" if "," in heading or heading == "ratio" else "left"
@@ -255,12 +251,13 @@ def _by_size(
     tokens: list[str],
     questions: list[Question],
     seconds: float,
+    rounds: int,
 ) -> dict[tuple[Question, int], list[Sample]]:
     samples: dict[tuple[Question, int], list[Sample]] = {}
     with ExitStack() as servers:
         ports = [servers.enter_context(service(directory, database))[0] for database in filled]
         # Rounds take turns, so that what else the machine does disturbs each size alike.
-        for round_number in range(_ROUNDS_BY_SIZE):
+        for round_number in range(rounds):
             for question in questions:
                 places = list(zip(ports, filled, tokens, strict=True))
                 for port, database, token in places[:: -1 if round_number % 2 else 1]:
@@ -269,7 +266,7 @@ def _by_size(
                         request=get(port, question.path, token),
                         customers=database.customers,
                         connections=1,
-                        seconds=seconds / _ROUNDS_BY_SIZE,
+                        seconds=seconds / rounds,
                         warm_up=0.3 if round_number else _FIRST_WARM_UP,
                     )
                     sample = measure(plan)
@@ -284,6 +281,8 @@ def main() -> None:
     parser.add_argument(
         "--sizes", help="numbers of customers, with commas: compares every lookup and list"
     )
+    # Starting the load takes longer than a short measurement, and there are many.
+    parser.add_argument("--rounds", type=int, default=3, help="of each question with --sizes")
     arguments = parser.parse_args()
     say(
         f"Python {platform.python_version()}, {os.cpu_count()} cores"
@@ -292,7 +291,7 @@ def main() -> None:
     with scratch() as directory:
         if arguments.sizes:
             numbers = [int(number) for number in arguments.sizes.split(",")]
-            asyncio.run(sizes(directory, numbers, arguments.seconds))
+            asyncio.run(sizes(directory, numbers, arguments.seconds, arguments.rounds))
         else:
             asyncio.run(beside(directory, arguments.customers, arguments.seconds))
 
