@@ -22,7 +22,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.long.test_kill import Home
+from tests.long.home import Home
 
 pytestmark = pytest.mark.long
 

@@ -25,7 +25,7 @@ from app.store import migrations
 from app.store.embedded import EmbeddedPostgres
 from tests.line import line_to, through, where
 from tests.long.test_faults import frozen
-from tests.long.test_kill import ROOT
+from tests.long.home import ROOT
 
 pytestmark = pytest.mark.long
 
