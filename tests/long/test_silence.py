@@ -24,8 +24,8 @@ from app.services.tokens import SCOPES
 from app.store import migrations
 from app.store.embedded import EmbeddedPostgres
 from tests.line import line_to, through, where
-from tests.long.test_faults import frozen
 from tests.long.home import ROOT
+from tests.long.test_faults import frozen
 
 pytestmark = pytest.mark.long
 
