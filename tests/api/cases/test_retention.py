@@ -1,9 +1,10 @@
 """Texts of closed cases are cleared after the days that the operator sets (R43)."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import httpx
 
+from app import clock
 from app.jobs.housekeeping import Housekeeping
 from app.services.retention import CLEARED, clear_texts
 from tests.api.build import Customer, unique
@@ -42,7 +43,7 @@ async def test_texts_of_old_closed_cases_are_cleared(
     for case in (old, cancelled, is_open):
         await _age(service, case["id"], 31)
 
-    now = datetime.now(UTC)
+    now = clock.now()
     async with service.database.writing.begin() as connection:
         # Other tests may have left older ones.
         while await clear_texts(connection, now, now - timedelta(days=32)):
