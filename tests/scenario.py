@@ -23,6 +23,7 @@ FILES = (
     "boundaries.yaml",
     "changed.yaml",
     "service_years.yaml",
+    "transfers.yaml",
 )
 _OFFSET = re.compile(r"(?:(?P<months>[+-]?\d+)m)?(?:(?P<days>[+-]?\d+)d)?")
 
@@ -63,6 +64,8 @@ def facts_of(policies: Policies, scenario: Scenario, on: date) -> Facts:
             entry["kind"],
             day(entry["purchased"], on),
             day(entry["withdrawn"], on) if "withdrawn" in entry else None,
+            held_from=day(entry["got"], on) if "got" in entry else None,
+            bought="got" not in entry,
         )
         for index, entry in enumerate(given.get("licences", []))
     )

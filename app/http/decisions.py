@@ -343,6 +343,6 @@ def entitlements_body(
     if explained:
         body["explanation"] = [
             {"column": column, "stands": stands, "rules": [rule._asdict() for rule in rules]}
-            for column, stands, rules in explain(facts, decision.standing)
+            for column, stands, rules in explain(policies, facts, decision.standing)
         ]
     return body

@@ -15,7 +15,7 @@ from app.policy.facts import (
     ServiceYear,
     Step,
 )
-from app.policy.standing import Standing, stand
+from app.policy.standing import Standing, counting, stand
 from app.policy.years import anchors, periods, year_from, year_of
 
 _DAY = timedelta(days=1)
@@ -94,7 +94,11 @@ def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
             if licence.withdrawn_on <= after:
                 continue
             days.add(licence.withdrawn_on)
-        for bought in (licence.purchased_on, *licence.paid_upgrades):
+        if licence.held_from is not None:
+            days.add(licence.held_from)
+            for period in licence.earlier:
+                days.update(period)
+        for bought in counting(policies, licence):
             ends_on = add_months(bought, policies.in_force(bought).development.months)
             days |= {bought, ends_on}
             lapses = max(lapses, ends_on)
@@ -223,7 +227,17 @@ class _Reasons:
                 },
             )
         year = standing.service_year
-        return Reason("DEV", "hours_exhausted", _hours((year,) if year else ()))
+        if year is None:
+            return self._no_free_hours()
+        return Reason("DEV", "hours_exhausted", _hours((year,)))
+
+    def _no_free_hours(self) -> Reason:
+        """DEV stands by another purchase, but every Editor held was got by a transfer (R14)."""
+        on = self._standing.on
+        held = (one for one in self._facts.licences if one.kind == "editor" and one.held(on))
+        latest = max(held, key=lambda one: (one.held_from or date.min, one.id))
+        facts = {"purchased_on": latest.purchased_on, "transferred_on": latest.held_from}
+        return Reason("DEV", "no_free_hours", facts)
 
     def _contract(self) -> Reason:
         standing = self._standing

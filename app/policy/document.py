@@ -141,6 +141,8 @@ Minutes = Annotated[int, Field(ge=1, le=1_000_000)]
 
 class Development(_Part):
     months: Months
+    transfer_counts_as_purchase: bool = False
+    """Whether getting a licence by a transfer is a purchase in the sense of R2 (R44)."""
 
 
 class FreeHours(_Part):

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from app.policy.document import COLUMNS, Column
+from app.policy.document import COLUMNS, Column, Policies
 from app.policy.facts import Contract, Facts, Licence, Pack
 from app.policy.standing import Standing, burn_order, last_purchase, pack_order
 
@@ -15,11 +15,13 @@ class Rule(NamedTuple):
     """What the result rests on; None where there is no such record."""
 
 
-def explain(facts: Facts, standing: Standing) -> list[tuple[Column, bool, list[Rule]]]:
+def explain(
+    policies: Policies, facts: Facts, standing: Standing
+) -> list[tuple[Column, bool, list[Rule]]]:
     """Each column, whether the customer stands in it, and the rules that say so."""
     tested: dict[Column, list[Rule]] = {
         "NO_DEV": _neither(standing),
-        "DEV": [_holds_editor(facts, standing), *_development(facts, standing)],
+        "DEV": [_holds_editor(facts, standing), *_development(policies, facts, standing)],
         "SA": [_contract(facts, standing), _holds_editor(facts, standing)],
         "TCK": _tickets(facts, standing),
     }
@@ -46,13 +48,16 @@ def _licence(licence: Licence | None) -> dict[str, Any] | None:
         "serial_number": licence.serial_number,
         "purchased_on": licence.purchased_on,
         "withdrawn_on": licence.withdrawn_on,
+        "held_from": licence.held_from or licence.purchased_on,
     }
 
 
-def _development(facts: Facts, standing: Standing) -> list[Rule]:
+def _development(policies: Policies, facts: Facts, standing: Standing) -> list[Rule]:
     on = standing.on
     bought = standing.last_purchase
-    found = next((lic for lic in facts.licences if last_purchase((lic,), on) == bought), None)
+    found = next(
+        (lic for lic in facts.licences if last_purchase(policies, (lic,), on) == bought), None
+    )
     record = _licence(found) if bought is not None else None
     if record is not None:
         record |= {"last_purchase_on": bought}

@@ -13,6 +13,7 @@ from app.policy.document import Channel, Column, PaidBy, Service
 ReasonCode = Literal[
     "no_editor_licence",
     "last_purchase_lapsed",
+    "no_free_hours",
     "no_contract_in_force",
     "contract_suspended",
     "hours_exhausted",
@@ -36,11 +37,37 @@ class Licence(NamedTuple):
     purchased_on: date
     withdrawn_on: date | None = None
     paid_upgrades: tuple[date, ...] = ()
-    """Days of upgrades that were purchases (R25)."""
+    """Days of upgrades that were purchases (R25), of this customer."""
+    held_from: date | None = None
+    """The day on which it was got by a transfer; None for one that was bought (R44)."""
+    bought: bool = True
+    """Whether this customer, or nobody else, bought it: then its purchase counts (R2, R14)."""
+    earlier: tuple[tuple[date, date], ...] = ()
+    """Periods in which the customer held it before it went and came back."""
 
     def held(self, on: date) -> bool:
-        """Bought on or before the date and not withdrawn on or before it (R1)."""
-        return self.purchased_on <= on and (self.withdrawn_on is None or on < self.withdrawn_on)
+        """Got on or before the date and not withdrawn or passed on by then (R1, R44)."""
+        if (self.held_from or self.purchased_on) <= on and (
+            self.withdrawn_on is None or on < self.withdrawn_on
+        ):
+            return True
+        return bool(self.earlier) and any(start <= on < end for start, end in self.earlier)
+
+    @property
+    def purchases(self) -> tuple[date, ...]:
+        """Its purchase and paid upgrades, as far as this customer made them."""
+        return (self.purchased_on, *self.paid_upgrades) if self.bought else self.paid_upgrades
+
+    def after(self, before: "Licence") -> "Licence":
+        """The licence that came back, with what the customer bought and held of it before."""
+        ended = before.withdrawn_on
+        started = before.held_from or before.purchased_on
+        period = () if ended is None else ((started, ended),)
+        return self._replace(
+            bought=before.bought,
+            paid_upgrades=(*before.paid_upgrades, *self.paid_upgrades),
+            earlier=(*before.earlier, *period),
+        )
 
 
 class ServiceYear(NamedTuple):

@@ -1,5 +1,6 @@
 """Where a customer stands on a date: columns and allowances (R1-R7, R14-R17)."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import NamedTuple
 
@@ -39,18 +40,21 @@ def holds_editor(licences: tuple[Licence, ...], on: date) -> bool:
     return False
 
 
-def last_purchase(licences: tuple[Licence, ...], on: date) -> date | None:
+def counting(policies: Policies, licence: Licence) -> tuple[date, ...]:
+    """The days on which a licence counts as bought by its holder (R2).
+
+    A transfer does where the policy in force on its day says so (R44).
+    """
+    got = licence.held_from
+    if got is not None and policies.in_force(got).development.transfer_counts_as_purchase:
+        return (*licence.purchases, got)
+    return licence.purchases
+
+
+def last_purchase(policies: Policies, licences: Iterable[Licence], on: date) -> date | None:
     """The latest purchase or paid upgrade known on a date, of licences not withdrawn (R2)."""
-    latest: date | None = None
-    for licence in licences:
-        if licence.held(on):
-            bought = licence.purchased_on
-            for upgraded_on in licence.paid_upgrades:
-                if bought < upgraded_on <= on:
-                    bought = upgraded_on
-            if latest is None or bought > latest:
-                latest = bought
-    return latest
+    days = (day for licence in licences if licence.held(on) for day in counting(policies, licence))
+    return max((day for day in days if day <= on), default=None)
 
 
 def service_year(policies: Policies, facts: Facts, on: date) -> ServiceYear | None:
@@ -79,12 +83,11 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
             continue
         if licence.kind == "editor":
             editor = True
-        bought = licence.purchased_on
-        for upgraded_on in licence.paid_upgrades:
-            if bought < upgraded_on <= on:
-                bought = upgraded_on
-        if latest is None or bought > latest:
-            latest = bought
+        for bought in (
+            licence.purchases if licence.held_from is None else counting(policies, licence)
+        ):
+            if bought <= on and (latest is None or bought > latest):
+                latest = bought
         for day in anchors(policies, licence):
             if day <= on and (anchor is None or day > anchor):
                 anchor = day

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from app.policy.civil import add_months
 from app.policy.document import Policies
 from app.policy.facts import Contract, Facts, Pack, ServiceYear
-from app.policy.standing import holds_editor, stand
+from app.policy.standing import counting, holds_editor, stand
 from app.policy.years import anchors, periods, running_year
 
 AllowanceKind = Literal["free_hours", "contract", "ticket_pack"]
@@ -88,7 +88,9 @@ def _years_until(policies: Policies, facts: Facts, on: date) -> Iterator[Service
     days = set()
     lapses = date.min
     for licence in facts.licences:
-        for bought in (licence.purchased_on, *licence.paid_upgrades):
+        if licence.held_from is not None:
+            days.add(licence.held_from)
+        for bought in counting(policies, licence):
             days.add(bought)
             ends_on = add_months(bought, policies.in_force(bought).development.months)
             lapses = max(lapses, ends_on)

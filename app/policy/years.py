@@ -17,9 +17,10 @@ def anchors(policies: Policies, licence: Licence) -> Iterator[date]:
     """The days on which a licence starts service years anew (R14).
 
     Its purchase and its paid upgrades: those of an Editor and, where the policy in force on that
-    day says so, those of any licence. A licence withdrawn as of such a day never was.
+    day says so, those of any licence. A licence withdrawn as of such a day never was. A transfer
+    is no purchase (R44).
     """
-    for bought in (licence.purchased_on, *licence.paid_upgrades):
+    for bought in licence.purchases:
         if licence.withdrawn_on is not None and licence.withdrawn_on <= bought:
             continue
         if licence.kind == "editor" or policies.in_force(bought).anchored_by_any:

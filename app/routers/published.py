@@ -59,6 +59,9 @@ class Development(Output):
     """The development year, which an Editor licence gives."""
 
     months: int
+    transfer_counts_as_purchase: bool = Field(
+        description="Whether a licence that passes to another customer counts as bought by it."
+    )
 
 
 class FreeHours(Output):

@@ -1,16 +1,28 @@
 """Licences: registered, corrected, upgraded and withdrawn (R1, R2, R25, R40, R46)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import JSON, Row, Select, func, insert, literal_column, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Row,
+    Select,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from app.errors import (
     AlreadyExists,
     AlreadyReversed,
     CorrectionConflicts,
+    CustomerNotFound,
     NotEntitled,
     NotFound,
     WrongState,
@@ -19,13 +31,13 @@ from app.errors import (
 from app.ids import new_id
 from app.policy.decide import decide
 from app.policy.facts import LicenceKind
-from app.services.dry_runs import lock_owner
 from app.services.service_years import follow_licences, restore_cases
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import (
     called,
     find,
     find_locked,
+    latest,
     lock_customer,
     of_customer,
     visible,
@@ -38,13 +50,14 @@ from app.store.event_types import (
     EventType,
     LicenceCorrected,
     LicenceRegistered,
+    LicenceTransferred,
     LicenceUpgraded,
     LicenceWithdrawn,
     UpgradeReversed,
 )
 from app.store.keyset import Listing, exactly
 from app.store.ledger import Ledger
-from app.store.tables import events, licence_upgrades, licences
+from app.store.tables import customers, events, licence_upgrades, licences
 
 _UPGRADES = literal_column(
     """coalesce((SELECT json_agg(json_build_object('id', id, 'version', version,
@@ -55,7 +68,19 @@ _UPGRADES = literal_column(
 ).label("upgrades")
 _SENT = ("kind", "product", "version", "purchased_on")
 _SERIAL = "serial_number"
-_SENT_AS: Select[Any] = select(licences.c.id, licences.c.customer_id, licences.c.sent)
+_SENT_AS: Select[Any] = select(
+    licences.c.id, licences.c.customer_id, licences.c.sent, licences.c.withdrawn_on
+)
+
+
+class History(NamedTuple):
+    """Everybody who held a serial number, oldest first, and the events of these licences."""
+
+    serial_number: str
+    held: Sequence[Row[Any]]
+    steps: Sequence[Row[Any]]
+
+
 _COLUMNS = [column for column in licences.c if column.name not in {"sent", "created_at"}]
 
 
@@ -107,7 +132,8 @@ async def register(
     """Register a licence of the customer with an id or code; `fields` are its kind, product and
     version.
 
-    Raises CustomerNotFound, InvalidInput; the database refuses a serial number that is taken.
+    Raises CustomerNotFound, InvalidInput; the database refuses a serial number that somebody holds
+    on that day or later (R44).
     """
     owner = await _lock_buyer(work, customer_id, purchased_on)
     return await _insert(work, owner, serial_number, {**fields, "purchased_on": purchased_on})
@@ -128,15 +154,17 @@ async def put(
     What was sent last, sent again, changes nothing, whatever staff have corrected since. Another
     day of purchase or kind is a correction, for `reason` or "sent again" (R40).
     `precondition` takes the stored licence, or None. Raises as `register` and `precondition` do,
-    AlreadyExists for another customer's serial number, WrongState for a withdrawn licence,
+    AlreadyExists while another customer holds the serial number, WrongState for a withdrawn licence
+    unless it is registered anew, from the day of the withdrawal on (R44),
     CorrectionConflicts if a contract paid for an upgrade of a licence whose kind changes.
     """
+    await _lock_chain(work, called(licences, serial_number), await _known(work, customer_id))
     owner = await _lock_buyer(work, customer_id, purchased_on)
     wanted = {**fields, "purchased_on": purchased_on}
-    query = _SENT_AS.where(called(licences, serial_number))
+    query = latest(_SENT_AS.where(called(licences, serial_number)), licences)
     known: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
     known = known or await _sent_as(work, owner, serial_number)
-    if known is None:
+    if known is None or (known.customer_id != owner and _free(known, purchased_on)):
         precondition(None)
         return await _insert(work, owner, serial_number, wanted), True
     if known.customer_id != owner:
@@ -151,8 +179,9 @@ async def put(
         await _update(work, before, {"sent": _texts(wanted) | kept})
         return before, False
     if _withdrawn(before, work.today):
-        raise WrongState("withdrawn", "in_force")
-    _check_order(before, purchased_on)
+        if not _free(known, purchased_on):
+            raise WrongState("withdrawn", "in_force")
+        return await _insert(work, owner, serial_number, wanted), True
     await _update(work, before, {"sent": _texts(wanted) | kept})
     if changed.keys() & {"kind", "purchased_on"}:
         return await _correct(work, before, changed, reason or "sent again"), False
@@ -188,8 +217,8 @@ async def withdraw(work: UnitOfWork, key: str, *, withdrawn_on: date, reason: st
     """
     licence = await find_locked(work, licences, key, _whole(work))
     if licence.withdrawn_on is not None:
-        raise WrongState("withdrawn", "withdrawn")
-    if withdrawn_on < licence.purchased_on:
+        raise WrongState(_ended(licence), "withdrawn")
+    if withdrawn_on < _got_on(licence):
         raise invalid("/withdrawn_on", "wrong_order")
     withdrawal = {"withdrawn_on": withdrawn_on, "withdrawal_reason": reason}
     undone = await _update_and_follow(work, licence, withdrawal)
@@ -216,7 +245,8 @@ async def withdraw(work: UnitOfWork, key: str, *, withdrawn_on: date, reason: st
 
 async def lock(work: UnitOfWork, key: str) -> list[UUID]:
     """Lock the customer of a licence, for a correction that is tried out. Raises NotFound."""
-    return await lock_owner(work, licences, key)
+    found = await find(work, licences, key, _whole(work))
+    return await _lock_chain(work, licences.c.id == found.id)
 
 
 async def correct(work: UnitOfWork, key: str, *, reason: str, **given: Any) -> Row[Any]:
@@ -227,7 +257,9 @@ async def correct(work: UnitOfWork, key: str, *, reason: str, **given: Any) -> R
     withdrawn licence, CorrectionConflicts if a contract paid for an upgrade of a licence whose kind
     changes; the database refuses a serial number that is taken.
     """
-    before = await find_locked(work, licences, key, _whole(work))
+    before = await find(work, licences, key, _whole(work))
+    await _lock_chain(work, licences.c.id == before.id)
+    before = await read(work, before.id)
     changed = {
         name: value
         for name, value in given.items()
@@ -236,11 +268,9 @@ async def correct(work: UnitOfWork, key: str, *, reason: str, **given: Any) -> R
     if not changed:
         return before
     if _withdrawn(before, work.today):
-        raise WrongState("withdrawn", "corrected")
-    if "purchased_on" in changed:
-        if changed["purchased_on"] > work.today:
-            raise invalid("/purchased_on", "in_future")
-        _check_order(before, changed["purchased_on"])
+        raise WrongState(_ended(before), "corrected")
+    if changed.get("purchased_on", work.today) > work.today:
+        raise invalid("/purchased_on", "in_future")
     if _SERIAL in changed:
         await _remember_sent(work, before)
     return await _correct(work, before, changed, reason)
@@ -256,13 +286,25 @@ async def _remember_sent(work: UnitOfWork, licence: Row[Any]) -> None:
 
 
 async def reinstate(work: UnitOfWork, key: str, *, reason: str) -> Row[Any]:
-    """Take back a withdrawal, before or after its day (R46). Raises NotFound, WrongState.
+    """Take back a withdrawal, before or after its day (R46).
 
-    Service years that it had undone get their cases again (R14).
+    Service years that it had undone get their cases again (R14). Raises NotFound, WrongState, and
+    CorrectionConflicts if the serial number has been registered anew.
     """
     licence = await find_locked(work, licences, key, _whole(work))
-    if licence.withdrawn_on is None:
-        raise WrongState("in_force", "reinstated")
+    if licence.withdrawn_on is None or licence.passed_on:
+        raise WrongState(_ended(licence), "reinstated")
+    got_on = func.coalesce(licences.c.held_from, licences.c.purchased_on)
+    others = select(licences.c.serial_number, got_on.label("got_on")).where(
+        called(licences, licence.serial_number),
+        licences.c.id != licence.id,
+        got_on >= licence.withdrawn_on,
+        or_(licences.c.withdrawn_on.is_(None), licences.c.withdrawn_on > got_on),
+    )
+    if found := (await work.connection.execute(others)).all():
+        raise CorrectionConflicts(
+            [{"kind": "licence", "name": one.serial_number, "on": one.got_on} for one in found]
+        )
     undone = await _undone(work, licence)
     await _update_and_follow(work, licence, {"withdrawn_on": None, "withdrawal_reason": None})
     await restore_cases(_ledger(work, licence), work.caller.actor, undone)
@@ -274,6 +316,117 @@ async def reinstate(work: UnitOfWork, key: str, *, reason: str) -> Row[Any]:
     }
     await _record(work, EventType.LICENCE_REINSTATED, licence, data)
     return await read(work, licence.id)
+
+
+async def transfer(
+    work: UnitOfWork, key: str, *, to_customer_id: str, on: date, reason: str
+) -> Row[Any]:
+    """Pass a licence on to another customer, who holds it from a day on (R44).
+
+    Returns the new holder's licence. Raises NotFound, CustomerNotFound, InvalidInput, WrongState.
+    """
+    licence, holder = await _lock_both(work, key, to_customer_id)
+    if licence.withdrawn_on is not None:
+        raise WrongState(_ended(licence), "transferred")
+    if holder == licence.customer_id:
+        raise invalid("/to_customer_id", "duplicate")
+    if on > work.today:
+        raise invalid("/on", "in_future")
+    if on <= max((_got_on(licence), *_upgrade_dates(licence))):
+        raise invalid("/on", "wrong_order")
+    ending = {"withdrawn_on": on, "withdrawal_reason": reason, "passed_on": True}
+    await _update_and_follow(work, licence, ending)
+    names = ("serial_number", "kind", "product", "version", "purchased_on")
+    passed = {
+        **{name: getattr(licence, name) for name in names},
+        "id": new_id(),
+        "customer_id": holder,
+        "held_from": on,
+        "origin_id": licence.origin_id or licence.id,
+        "created_at": work.now,
+    }
+    await work.connection.execute(insert(licences), passed)
+    got = await read(work, passed["id"])
+    # Time worked since on a case of a year that came back may be covered by it (R14, R22).
+    await _ledger(work, got).settle()
+    for row, field in ((licence, "held_until"), (got, "held_from")):
+        data: LicenceTransferred = {
+            "serial_number": licence.serial_number,
+            "reason": reason,
+            "transferred_on": on.isoformat(),
+            "before": {field: None},
+            "after": {field: on.isoformat()},
+        }
+        await _record(work, EventType.LICENCE_TRANSFERRED, row, data)
+    return got
+
+
+async def lock_both(work: UnitOfWork, key: str, to_customer_id: str) -> list[UUID]:
+    """Lock both customers of a transfer that is tried out. Raises NotFound, CustomerNotFound."""
+    licence, holder = await _lock_both(work, key, to_customer_id)
+    return list(dict.fromkeys((licence.customer_id, holder)))
+
+
+async def _lock_both(work: UnitOfWork, key: str, to: str) -> tuple[Row[Any], UUID]:
+    """The licence and the customer who gets it, both customers locked in the order of their ids."""
+    licence = await find(work, licences, key, _whole(work))
+    holder = await _known(work, to)
+    if holder is None:
+        raise CustomerNotFound
+    for customer_id in sorted({licence.customer_id, holder}):
+        await lock_customer(work, customer_id)
+    return await read(work, licence.id), holder
+
+
+async def _known(work: UnitOfWork, key: str) -> UUID | None:
+    """The customer with an id or code, not locked."""
+    query = select(customers.c.id).where(called(customers, key), within(work.caller, customers))
+    found: UUID | None = await work.connection.scalar(query)
+    return found
+
+
+async def _lock_chain(
+    work: UnitOfWork, which: ColumnElement[bool], *more: UUID | None
+) -> list[UUID]:
+    """Lock the customers who hold or held these licences, and `more`, in the order of their ids.
+
+    A licence passes on only under its holder's lock, so that the second look is the last but for
+    one that has just passed on.
+    """
+    origins = select(func.coalesce(licences.c.origin_id, licences.c.id)).where(which)
+    chain = or_(licences.c.id.in_(origins), licences.c.origin_id.in_(origins))
+    query = select(licences.c.customer_id).where(chain).distinct()
+    while True:
+        found = set((await work.connection.execute(query)).scalars())
+        wanted = sorted(found | {one for one in more if one is not None})
+        if not found - {more[0] if more else None}:
+            return wanted  # the caller locks its own customer
+        for customer_id in wanted:
+            await lock_customer(work, customer_id)
+        if set((await work.connection.execute(query)).scalars()) <= found:
+            return wanted
+
+
+async def history(work: UnitOfWork, key: str) -> History:
+    """Who held a serial number, and what was recorded of it, as far as the caller sees it (R44).
+
+    Raises NotFound.
+    """
+    licence = await find(work, licences, key, _whole(work))
+    rows = _whole(work).where(called(licences, licence.serial_number))
+    got_on = func.coalesce(licences.c.held_from, licences.c.purchased_on)
+    held = (await work.connection.execute(rows.order_by(got_on, licences.c.id))).all()
+    steps = (
+        select(events)
+        .where(
+            within(work.caller, events),
+            events.c.customer_id.in_([row.customer_id for row in held]),
+            events.c.subject_id.in_([row.id for row in held]),
+            events.c.type.like("licence.%"),
+        )
+        .order_by(events.c.id)
+    )
+    return History(licence.serial_number, held, (await work.connection.execute(steps)).all())
 
 
 async def _undone(work: UnitOfWork, licence: Row[Any]) -> list[Undone]:
@@ -303,7 +456,7 @@ async def _undone(work: UnitOfWork, licence: Row[Any]) -> list[Undone]:
 
 
 async def reverse_upgrade(work: UnitOfWork, key: str, upgrade_id: UUID, *, reason: str) -> Row[Any]:
-    """Take back an upgrade that never was (R40). Raises NotFound, AlreadyReversed.
+    """Take back an upgrade that never was (R40). Raises NotFound, WrongState, AlreadyReversed.
 
     The years that it began are undone. The licence has the version of the upgrade before, or that
     with which it was sent.
@@ -315,6 +468,8 @@ async def reverse_upgrade(work: UnitOfWork, key: str, upgrade_id: UUID, *, reaso
     found = (await work.connection.execute(query)).one_or_none()
     if found is None:
         raise NotFound
+    if licence.passed_on:
+        raise WrongState(_ended(licence), "corrected")
     if found.reversed_at is not None:
         raise AlreadyReversed
     was = (await facts.load(work.connection, licence.customer_id)).facts().licences
@@ -367,10 +522,10 @@ async def upgrade(
     on = upgraded_on or work.today
     if on > work.today:
         raise invalid("/upgraded_on", "in_future")
-    if on < licence.purchased_on:
+    if on < _got_on(licence):
         raise invalid("/upgraded_on", "wrong_order")
     if _withdrawn(licence, work.today):
-        raise WrongState("withdrawn", "in_force")
+        raise WrongState(_ended(licence), "in_force")
     # The customer's lock makes this sure. There is no unique index: rows of 0.2 and before may
     # repeat each other, and are history.
     if any(
@@ -444,22 +599,45 @@ async def _change(work: UnitOfWork, before: Row[Any], wanted: Mapping[str, Any])
 async def _correct(
     work: UnitOfWork, before: Row[Any], changed: Mapping[str, Any], reason: str
 ) -> Row[Any]:
-    """Correct a licence as if it had been right from the start (R40)."""
-    free = [one for one in before.upgrades if one["paid_by"] == "contract"]
-    if free and "kind" in changed:
-        # R25: a contract pays for upgrades of an Editor alone.
-        raise CorrectionConflicts(
-            [{"kind": "upgrade", "name": one["version"], "on": one["upgraded_on"]} for one in free]
-        )
-    await _update_and_follow(work, before, changed)
-    data: LicenceCorrected = {
-        "serial_number": before.serial_number,
-        "reason": reason,
-        "before": _texts({name: getattr(before, name) for name in changed}),
-        "after": _texts(changed),
-    }
-    await _record(work, EventType.LICENCE_CORRECTED, before, data)
+    """Correct a licence as if it had been right from the start, whoever held it (R40).
+
+    The caller has locked everybody who held it.
+    """
+    origin = before.origin_id or before.id
+    chain = _whole(work).where(or_(licences.c.id == origin, licences.c.origin_id == origin))
+    rows = (await work.connection.execute(chain.order_by(licences.c.id))).all()
+    if "kind" in changed:
+        _check_kind(rows)
+    if "purchased_on" in changed:
+        for row in rows:
+            _check_order(row, changed["purchased_on"])
+    # Of those who held it twice, what they hold is one licence with the id of the last row.
+    for row in {row.customer_id: row for row in rows}.values():
+        was = (await facts.load(work.connection, row.customer_id)).facts().licences
+        for own in rows:
+            if own.customer_id == row.customer_id:
+                await _update(work, own, changed)
+        await follow_licences(_ledger(work, row), work.caller.actor, was, [row.id])
+        data: LicenceCorrected = {
+            "serial_number": before.serial_number,
+            "reason": reason,
+            "before": _texts({name: getattr(before, name) for name in changed}),
+            "after": _texts(changed),
+        }
+        await _record(work, EventType.LICENCE_CORRECTED, row, data)
     return await read(work, before.id)
+
+
+def _check_kind(rows: Iterable[Row[Any]]) -> None:
+    """Raises CorrectionConflicts: a contract pays for upgrades of an Editor alone (R25)."""
+    free = [
+        {"kind": "upgrade", "name": one["version"], "on": one["upgraded_on"]}
+        for row in rows
+        for one in row.upgrades
+        if one["paid_by"] == "contract"
+    ]
+    if free:
+        raise CorrectionConflicts(free)
 
 
 async def _update_and_follow(
@@ -499,8 +677,27 @@ def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
 def _check_order(licence: Row[Any], purchased_on: date) -> None:
     """Raises InvalidInput for a purchase after an upgrade or the withdrawal."""
     later = [licence.withdrawn_on] if licence.withdrawn_on is not None else []
-    if any(day < purchased_on for day in (*_upgrade_dates(licence), *later)):
+    passed = licence.passed_on and licence.withdrawn_on <= purchased_on
+    if passed or any(day < purchased_on for day in (*_upgrade_dates(licence), *later)):
         raise invalid("/purchased_on", "wrong_order")
+
+
+def _got_on(licence: Row[Any]) -> date:
+    """The first day on which its customer holds it: of the purchase, or of the transfer."""
+    day: date = licence.held_from or licence.purchased_on
+    return day
+
+
+def _ended(licence: Row[Any]) -> str:
+    """The state of a licence, for a refusal."""
+    if licence.withdrawn_on is None:
+        return "in_force"
+    return "transferred" if licence.passed_on else "withdrawn"
+
+
+def _free(known: Row[Any], purchased_on: date) -> bool:
+    """Whether a withdrawn serial number may be registered anew from a day on (R44)."""
+    return known.withdrawn_on is not None and known.withdrawn_on <= purchased_on
 
 
 def _withdrawn(licence: Row[Any], on: date) -> bool:

@@ -84,7 +84,15 @@ _KINDS = {
     ),
     "customer_code": _Kind("customers c", "c.id", 'lower(c.code COLLATE "C") = lower({key})'),
     "serial_number": _Kind(
-        "licences l", "l.customer_id", 'lower(l.serial_number COLLATE "C") = lower({key})'
+        "licences l",
+        "l.customer_id",
+        # The holder on the day asked about, failing that the last (R44).
+        """lower(l.serial_number COLLATE "C") = lower({key}) AND l.id = (
+            SELECT h.id FROM licences h WHERE lower(h.serial_number COLLATE "C") = lower({key})
+            ORDER BY coalesce(h.held_from, h.purchased_on) <= CAST(:on AS date)
+                    AND (h.withdrawn_on IS NULL OR h.withdrawn_on > CAST(:on AS date)) DESC,
+                coalesce(h.held_from, h.purchased_on) DESC, h.id DESC
+            LIMIT 1)""",
     ),
     "phone": _Kind("contacts t", "t.customer_id", "t.phones @> ARRAY[{key}]", shared=True),
     # The spellings of one address, separated by spaces (`services.emails`).

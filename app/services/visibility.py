@@ -69,6 +69,19 @@ def visible(caller: Caller, table: Table) -> Select[Any]:
     return select(table).where(within(caller, table))
 
 
+# Of the holders of a serial number the one who holds it today, failing that the last (R44): nobody
+# gets a licence in the future.
+_LAST = (
+    func.coalesce(licences.c.held_from, licences.c.purchased_on).desc(),
+    licences.c.id.desc(),
+)
+
+
+def latest(rows: Select[Any], table: Table) -> Select[Any]:
+    """The row that a name stands for, of those with the name."""
+    return rows.order_by(*_LAST).limit(1) if table is licences else rows
+
+
 @cache
 def _by_key(table: Table, by_id: bool, of_customer: bool) -> Select[Any]:
     """The row with `:key`, and of `:customer` if `of_customer`.
@@ -77,7 +90,8 @@ def _by_key(table: Table, by_id: bool, of_customer: bool) -> Select[Any]:
     """
     key: BindParameter[Any] = bindparam("key", type_=Uuid if by_id else String)
     rows = select(table).where(table.c.id == key if by_id else _name(table) == func.lower(key))
-    return rows.where(_owner(table) == bindparam("customer")) if of_customer else rows
+    rows = rows.where(_owner(table) == bindparam("customer")) if of_customer else rows
+    return rows if by_id else latest(rows, table)
 
 
 @cache
@@ -129,6 +143,7 @@ async def _find(
         query = rows.where(called(table, key))
         if customer_id is not None:
             query = query.where(_owner(table) == customer_id)
+        query = latest(query, table)
     parameters = {"key": identity or key, "customer": customer_id}
     row: Row[Any] | None = (await work.connection.execute(query, parameters)).one_or_none()
     if row is None:

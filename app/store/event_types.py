@@ -76,6 +76,12 @@ class LicenceCorrected(LicenceRegistered):
     reason: str
 
 
+class LicenceTransferred(LicenceCorrected):
+    """A licence that passed to another customer: one event for each of the two (R44)."""
+
+    transferred_on: str
+
+
 class UpgradeReversed(LicenceCorrected):
     """An upgrade that never was (R40)."""
 
@@ -319,6 +325,7 @@ class EventType(StrEnum):
     LICENCE_REGISTERED = "licence.registered", LicenceRegistered
     LICENCE_CORRECTED = "licence.corrected", LicenceCorrected
     LICENCE_REINSTATED = "licence.reinstated", LicenceCorrected
+    LICENCE_TRANSFERRED = "licence.transferred", LicenceTransferred
     LICENCE_UPGRADE_REVERSED = "licence.upgrade_reversed", UpgradeReversed
     LICENCE_UPGRADED = "licence.upgraded", LicenceUpgraded
     LICENCE_WITHDRAWN = "licence.withdrawn", LicenceWithdrawn

@@ -122,7 +122,8 @@ def _facts(when: Literal["now", "past"]) -> str:
                 a.withdrawn_on,
                 ARRAY(SELECT u.upgraded_on FROM licence_upgrades u
                     WHERE u.licence_id = a.id AND u.paid_by = 'purchase'
-                        AND u.reversed_at IS NULL))
+                        AND u.reversed_at IS NULL),
+                a.held_from, a.origin_id)
             FROM licences a WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY({b["later"]} SELECT json_build_array(a.id, a.number, a.starts_on, a.ends_on,
                 a.cancelled_on, a.included_minutes, b.used_minutes, b.overrun_minutes,
@@ -219,6 +220,23 @@ def _lengthened(tickets: list[Any]) -> tuple[LengthenedTicket, ...]:
     )
 
 
+def _held(rows: list[Any]) -> tuple[Licence, ...]:
+    """Licences, those that came back to a customer as one with what it was before (R44)."""
+    day = date.fromisoformat
+    found: dict[str, Licence] = {}
+    for key, serial, kind, bought, withdrawn, upgrades, held_from, origin in rows:
+        licence = Licence(
+            key, serial, kind, day(bought), _date(withdrawn), tuple(map(day, upgrades))
+        )
+        if origin is not None:
+            before = found.get(origin)
+            licence = licence._replace(held_from=day(held_from), bought=False)
+            if before is not None:
+                licence = licence.after(before)
+        found[origin or key] = licence
+    return tuple(found.values())
+
+
 def parse(document: str) -> Facts:
     licences, contracts, packs, years, cases = orjson.loads(document)
     day = date.fromisoformat
@@ -227,10 +245,7 @@ def parse(document: str) -> Facts:
         renews for _, _, starts, _, cancelled, *_, renews in contracts if cancelled != starts
     }
     return Facts(
-        tuple(
-            Licence(key, serial, kind, day(bought), _date(withdrawn), tuple(map(day, upgrades)))
-            for key, serial, kind, bought, withdrawn, upgrades in licences
-        ),
+        _held(licences),
         tuple(
             Contract(
                 key,

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 _CONSTRAINTS: dict[str, Callable[[], ServiceError]] = {
     "uq_customers_code": lambda: AlreadyExists("code"),
     "uq_external_refs_system_ref": lambda: AlreadyExists("external_refs"),
-    "uq_licences_serial_number": lambda: AlreadyExists("serial_number"),
+    "ex_licences_holder": lambda: AlreadyExists("serial_number"),
     "uq_contracts_number": lambda: AlreadyExists("number"),
     "uq_ticket_packs_number": lambda: AlreadyExists("number"),
     "uq_contracts_renews": AlreadyRenewed,

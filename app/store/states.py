@@ -37,7 +37,7 @@ def editor_held(on: date) -> ColumnElement[bool]:
     return exists().where(
         licences.c.customer_id == contracts.c.customer_id,
         licences.c.kind == "editor",
-        licences.c.purchased_on <= day,
+        func.coalesce(licences.c.held_from, licences.c.purchased_on) <= day,
         or_(licences.c.withdrawn_on.is_(None), licences.c.withdrawn_on > day),
     )
 

@@ -37,8 +37,14 @@ async def test_a_licence_comes_back_as_it_was_registered(customer: Customer) -> 
     sent = fields(customer, serial_number=unique("S"))
     answer = await customer.client.post(URL, json=sent)
     licence = await made(answer)
-    unset: dict[str, Any] = {"withdrawn_on": None, "withdrawal_reason": None, "upgrades": []}
-    assert licence == {**sent, "id": licence["id"], **unset}
+    unset: dict[str, Any] = {
+        "transferred_on": None,
+        "withdrawn_on": None,
+        "withdrawal_reason": None,
+        "upgrades": [],
+    }
+    held = {"held_from": sent["purchased_on"]}
+    assert licence == {**sent, "id": licence["id"], **held, **unset}
     assert answer.headers["Location"] == f"{URL}/{licence['id']}"
     for key in (licence["id"], sent["serial_number"].swapcase()):
         read = await customer.client.get(f"{URL}/{key}")
@@ -89,7 +95,8 @@ async def test_put_registers_replaces_and_repeats(customer: Customer, service: S
     assert await events(service, customer) == ["licence.registered"]
     changed = fields(customer, kind="runtime", version="12", purchased_on=str(customer.today))
     answer = await customer.client.put(url, json=changed)
-    assert answer.json() == {**licence, **changed}
+    held = {"held_from": changed["purchased_on"]}
+    assert answer.json() == {**licence, **changed, **held}
     version = {**changed, "version": "13"}
     await made(await customer.client.put(url, json={**version, "reason": "Typing error"}), 200)
     assert await events(service, customer) == [

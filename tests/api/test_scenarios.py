@@ -55,9 +55,14 @@ async def _establish(service: Service, customer: Customer, scenario: Scenario, o
     given = scenario.given
     withdrawals = []
     for entry in given.get("licences", []):
-        licence = await customer.licence(
-            entry["kind"], purchased_on=str(day(entry["purchased"], on))
-        )
+        buyer = customer if "got" not in entry else await Customer.new(customer.client, on)
+        licence = await buyer.licence(entry["kind"], purchased_on=str(day(entry["purchased"], on)))
+        if buyer is not customer:
+            path, got_on = f"licences/{licence['id']}/transfer", str(day(entry["got"], on))
+            licence = await customer.post(
+                path, to_customer_id=customer.id, on=got_on, reason="Sold."
+            )
+            customer.serials.append(licence["serial_number"])
         if "withdrawn" in entry:
             withdrawals.append((licence["id"], day(entry["withdrawn"], on)))
     contracts: list[dict[str, Any]] = []

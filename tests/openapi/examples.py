@@ -314,6 +314,14 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         {"purchased_on": "2026-11-20", "reason": "The invoice says 20 November"},
     )
 
+    await call(
+        "transfer_licence",
+        "POST",
+        "/v1/licences/RT-0100/transfer",
+        {"to_customer_id": "C-0002", "on": DAY, "reason": "Sold with the machine"},
+    )
+    await call("get_licence_history", "GET", "/v1/licences/RT-0100/history")
+
     record.clock.move_to(11)
     contract = {"customer_id": made["id"], "starts_on": DAY, "included_minutes": 900}
     signed = await call("create_contract", "POST", "/v1/contracts", contract)

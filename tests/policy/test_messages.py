@@ -25,6 +25,10 @@ LANGUAGES = ("en", "it", "de")
 # Every fact that a reason may rest on.
 FACTS: dict[str, dict[str, object]] = {
     "no_editor_licence": {},
+    "no_free_hours": {
+        "purchased_on": date(2024, 1, 15),
+        "transferred_on": date(2026, 3, 1),
+    },
     "last_purchase_lapsed": {
         "last_purchase_on": date(2025, 1, 8),
         "lapsed_on": date(2026, 1, 8),

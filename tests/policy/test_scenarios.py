@@ -120,6 +120,7 @@ def _changes() -> Iterator[tuple[str, list[str | int], Any]]:
         for other in (value - 1, value + 1):
             yield f"{'.'.join(where)} = {other}", [*where], other
     yield "anchor = any", ["allowances", "free_hours", "anchor"], "any"
+    yield "a transfer counts", ["development", "transfer_counts_as_purchase"], True
     for index, desk in enumerate(DOCUMENT["help_desks"]):
         here: list[str | int] = ["help_desks", index]
         for at, hours in enumerate(desk["hours"]):

@@ -23,11 +23,13 @@ from app.http.responses import created, if_match, ok, put_conditions
 from app.routers.licences.schemas import (
     Licence,
     LicenceCorrection,
+    LicenceHistory,
     LicencePatch,
     LicencesQuery,
     NewLicence,
     NewUpgrade,
     SentLicence,
+    Transfer,
     Withdrawal,
 )
 from app.services import licences as service
@@ -148,11 +150,19 @@ async def correct_licence(context: Ctx, licence: Key, body: LicenceCorrection) -
     return await corrected(context, body, lock, step, Licence.of)
 
 
-@licences.corrects("/licences/{licence}/reinstatement", Licence, "licences:write", WrongState)
+@licences.corrects(
+    "/licences/{licence}/reinstatement",
+    Licence,
+    "licences:write",
+    AlreadyExists,
+    CorrectionConflicts,
+    WrongState,
+)
 async def reinstate_licence(context: Ctx, licence: Key, body: Correction) -> Response:
     """Take back a withdrawal.
 
-    Before or after its day. Free hours that it had undone pay for their cases again.
+    Before or after its day, unless the serial number was registered anew. Free hours that it had
+    undone pay for their cases again.
     """
     lock = partial(service.lock, context, licence)
     step = partial(service.reinstate, context, licence)
@@ -164,6 +174,7 @@ async def reinstate_licence(context: Ctx, licence: Key, body: Correction) -> Res
     Licence,
     "licences:write",
     AlreadyReversed,
+    WrongState,
 )
 async def reverse_upgrade(context: Ctx, licence: Key, upgrade_id: Id, body: Correction) -> Response:
     """Reverse an upgrade.
@@ -174,3 +185,32 @@ async def reverse_upgrade(context: Ctx, licence: Key, upgrade_id: Id, body: Corr
     lock = partial(service.lock, context, licence)
     step = partial(service.reverse_upgrade, context, licence, upgrade_id)
     return await corrected(context, body, lock, step, Licence.of)
+
+
+@licences.corrects(
+    "/licences/{licence}/transfer",
+    Licence,
+    "licences:write",
+    CustomerNotFound,
+    AlreadyExists,
+    WrongState,
+)
+async def transfer_licence(context: Ctx, licence: Key, body: Transfer) -> Response:
+    """Pass a licence on to another customer.
+
+    From a day on the other customer holds it. It is no purchase: it brings no free hours. Answers
+    with the licence of the new holder, which has an id of its own.
+    """
+    lock = partial(service.lock_both, context, licence, body.to_customer_id)
+    step = partial(service.transfer, context, licence)
+    return await corrected(context, body, lock, step, Licence.of)
+
+
+@licences.reads("/licences/{licence}/history", LicenceHistory, "licences:read")
+async def get_licence_history(context: Ctx, licence: Key) -> Response:
+    """Read who held a serial number.
+
+    And what was recorded of it: registrations, changes, upgrades, withdrawals, corrections and
+    transfers. A token bound to a customer reads that customer's part.
+    """
+    return ok(context, LicenceHistory.of(await service.history(context, licence)))

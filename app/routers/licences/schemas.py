@@ -1,7 +1,7 @@
 """Licences on the wire."""
 
-from datetime import date
-from typing import Annotated, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field
@@ -25,6 +25,7 @@ from app.http.fields import (
 )
 from app.http.paging import PageQuery
 from app.policy.facts import LicenceKind
+from app.services.licences import History
 
 
 class LicenceFields(Input):
@@ -60,6 +61,8 @@ class SentLicence(SentBack, LicenceFields):
 
     id: Id = read_only()
     serial_number: Code = read_only()
+    held_from: CivilDate = read_only()
+    transferred_on: CivilDate | None = read_only()
     withdrawn_on: CivilDate | None = read_only()
     withdrawal_reason: ShortText | None = read_only()
     upgrades: Annotated[list[SentUpgrade], Field(max_length=1000)] = read_only()
@@ -134,6 +137,95 @@ class Licence(StoredOutput):
     product: str
     version: str
     purchased_on: date
+    held_from: date = Field(
+        description="The first day on which the customer holds it: of the purchase or a transfer."
+    )
+    transferred_on: date | None = Field(
+        description="The day from which another customer holds it. Null if it was not passed on."
+    )
     withdrawn_on: date | None
     withdrawal_reason: str | None
     upgrades: list[Upgrade]
+
+    @classmethod
+    def of(cls, stored: Any) -> Self:
+        stated = cls.model_fields.keys() - {"transferred_on"}
+        fields = {name: getattr(stored, name) for name in stated}
+        fields["held_from"] = stored.held_from or stored.purchased_on
+        fields["transferred_on"] = None
+        if stored.passed_on:
+            fields["transferred_on"] = stored.withdrawn_on
+            fields["withdrawn_on"] = fields["withdrawal_reason"] = None
+        return cls.model_validate(fields)
+
+
+class Transfer(Correction):
+    """To whom a licence passes, and when."""
+
+    to_customer_id: Key = Field(description=CUSTOMER)
+    on: CivilDate = Field(
+        description=(
+            "The first day on which the other customer holds it: not in the future, and after the "
+            "day on which it was got and its last upgrade."
+        )
+    )
+
+
+class Holding(Output):
+    """A time in which one customer held a serial number."""
+
+    licence_id: UUID
+    customer_id: UUID
+    held_from: date
+    held_until: date | None = Field(description="The first day on which it no longer was held.")
+    got_by: Literal["purchase", "transfer"]
+    ended_by: Literal["withdrawal", "transfer"] | None
+
+
+class HistoryStep(Output):
+    """What was recorded of a licence."""
+
+    type: str = Field(description="The type of event.")
+    licence_id: UUID
+    customer_id: UUID
+    recorded_at: datetime
+    actor: str
+    reason: str | None
+    before: dict[str, Any] | None = Field(description="The fields that it changed, before.")
+    after: dict[str, Any] | None = Field(description="The fields that it changed, after.")
+
+
+class LicenceHistory(Output):
+    """Who held a serial number, and what was recorded of it."""
+
+    serial_number: str
+    holdings: list[Holding] = Field(description="Oldest first. No two overlap.")
+    steps: list[HistoryStep] = Field(description="In the order of recording.")
+
+    @classmethod
+    def of(cls, history: History) -> Self:
+        held = [
+            {
+                "licence_id": row.id,
+                "customer_id": row.customer_id,
+                "held_from": row.held_from or row.purchased_on,
+                "held_until": row.withdrawn_on,
+                "got_by": "purchase" if row.held_from is None else "transfer",
+                "ended_by": row.withdrawn_on and ("transfer" if row.passed_on else "withdrawal"),
+            }
+            for row in history.held
+        ]
+        steps = [
+            {
+                "type": row.type,
+                "licence_id": row.subject_id,
+                "customer_id": row.customer_id,
+                "recorded_at": row.occurred_at,
+                "actor": row.actor,
+                **{name: row.data.get(name) for name in ("reason", "before", "after")},
+            }
+            for row in history.steps
+        ]
+        return cls.model_validate(
+            {"serial_number": history.serial_number, "holdings": held, "steps": steps}
+        )

@@ -39,10 +39,27 @@ class LicenceImport(Owned):
         "withdrawal_reason": "text",
     }
 
+    def _stored(self) -> str:
+        # Of several holders the last; one that was withdrawn is registered anew by a purchase of
+        # that day or later, unless it was sent so already (R40, R44). Failing that the licence
+        # whose serial number staff have corrected since it was sent.
+        same = " AND ".join(f"s.{name} = r.{name}" for name in _FACTS)
+        sent = _SENT.replace("o.", "r.")
+        same = f"({same}) OR coalesce(s.sent - 'serial_number' = {sent}, false)"
+        return f"""SELECT * FROM (
+            (SELECT * FROM licences s WHERE lower(s.serial_number COLLATE "C") = r.key
+                ORDER BY coalesce(s.held_from, s.purchased_on) DESC, s.id DESC LIMIT 1)
+            UNION ALL
+            (SELECT * FROM licences s
+                WHERE s.customer_id = c.id AND lower(s.sent->>'serial_number') = r.key)) s
+            WHERE NOT coalesce(s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on
+                AND (s.customer_id <> c.id OR NOT ({same})), false)
+            LIMIT 1"""
+
     async def _compare(self) -> list[Fault]:
         facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
         # What was sent last, sent again, changes nothing (R40).
-        facts = f"({facts}) AND k.sent IS DISTINCT FROM {_SENT}"
+        facts = f"({facts}) AND k.sent - 'serial_number' IS DISTINCT FROM {_SENT}"
         withdrawal = "false"
         if "withdrawn_on" in self.fields:
             withdrawal = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _WITHDRAWAL)
@@ -50,7 +67,7 @@ class LicenceImport(Owned):
             "import_known",
             f"""SELECT o.line, k.id, {facts} AS changed, {withdrawal} AS withdrawn,
                 (o.kind <> k.kind OR o.purchased_on <> k.purchased_on)
-                    AND k.sent IS DISTINCT FROM {_SENT} AS corrected,
+                    AND k.sent - 'serial_number' IS DISTINCT FROM {_SENT} AS corrected,
                 k.withdrawn_on, k.kind,
                 (SELECT min(u.upgraded_on) FROM licence_upgrades u
                     WHERE u.licence_id = k.id AND u.reversed_at IS NULL)

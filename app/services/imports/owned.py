@@ -18,12 +18,17 @@ class Owned(Import):
     known_by: ClassVar[str]
     """The column that identifies a row, in upper or lower case."""
 
+    def _stored(self) -> str:
+        """The row that is stored under the number of the staged row `r` of the customer `c`."""
+        return f"""SELECT * FROM {self.table} s
+            WHERE lower(s.{self.known_by} COLLATE "C") = r.key"""
+
     async def _faults(self) -> list[Fault]:
         await self.stage.table_as(
             OWNED,
             f"""SELECT r.*, c.id AS customer_id, k.id AS known, k.customer_id AS owner
                 FROM {ROWS} r LEFT JOIN customers c ON lower(c.code COLLATE "C") = r.customer_key
-                LEFT JOIN {self.table} k ON lower(k.{self.known_by} COLLATE "C") = r.key""",
+                LEFT JOIN LATERAL ({self._stored()}) k ON true""",
             "line",
         )
         key = f"/{self.known_by}"

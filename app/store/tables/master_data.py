@@ -3,6 +3,7 @@
 import string
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     func,
     literal_column,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -130,13 +132,25 @@ licences = Table(
     # number if staff have corrected that since. Null in rows of 0.2 and before: what they hold is
     # what was sent.
     Column("sent", JSONB),
+    # A row is what one customer holds without a break. One that was got by a transfer on
+    # `held_from` names the row of whoever bought the licence; one that was `passed_on` ended by a
+    # transfer, on the day `withdrawn_on` (R44). The constraint `ex_licences_holder` gives a serial
+    # number at most one holder on any day: see the migration that makes it.
+    Column("held_from", Date),
+    Column("origin_id", Uuid, ForeignKey("licences.id")),
+    Column("passed_on", Boolean, nullable=False, server_default=text("false")),
     Column("created_at", Instant, nullable=False),
     one_of("kind", "editor", "runtime", "other"),
-    CheckConstraint("withdrawn_on >= purchased_on", name="withdrawn_on"),
+    CheckConstraint("withdrawn_on >= coalesce(held_from, purchased_on)", name="withdrawn_on"),
+    CheckConstraint(
+        "(held_from IS NULL) = (origin_id IS NULL) AND held_from > purchased_on", name="held_from"
+    ),
+    CheckConstraint("NOT passed_on OR withdrawn_on IS NOT NULL", name="passed_on"),
     CheckConstraint(
         "(withdrawn_on IS NULL) = (withdrawal_reason IS NULL)", name="withdrawal_reason"
     ),
-    unique_ignoring_case("licences", "serial_number"),
+    Index("ix_licences_serial_number", func.lower(literal_column('serial_number COLLATE "C"'))),
+    Index("ix_licences_origin_id", "origin_id", postgresql_where=text("origin_id IS NOT NULL")),
     UniqueConstraint("id", "customer_id"),
     Index("ix_licences_customer_id_id", "customer_id", "id"),
     Index("ix_licences_kind_id", "kind", "id"),
