@@ -1,68 +1,128 @@
 """The `assistenza` command."""
 
 import asyncio
+import os
 import sys
 import threading
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, cast
 
 import orjson
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+import app as package
 from app import importing, serving
+from app.commands.help import HOST, PORT, SETTINGS, WHICH_DATABASE
 from app.commands.keys import keys
 from app.commands.shared import (
+    check_schema,
     database_settings,
     embedded,
     failure,
     on_embedded,
     operator_errors,
     printer,
+    quiet_logs,
     screen,
 )
 from app.http.logs import configure
 from app.main import create_app
 from app.policy.document import load
 from app.settings import Settings
-from app.store import migrations, reconcile
+from app.store import addresses, migrations, reconcile
 from app.store.database import Database
-from app.store.roles import roles_sql
+from app.store.roles import CREATE_DATABASE_IN_PSQL, roles_sql
 
 cli = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Answers what support a customer may use, on what grounds, and how much is left.",
+    epilog="Settings are environment variables; `assistenza serve --help` lists them.",
 )
 cli.add_typer(keys, name="keys")
 
 
 def main() -> None:
-    cli()
+    """Run the command. An error of its output is one line, and no error where nobody reads it."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not UTF-8 cannot show every name.
+        cast("TextIOWrapper", stream).reconfigure(errors="backslashreplace")
+    try:
+        try:
+            cli(prog_name="assistenza")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has what it wanted, such as `head -1`.
+        _discard_output()
+        sys.exit(1)
+    except OSError as error:
+        _discard_output()
+        failure(f"{error.filename or 'standard output'}: {error.strerror}")
+        sys.exit(1)
+    except RuntimeError as error:
+        # `--install-completion` writes into the home directory.
+        if "--install-completion" not in sys.argv:
+            raise
+        failure(str(error))
+        sys.exit(1)
 
 
-@cli.command()
+def _discard_output() -> None:
+    """Keep Python from reporting at its end, once more, that standard output takes no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(package.__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@cli.command(epilog=SETTINGS)
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    host: Annotated[
+        str, typer.Option(envvar="ASSISTENZA_HOST", help="Address to listen on.")
+    ] = HOST,
+    port: Annotated[
+        int,
+        typer.Option(
+            envvar="ASSISTENZA_PORT", min=0, max=65535, help="Port to listen on; 0: any free one."
+        ),
+    ] = PORT,
     demo: Annotated[
         bool, typer.Option("--demo", help="Fill an empty database with examples.")
     ] = False,
 ) -> None:
     """Serve the API on the database of ASSISTENZA_DATABASE_URL, or on an embedded PostgreSQL.
 
-    On SIGTERM the service accepts no more requests, finishes those in progress (20 seconds at
-    most), stops the embedded database and exits with 0.
+    On SIGTERM the service accepts no more requests, finishes those in progress, stops the embedded
+    database and exits with 0.
     """
     with operator_errors():
-        options: dict[str, Any] = {"host": host, "port": port}
-        settings = Settings(**{name: given for name, given in options.items() if given is not None})
-        configure(settings.log_level)
+        settings = Settings(host=host, port=port)
+        addresses.check(settings)
+        configure(settings.log_level, settings.log_format)
         load(settings.policy_dir)
+        serving.check_ports(settings)
         if settings.database_url is not None:
-            asyncio.run(_check_schema(settings))
+            asyncio.run(check_schema(settings))
             _serve(settings, demo)
             return
         with embedded(settings).serve() as server:
@@ -72,13 +132,6 @@ def serve(
                 target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
             ).start()
             _serve(settings, demo)
-
-
-async def _check_schema(settings: Settings) -> None:
-    async with Database(settings) as database:
-        refusal = await migrations.refusal(database.reading)
-    if refusal is not None:
-        raise failure(refusal)
 
 
 def _serve(settings: Settings, demo: bool) -> None:
@@ -94,11 +147,17 @@ def _serve(settings: Settings, demo: bool) -> None:
         raise typer.Exit(3)
 
 
-@cli.command()
+@cli.command(epilog=WHICH_DATABASE)
 def migrate() -> None:
-    """Migrate the database to this program's schema version."""
+    """Migrate the database to this program's schema version.
+
+    On your own PostgreSQL it needs the address of the role that owns the schema,
+    ASSISTENZA_MIGRATION_DATABASE_URL. It may run twice at once: the second waits.
+    """
     with operator_errors():
         settings = Settings()
+        addresses.check(settings)
+        quiet_logs(settings)
         url = settings.migration_database_url or settings.database_url
         if url is None:
             with embedded(settings).share() as server:
@@ -111,26 +170,54 @@ def migrate() -> None:
 
 @cli.command()
 def roles() -> None:
-    """Print the SQL that creates the service's roles on your own PostgreSQL."""
+    """Print the SQL that creates the service's roles and database on your own PostgreSQL.
+
+    Replace CHANGE-ME-1 and CHANGE-ME-2 by passwords of your own: that of the role that serves, and
+    that of the role that owns the schema. Then run the SQL by psql, as a superuser. To run it again
+    corrects the roles and sets the passwords anew.
+    """
     for statement in roles_sql("CHANGE-ME-1", "CHANGE-ME-2"):
         print(f"{statement};")
-    print("CREATE DATABASE assistenza OWNER assistenza_owner;")
+    print(CREATE_DATABASE_IN_PSQL)
 
 
 @cli.command()
-def openapi() -> None:
+def openapi(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write to this file, which stays as it is if the document cannot be made."
+        ),
+    ] = None,
+) -> None:
     """Print the OpenAPI document."""
     with operator_errors():
         # Without settings, so that the document is the same on every machine.
         app = create_app(Settings.model_construct(policy_dir=None))
-        sys.stdout.buffer.write(
-            orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        document = orjson.dumps(
+            app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         )
+    if output is None:
+        sys.stdout.buffer.write(document)
+    else:
+        output.write_bytes(document)
 
 
-@cli.command("import")
+@cli.command("import", epilog=WHICH_DATABASE)
 def import_command(
-    files: Annotated[list[Path], typer.Argument(help="CSV files, in any order.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="CSV files, in any order. - is standard input.", show_default=False),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Print the columns of a kind of file: customers, licences, contracts or"
+            " ticket-packs.",
+            autocompletion=importing.kinds,
+        ),
+    ] = None,
     mapping: Annotated[
         list[str] | None,
         typer.Option(
@@ -145,26 +232,44 @@ def import_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and write nothing.")
     ] = False,
+    batches: Annotated[
+        bool,
+        typer.Option(
+            "--batches",
+            help="Check each file as a whole, then commit it 500 customers at a time. To run it"
+            " again after an interruption imports the rest.",
+        ),
+    ] = False,
 ) -> None:
     """Import customers, licences, contracts and ticket packs from CSV files.
 
     The header of a file tells what it contains. A file is imported completely or not at all: if it
     has bad rows, each is listed with its line and the exit code is 1. Importing a file again
-    changes nothing.
+    changes nothing. Meanwhile writes of its customers wait: see --batches.
     """
     try:
-        sources = importing.prepare(files, mapping or [], ignore_unknown)
+        if columns is not None:
+            print(importing.columns_of(columns))
+            return
+        if not files:
+            raise typer.BadParameter("name a file, or - for standard input", param_hint="files")
+        with operator_errors():
+            most_bytes = Settings().import_max_bytes
+        sources = importing.prepare(files, mapping or [], ignore_unknown, most_bytes)
     except importing.FileRefused as refused:
-        raise failure(escape(str(refused))) from refused
+        raise failure(str(refused)) from refused
     with database_settings() as settings:
-        asyncio.run(_check_schema(settings))
-        if not asyncio.run(importing.run(settings, sources, dry_run=dry_run)):
+        work = importing.run(settings, sources, dry_run=dry_run, batches=batches)
+        if not asyncio.run(work):
             raise typer.Exit(1)
 
 
-@cli.command("reconcile")
+@cli.command("reconcile", epilog=WHICH_DATABASE)
 def reconcile_command() -> None:
-    """Compare every balance with the ledger. Exits with 1 on a difference; changes nothing."""
+    """Compare every balance with the ledger; change nothing.
+
+    Exits with 1 on a difference, and with 2 if it could not compare.
+    """
 
     async def compare(settings: Settings) -> tuple[dict[str, int], list[reconcile.Difference]]:
         async with (
@@ -174,7 +279,7 @@ def reconcile_command() -> None:
             found = [difference async for difference in snapshot.differences()]
             return await snapshot.checked(), found
 
-    with database_settings() as settings:
+    with database_settings(code=2) as settings:
         checked, differences = asyncio.run(compare(settings))
     if differences:
         table = Table("check", "customer", "what", "field", "kept", "ledger", box=None)

@@ -103,5 +103,5 @@ def create_app(
 def from_environment() -> FastAPI:
     """The application of a worker process, which has its settings in the environment."""
     settings = Settings()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     return create_app(settings)

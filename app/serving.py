@@ -1,5 +1,7 @@
 """Run the web server: one process, or several workers under a supervisor."""
 
+import asyncio
+import errno
 import multiprocessing
 import os
 import resource
@@ -33,6 +35,32 @@ _OTHER_FILES = 600
 
 class CannotListen(Exception):
     """The service cannot listen on an address; the message names the setting."""
+
+
+def _cannot_listen(setting: str, host: str, port: int, error: OSError) -> CannotListen:
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    if error.errno == errno.EADDRINUSE:
+        reason += ". Choose another port, or stop the program that has this one"
+    return CannotListen(f"ASSISTENZA_{setting}: cannot listen on {host}:{port}: {reason}")
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise CannotListen if a port is taken, before any work is done on the database."""
+    ports = [("PORT", settings.host, settings.port)]
+    if settings.metrics_port is not None:
+        ports.append(("METRICS_PORT", settings.metrics_host, settings.metrics_port))
+
+    async def bind(host: str, port: int) -> None:
+        # Like uvicorn itself, but it does not listen: nobody can connect meanwhile.
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+        server.close()
+
+    for setting, host, port in ports:
+        try:
+            asyncio.run(bind(host, port))
+        except OSError as error:
+            raise _cannot_listen(setting, host, port, error) from error
 
 
 def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
@@ -133,9 +161,7 @@ def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> Non
     try:
         stack.enter_context(served(what, host, port))
     except OSError as error:
-        raise CannotListen(
-            f"ASSISTENZA_METRICS_PORT: cannot listen on {host}:{port}: {error}"
-        ) from error
+        raise _cannot_listen("METRICS_PORT", host, port or 0, error) from error
 
 
 class _GreetingServer(uvicorn.Server):

@@ -10,14 +10,20 @@ from platformdirs import user_data_path
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+ADDRESS_FORM = "must have the form postgresql://user:password@host:port/database"
 _origin = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 
 
-def _default_data_dir() -> Path:
+def _default_data_dir() -> Path | None:
     # Started as root, PostgreSQL runs as an unprivileged account, which cannot enter root's home.
     if os.geteuid() == 0:
         return Path("/var/lib/assistenza")
-    return user_data_path("assistenza", appauthor=False)
+    try:
+        directory = user_data_path("assistenza", appauthor=False)
+    except RuntimeError:
+        return None
+    # An empty HOME gives a directory in the root directory.
+    return directory if Path.home() != Path("/") else None
 
 
 LEAST_CONNECTIONS = 8
@@ -36,8 +42,8 @@ class Settings(BaseSettings):
     bound_database_url: str | None = None
     """The same database as a login role that is a member of assistenza_bound. Needed only behind a
     pooler; without one the service switches to assistenza_bound itself."""
-    data_dir: Path = Field(default_factory=_default_data_dir)
-    """Where the embedded PostgreSQL keeps its data."""
+    data_dir: Path | None = Field(default_factory=_default_data_dir)
+    """Where the embedded PostgreSQL keeps its data. None: the account has no home directory."""
     policy_dir: Path | None = None
     """Directory with the operator's policy documents (*.toml), used instead of the built-in one."""
 
@@ -87,8 +93,13 @@ class Settings(BaseSettings):
     case_text_keep_days: int | None = Field(default=None, ge=3, le=36_500)
     """Days after its last change on which the texts of a closed or cancelled case are cleared. If
     unset, they are kept for ever."""
+    import_max_bytes: int = Field(default=268_435_456, ge=1_000, le=1_099_511_627_776)
+    """Size of the largest file that `assistenza import` reads. It bounds the time that an import
+    takes, and its space in memory and in the database."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] | None = None
+    """Form of the log's lines. None: text where standard error is a terminal, else JSON."""
 
     def environment(self) -> dict[str, str]:
         """The variables that give another process the same settings."""
@@ -117,7 +128,7 @@ class Settings(BaseSettings):
             return None
         scheme, separator, rest = url.partition("://")
         if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
-            raise ValueError("must have the form postgresql://user:password@host:port/database")
+            raise ValueError(ADDRESS_FORM)
         return f"postgresql+asyncpg://{rest}"
 
     @field_validator("cors_origins", mode="before")

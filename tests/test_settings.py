@@ -71,5 +71,5 @@ def test_a_budget_too_small_for_the_workers_is_one_line(workers: int) -> None:
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f"ASSISTENZA_CONNECTIONS: Value error, {least - 1} are too few" in line
+    assert f"ASSISTENZA_CONNECTIONS: {least - 1} are too few" in line
     assert f"set {least} or more" in line

@@ -4,34 +4,49 @@ import asyncio
 import unicodedata
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.table import Table
 
 from app import clock
+from app.commands.help import WHICH_DATABASE
 from app.commands.shared import database_settings, failure, printer, screen
 from app.errors import CustomerNotFound
 from app.services import tokens
-from app.services.tokens import BOUND_SCOPES, SCOPES
+from app.services.tokens import BOUND_SCOPES, SCOPES, BoundScope, Scope
 from app.settings import Settings
 from app.store.database import Database
 
 keys = typer.Typer(no_args_is_help=True, help="Tokens of the service's clients.")
 
 
-@keys.command("create")
+@keys.command("create", epilog=WHICH_DATABASE)
 def create_key(
     name: Annotated[str, typer.Option(help="Name of the client; idempotency keys belong to it.")],
-    scope: Annotated[list[str], typer.Option(help="What it may do. Repeat the option for more.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            help="What it may do. Repeat the option for more."
+            f" Scopes: {', '.join(get_args(Scope))}."
+            f" With --customer: {', '.join(get_args(BoundScope))}.",
+            autocompletion=lambda: list(get_args(Scope)),
+        ),
+    ],
     customer: Annotated[
         str | None, typer.Option(help="Code of the customer that the token is limited to.")
     ] = None,
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=36500, help="Days of validity; unlimited if left out.")
+        int | None,
+        typer.Option(
+            min=1, max=36500, show_default="unlimited", help="Days for which the token is valid."
+        ),
     ] = None,
 ) -> None:
-    """Create a token and print it. Only its hash is stored, so it cannot be shown again."""
+    """Create a token and print it, alone, on standard output.
+
+    Only its hash is stored, so it cannot be shown again.
+    """
     allowed = SCOPES if customer is None else BOUND_SCOPES
     unknown = [one for one in scope if one not in allowed]
     if unknown:
@@ -40,6 +55,8 @@ def create_key(
     name = unicodedata.normalize("NFC", name)
     if not name.strip() or len(name) > 100 or not name.isprintable():
         raise failure("a name must have 1 to 100 printable characters")
+    if customer is not None and not customer.isprintable():
+        raise failure(f"no customer has the code {customer!r}")
     with database_settings() as settings:
         print(asyncio.run(_create_key(settings, name, scope, customer, expires_in_days)))
 
@@ -62,7 +79,7 @@ async def _create_key(
         raise failure(f"no customer has the code {customer!r}") from error
 
 
-@keys.command("list")
+@keys.command("list", epilog=WHICH_DATABASE)
 def list_keys() -> None:
     """List the valid tokens with id, name and scopes. The tokens themselves are not stored."""
 
@@ -81,7 +98,7 @@ def list_keys() -> None:
         printer().print(table)
 
 
-@keys.command("revoke")
+@keys.command("revoke", epilog=WHICH_DATABASE)
 def revoke_key(
     key: Annotated[str, typer.Argument(help="Id of a token, or name of a client.")],
 ) -> None:
@@ -92,7 +109,7 @@ def revoke_key(
             return await tokens.revoke(connection, clock.now(), key)
 
     with database_settings() as settings:
-        count = asyncio.run(revoke(settings))
+        count = asyncio.run(revoke(settings)) if key.isprintable() else 0
         if not count:
             raise failure(f"no valid token has the id or name {key!r}")
         screen.print(f"{count} revoked.")

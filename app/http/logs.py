@@ -1,10 +1,11 @@
-"""Structured logs on standard error: one JSON object a line, or readable lines at a terminal.
+"""Structured logs on standard error: one JSON object a line, or text at a terminal.
 
 The logs contain ids, names of things, numbers and durations. They never contain a token, a query
 string, a customer's words or the text of an exception, which may quote any of these.
 """
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -27,18 +28,21 @@ request: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingPr
 _unheard: ContextVar[bool] = ContextVar("unheard", default=False)
 
 
-def configure(level: str = "info") -> None:
-    """Set up structlog, and send standard logging through it. Call this once, at the start."""
-    at_terminal = sys.stderr.isatty()
+def configure(level: str = "info", form: str | None = None) -> None:
+    """Set up structlog, and send standard logging through it. Call this once, at the start.
+
+    `form` is "json" or "text"; None is text at a terminal, else JSON.
+    """
+    as_text = sys.stderr.isatty() if form is None else form == "text"
     structlog.configure(
         processors=[
             add_request,
             structlog.processors.add_log_level,
-            *(_FOR_TERMINALS if at_terminal else (_as_json,)),
+            *(_as_text() if as_text else (_as_json,)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-        if at_terminal
+        if as_text
         else structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
@@ -78,10 +82,13 @@ def _as_json(_logger: Any, _method: str, event: Any) -> bytes:
     return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z)
 
 
-_FOR_TERMINALS = (
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.dev.ConsoleRenderer(),
-)
+def _as_text() -> tuple[Any, ...]:
+    # NO_COLOR: https://no-color.org, set to anything but the empty text.
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return (
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not plain),
+    )
 
 
 def frames(error: BaseException) -> list[str]:

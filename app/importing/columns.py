@@ -5,10 +5,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.http.references import SYSTEM_PATTERN
 
 REFERENCE = "external_ref:"
+REFERENCES = f"{REFERENCE}<system>"
+"""How lists of columns write the columns that hold references."""
+_MOST_COLUMNS = 1_000
 _reference = re.compile(REFERENCE + SYSTEM_PATTERN)
 
 
@@ -16,59 +20,134 @@ class FileRefused(Exception):
     """A file or an option cannot be used; the message says why."""
 
 
+class Column(NamedTuple):
+    """A column of a kind of file."""
+
+    name: str
+    form: str
+    """What its cells contain; shown by `--columns`, in the README and beside a wrong cell."""
+    required: bool = False
+
+
 @dataclass(frozen=True)
 class Layout:
     """The columns of one kind of file, by the names of the API's fields."""
 
     kind: str
-    required: tuple[str, ...]
-    optional: tuple[str, ...] = ()
-    references: bool = False
-    """Whether it may have columns `external_ref:<system>` too."""
+    columns: tuple[Column, ...]
     needs: tuple[tuple[str, str], ...] = ()
     """Pairs of columns: a file with the first must have the second."""
 
+    @property
+    def option(self) -> str:
+        """The kind's name on the command line."""
+        return self.kind.replace(" ", "-")
+
+    @property
+    def required(self) -> list[str]:
+        return [column.name for column in self.columns if column.required]
+
+    @property
+    def names(self) -> str:
+        return ", ".join(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column | None:
+        """The column with this name; `external_ref:<system>` stands for all that name a system."""
+        if _reference.fullmatch(name):
+            name = REFERENCES
+        return next((column for column in self.columns if column.name == name), None)
+
     def has(self, name: str) -> bool:
-        is_reference = self.references and _reference.fullmatch(name) is not None
-        return name in self.required or name in self.optional or is_reference
+        return name != REFERENCES and self.column(name) is not None
 
     def meant(self, header: str, mapping: Mapping[str, Sequence[str]]) -> str | None:
         """The column for a header, by its own name or by the mapping; None if there is none."""
         names = [name for name in mapping.get(header, ()) if self.has(name)]
         return names[0] if names else header if self.has(header) else None
 
-    @property
-    def names(self) -> str:
-        reference = (f"{REFERENCE}<system>",) if self.references else ()
-        return ", ".join((*self.required, *self.optional, *reference))
 
+_DAY = "a date, YYYY-MM-DD, from 1990 to 2199"
+_PAST_DAY = f"{_DAY}; not in the future"
+_NUMBER = "1 to 64 letters, digits, . _ -"
+_OWNER = Column("customer_code", "the code of a customer that exists or is imported too", True)
 
 LAYOUTS = (
     Layout(
         "customers",
-        ("code", "name", "country"),
-        ("language", "vat_number", "help_desk", "contact_name", "contact_email", "contact_phone"),
-        references=True,
+        (
+            Column("code", f"{_NUMBER}; one row for each contact, with the same code", True),
+            Column("name", "up to 200 characters", True),
+            Column("country", "two letters (ISO 3166-1), such as IT", True),
+            Column("language", "it, en or de; left empty, that of the country"),
+            Column("vat_number", "up to 40 characters"),
+            Column("help_desk", "a help desk of the policy; left empty, that of the country"),
+            Column("contact_name", "up to 200 characters"),
+            Column("contact_email", "one e-mail address"),
+            Column(
+                "contact_phone",
+                "up to 10 phone numbers, with + or as dialled in the country; between two of them"
+                " a semicolon, a comma, a vertical bar or a line break",
+            ),
+            Column(
+                REFERENCES,
+                "up to 200 characters: the customer in another system, such as external_ref:crm",
+            ),
+        ),
         needs=(("contact_email", "contact_name"), ("contact_phone", "contact_name")),
     ),
     Layout(
         "licences",
-        ("customer_code", "serial_number", "kind", "product", "version", "purchased_on"),
-        ("withdrawn_on", "withdrawal_reason"),
+        (
+            _OWNER,
+            Column("serial_number", _NUMBER, True),
+            Column("kind", "editor, runtime or other", True),
+            Column("product", "up to 200 characters", True),
+            Column("version", "up to 200 characters", True),
+            Column("purchased_on", _PAST_DAY, True),
+            Column("withdrawn_on", _DAY),
+            Column("withdrawal_reason", "up to 200 characters; goes with withdrawn_on"),
+        ),
         needs=(("withdrawn_on", "withdrawal_reason"), ("withdrawal_reason", "withdrawn_on")),
     ),
     Layout(
         "contracts",
-        ("customer_code", "number", "starts_on"),
-        ("included_minutes", "cancelled_on", "cancellation_reason"),
+        (
+            _OWNER,
+            Column("number", _NUMBER, True),
+            Column("starts_on", _DAY, True),
+            Column("included_minutes", "a whole number; left empty, what the policy includes"),
+            Column("cancelled_on", f"{_DAY}, within the term"),
+            Column("cancellation_reason", "up to 200 characters; goes with cancelled_on"),
+        ),
         needs=(
             ("cancelled_on", "cancellation_reason"),
             ("cancellation_reason", "cancelled_on"),
         ),
     ),
-    Layout("ticket packs", ("customer_code", "number", "quantity", "purchased_on")),
+    Layout(
+        "ticket packs",
+        (
+            _OWNER,
+            Column("number", _NUMBER, True),
+            Column("quantity", "a whole number, 1 to 1000", True),
+            Column("purchased_on", _PAST_DAY, True),
+        ),
+    ),
 )
 """In the order of import: each depends on those before it (R15)."""
+
+
+def kinds() -> list[str]:
+    """The kinds of files by their names on the command line."""
+    return [layout.option for layout in LAYOUTS]
+
+
+def layout_of(option: str) -> Layout:
+    """The layout of a kind by its name on the command line. Raises FileRefused."""
+    for layout in LAYOUTS:
+        if option in (layout.option, layout.kind):
+            return layout
+    raise FileRefused(f"{option!r} is no kind of file. There are: {', '.join(kinds())}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +201,15 @@ def known_headers(header: Sequence[str], mapping: Mapping[str, Sequence[str]]) -
 def recognise(
     header: Sequence[str], mapping: Mapping[str, Sequence[str]], ignore_unknown: bool
 ) -> Columns:
-    """The kind of file that has this header, and its columns. Raises FileRefused."""
+    """The kind of file that has this header, and its columns. Raises FileRefused.
+
+    Empty names at the end of the header are no columns: a spreadsheet adds them.
+    """
+    header = list(header)
+    while header and not header[-1]:
+        header.pop()
+    if len(header) > _MOST_COLUMNS:
+        raise FileRefused(f"has more than {_MOST_COLUMNS:,} columns")
     repeated = [one for one, times in Counter(header).items() if one and times > 1]
     if repeated:
         raise FileRefused(f"the header has more than once: {_listed(repeated)}")

@@ -1,5 +1,6 @@
 """A row of a customers file: the customer, and one of its contacts."""
 
+import re
 from typing import Annotated, Any
 
 import orjson
@@ -23,6 +24,9 @@ from app.importing.cells import Moment, read_as
 from app.importing.columns import REFERENCE
 from app.services.contacts import GivenContact, in_e164
 from app.services.customers import own_fields
+
+# No slash: German numbers are written with one.
+_BETWEEN_PHONES = re.compile(r"[;,|\r\n]")
 
 
 class _Contact(Input):
@@ -80,7 +84,9 @@ def _body(cells: dict[str, str]) -> dict[str, Any]:
         if name.startswith(REFERENCE):
             refs[name.removeprefix(REFERENCE)] = text
         elif name == "contact_phone":
-            contact["phones"] = [phone.strip() for phone in text.split(";") if phone.strip()]
+            contact["phones"] = [
+                phone.strip() for phone in _BETWEEN_PHONES.split(text) if phone.strip()
+            ]
         elif name.startswith("contact_"):
             contact[name.removeprefix("contact_")] = text
         else:

@@ -2,10 +2,13 @@
 
 from app.errors import EditorLicenceRequired
 from app.http.errors.catalogue import CATALOGUES
-from app.importing.columns import REFERENCE
+from app.importing.columns import REFERENCE, Layout
 from app.importing.reading import BadRow
 from app.services.imports import Fault
 
+MOST_LISTED = 1_000
+_OF_FORM = {"bad_format", "not_a_phone_number", "out_of_range"}
+"""The codes whose texts do not tell the form."""
 _REASONS = {
     "already_on_line": "is on line {earlier} already",
     "customer_differs": "differs from line {earlier}, which has the same code",
@@ -19,9 +22,50 @@ _REASONS = {
 }
 
 
-def bad_row(fault: Fault, kind: str) -> BadRow:
-    """A row of a file of this kind."""
-    return BadRow(fault.line, _column(fault.pointer), _reason(fault, kind))
+class Found:
+    """What is wrong with the rows of a file: the first by line, and how many there are.
+
+    A file can have a fault in every row; what is kept of them does not grow with it.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._first: list[BadRow] = []
+        self._lines = bytearray()
+        self.count = 0
+        """How many faults. A row may have several."""
+
+    def fault(self, fault: Fault) -> None:
+        self.add(_bad_row(fault, self._layout))
+
+    def add(self, bad: BadRow) -> None:
+        self.count += 1
+        place, bit = divmod(bad.line, 8)
+        self._lines.extend(bytes(max(0, place + 1 - len(self._lines))))
+        self._lines[place] |= 1 << bit
+        self._first.append(bad)
+        if len(self._first) > 2 * MOST_LISTED:
+            self._first = self.first
+
+    @property
+    def first(self) -> list[BadRow]:
+        """Those to list, in the order of their lines."""
+        self._first.sort(key=lambda bad: (bad.line, bad.column or ""))
+        return self._first[:MOST_LISTED]
+
+    @property
+    def rows(self) -> int:
+        """How many rows are bad."""
+        return sum(byte.bit_count() for byte in self._lines)
+
+
+def _bad_row(fault: Fault, layout: Layout) -> BadRow:
+    """A row of a file of this kind. A cell in a wrong form is told the form."""
+    name, reason = _column(fault.pointer), _reason(fault, layout.kind)
+    column = layout.column(name) if name is not None else None
+    if column is not None and fault.code in _OF_FORM:
+        reason = f"{reason} Expected: {column.form}."
+    return BadRow(fault.line, name, reason)
 
 
 def _reason(fault: Fault, kind: str) -> str:

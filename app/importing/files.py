@@ -7,7 +7,7 @@ from app.errors import InvalidInput
 from app.importing import contracts, customers, licences, ticket_packs
 from app.importing.cells import Moment
 from app.importing.columns import LAYOUTS
-from app.importing.faults import bad_row
+from app.importing.faults import Found
 from app.importing.reading import BadRow, Source, rows
 from app.services.imports import (
     ContractImport,
@@ -38,12 +38,12 @@ _KINDS: dict[str, Kind] = {
 
 
 class BadRows(Exception):
-    """Nothing of a file was imported: some rows are wrong."""
+    """A file cannot be imported: some rows are wrong."""
 
-    def __init__(self, source: Source, found: list[BadRow]) -> None:
-        super().__init__(source.path)
+    def __init__(self, source: Source, found: Found) -> None:
+        super().__init__(source.name)
         self.source = source
-        self.rows = sorted(found, key=lambda bad: (bad.line, bad.column or ""))
+        self.found = found
 
 
 class Imported(NamedTuple):
@@ -52,77 +52,133 @@ class Imported(NamedTuple):
     counts: Counts
 
 
-class Watch(Protocol):
-    def __call__(self, source: Source, doing: str, read: int) -> None:
+class Watcher(Protocol):
+    """Is told how an import proceeds."""
+
+    def doing(self, source: Source, what: str, read: int) -> None:
         """Called now and then: what is being done with a file, and how many bytes are read."""
+
+    def committed(self, source: Source, customers: int, of: int) -> None:
+        """Called after each part of a file that is committed in parts."""
+
+    def done(self, imported: Imported) -> None:
+        """Called when a file is imported, and committed unless it is a dry run."""
 
 
 async def import_files(
     database: Database,
     moment: Moment,
     sources: Sequence[Source],
+    watcher: Watcher,
     *,
     dry_run: bool,
-    watch: Watch,
-    done: Callable[[Imported], None],
+    batches: bool,
 ) -> None:
-    """Import files in the order of `LAYOUTS`, each whole and committed before `done` is called.
+    """Import files in the order of `LAYOUTS`, each whole and committed before the next.
 
-    A dry run does the same in one transaction and rolls it back. Raises BadRows at the first file
-    that has any, and ImportRefused; what was imported before stays.
+    With `batches` a file is checked as a whole and then committed in parts. A dry run does all in
+    one transaction and rolls it back. Raises BadRows at the first file that has any, and
+    ImportRefused; what was imported before stays.
     """
     ordered = sorted(sources, key=lambda source: LAYOUTS.index(source.columns.layout))
     async with database.writing.connect() as connection:
         if dry_run:
             # Without a commit, closing the connection rolls everything back.
             await connection.begin()
-            for source in ordered:
-                done(await _import(connection, moment, source, watch))
-            return
         for source in ordered:
-            async with connection.begin():
-                imported = await _import(connection, moment, source, watch)
-                watch(source, "committing", source.size)
-            done(imported)
+            one = _File(connection, moment, source, watcher)
+            if dry_run:
+                watcher.done(await one.whole())
+            elif batches:
+                watcher.done(await one.in_parts())
+            else:
+                async with connection.begin():
+                    imported = await one.whole()
+                    watcher.doing(source, "committing", source.size)
+                watcher.done(imported)
 
 
-async def _import(connection: Connection, moment: Moment, source: Source, watch: Watch) -> Imported:
-    kind = _KINDS[source.columns.layout.kind]
-    fields, systems = source.columns.staged, source.columns.systems
-    work = kind.service(connection, moment.now, moment.today, moment.policies, fields, systems)
-    await work.begin()
-    count, bad = await _stage(work, kind, moment, source, watch)
-    watch(source, "checking", source.size)
-    bad += [bad_row(fault, source.columns.layout.kind) for fault in await work.check()]
-    if bad:
-        raise BadRows(source, bad)
-    watch(source, "writing", source.size)
-    counts = await work.write()
-    await work.end()
-    return Imported(source, count, counts)
+class _File:
+    """The import of one file."""
 
+    def __init__(
+        self, connection: Connection, moment: Moment, source: Source, watcher: Watcher
+    ) -> None:
+        self._connection = connection
+        self._moment = moment
+        self._source = source
+        self._watcher = watcher
+        self._kind = _KINDS[source.columns.layout.kind]
+        self._found = Found(source.columns.layout)
 
-async def _stage(
-    work: Import, kind: Kind, moment: Moment, source: Source, watch: Watch
-) -> tuple[int, list[BadRow]]:
-    """Stage the rows that are valid by themselves: how many were read, and what is wrong."""
-    bad: list[BadRow] = []
-    batch: list[Mapping[str, Any]] = []
-    count, read = 0, [0]
-    for row in rows(source, read):
-        count += 1
-        if isinstance(row, BadRow):
-            bad.append(row)
-            continue
-        try:
-            batch.append({"line": row.line, **kind.record(row.cells, moment)})
-        except InvalidInput as error:
-            bad += [
-                bad_row(fault, source.columns.layout.kind) for fault in faults_of(row.line, error)
-            ]
-        if len(batch) == _BATCH:
-            await work.add(batch)
-            batch.clear()
-            watch(source, "reading", read[0])
-    await work.add(batch)
-    return count, bad
+    async def whole(self) -> Imported:
+        """All rows, in the caller's transaction. Raises BadRows and ImportRefused."""
+        work = self._work()
+        await work.begin()
+        rows = await self._stage(work)
+        await self._check(work)
+        self._watcher.doing(self._source, "writing", self._source.size)
+        counts = await work.write()
+        await work.end()
+        return Imported(self._source, rows, counts)
+
+    async def in_parts(self) -> Imported:
+        """All rows, committed some customers at a time. Raises BadRows and ImportRefused."""
+        async with self._connection.begin():
+            work = self._work()
+            await work.begin()
+            rows = await self._stage(work)
+            # The locks are taken for each part: nobody waits for the whole file.
+            await self._check(work, locking=False)
+            parts = await work.divide()
+        counts, customers, total = Counts(0, 0, 0), 0, sum(part.customers for part in parts)
+        for part in parts:
+            async with self._connection.begin():
+                work = self._work()
+                await work.begin()
+                await work.take(part)
+                await self._check(work)
+                written = await work.write()
+            counts = Counts(*(old + new for old, new in zip(counts, written, strict=True)))
+            customers += part.customers
+            self._watcher.committed(self._source, customers, total)
+        return Imported(self._source, rows, counts)
+
+    def _work(self) -> Import:
+        moment, columns = self._moment, self._source.columns
+        return self._kind.service(
+            self._connection,
+            moment.now,
+            moment.today,
+            moment.policies,
+            columns.staged,
+            columns.systems,
+            self._found.fault,
+        )
+
+    async def _check(self, work: Import, *, locking: bool = True) -> None:
+        self._watcher.doing(self._source, "checking", self._source.size)
+        await work.check(locking=locking)
+        if self._found.count:
+            raise BadRows(self._source, self._found)
+
+    async def _stage(self, work: Import) -> int:
+        """Stage the rows that are valid by themselves; returns how many were read."""
+        batch: list[Mapping[str, Any]] = []
+        count, read = 0, [0]
+        for row in rows(self._source, read):
+            count += 1
+            if isinstance(row, BadRow):
+                self._found.add(row)
+                continue
+            try:
+                batch.append({"line": row.line, **self._kind.record(row.cells, self._moment)})
+            except InvalidInput as error:
+                for fault in faults_of(row.line, error):
+                    self._found.fault(fault)
+            if len(batch) == _BATCH:
+                await work.add(batch)
+                batch.clear()
+                self._watcher.doing(self._source, "reading", read[0])
+        await work.add(batch)
+        return count

@@ -1,17 +1,31 @@
 """CSV files as other systems write them (RFC 4180): encoding, separator, header, rows."""
 
 import csv
+import re
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from app.importing.columns import Columns, FileRefused, in_nfc, known_headers, recognise
 
-_SEPARATORS = (",", ";", "\t")
+_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[\r\n]*', re.IGNORECASE)
+"""A first line by which spreadsheets tell the separator."""
 _LONGEST_LINE = 1_000_000
+_LONGEST_CELL = csv.field_size_limit()
 _HEAD = 8_192
+_STANDARD_INPUT = "-"
+_OTHER_FORMATS = {
+    b"\xff\xfe": "is UTF-16; save it as “CSV UTF-8”",
+    b"\xfe\xff": "is UTF-16; save it as “CSV UTF-8”",
+    b"\x1f\x8b": "is no text file but compressed by gzip; unpack it first",
+    b"PK\x03\x04": "is no text file but a workbook or a ZIP archive; save it as “CSV UTF-8”",
+}
+"""By the bytes with which a file begins."""
 
 
 class BadRow(NamedTuple):
@@ -30,41 +44,65 @@ class Row(NamedTuple):
     """The cells that are not empty, by column."""
 
 
+class _File(NamedTuple):
+    path: Path
+    size: int
+    copy: Any = None
+    """The temporary file, which is deleted with this reference to it."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A file whose header is recognised."""
 
-    path: Path
+    name: str
+    """As the operator named it; `-` is standard input."""
+    file: _File
     separator: str
     columns: Columns
-    size: int
-    """Bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.file.size
 
 
-def look_at(path: Path, mapping: Mapping[str, Sequence[str]], ignore_unknown: bool) -> Source:
-    """A file's separator and columns. Raises FileRefused unless it is a CSV file to import."""
+def look_at(
+    path: Path, mapping: Mapping[str, Sequence[str]], ignore_unknown: bool, most_bytes: int
+) -> Source:
+    """A file's separator and columns. Raises FileRefused unless it is a CSV file to import.
+
+    `-` is standard input. It and pipes are copied to a temporary file, which ends with the Source,
+    because every file is read more than once. No more than `most_bytes` are read.
+    """
     try:
-        _refuse_other_formats(path)
+        file = _on_disk(path, most_bytes)
+        if file.size > most_bytes:
+            raise FileRefused(
+                f"is larger than {most_bytes:,} bytes (ASSISTENZA_IMPORT_MAX_BYTES): split it,"
+                " or raise that setting"
+            )
+        _refuse_other_formats(file.path)
         headers: dict[str, list[str]] = {}
-        for separator in _SEPARATORS:
-            with suppress(csv.Error), _opened(path) as file:
-                headers[separator] = _header(_Lines(file), separator)
+        with _opened(file.path) as text:
+            declared = _Lines(text).separator
+        for separator in [declared] if declared else _SEPARATORS:
+            with suppress(csv.Error), _opened(file.path) as text:
+                headers[separator] = _header(_Lines(text), separator)
         if not headers:
             raise FileRefused("its first line is no CSV")
         # The separator under which most of the header means something.
         separator, header = max(
             headers.items(), key=lambda one: (known_headers(one[1], mapping), len(one[1]))
         )
-        return Source(
-            path, separator, recognise(header, mapping, ignore_unknown), path.stat().st_size
-        )
+        return Source(str(path), file, separator, recognise(header, mapping, ignore_unknown))
     except OSError as error:
         raise FileRefused(error.strerror or str(error)) from error
 
 
 def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
     """Every row below the header except blank ones; keeps `read[0]`, the bytes read so far."""
-    with _opened(source.path) as file:
+    with _opened(source.file.path) as file:
         lines = _Lines(file)
         reader = csv.reader(lines, delimiter=source.separator, strict=True)
         next(filter(any, reader), None)
@@ -76,13 +114,16 @@ def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
                 yield BadRow(line, None, str(error))
                 continue
             except csv.Error as error:
+                what = f"is no CSV: {error}"
+                if "field limit" in str(error):
+                    what = f"a cell is longer than {_LONGEST_CELL:,} characters"
+                elif lines.number > line:
+                    what = "a quotation is not closed"
                 if lines.number > line:
                     # Inside an open quotation, rows cannot be told from text.
-                    yield BadRow(
-                        line, None, "a quotation is not closed; the rest of the file was not read"
-                    )
+                    yield BadRow(line, None, f"{what}; the rest of the file was not read")
                     return
-                yield BadRow(line, None, f"is no CSV: {error}")
+                yield BadRow(line, None, what)
                 continue
             if row is None:
                 return
@@ -92,6 +133,8 @@ def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
 
 
 def _row(columns: Columns, line: int, row: list[str]) -> Row | BadRow:
+    while len(row) > columns.width and not row[-1]:
+        row.pop()
     if len(row) != columns.width:
         return BadRow(line, None, f"has {len(row)} fields where the header has {columns.width}")
     cells = {name: row[place] for place, name in columns.places if row[place]}
@@ -114,17 +157,34 @@ def _opened(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
+def _on_disk(path: Path, most_bytes: int) -> _File:
+    """The file itself, or a copy of what can be read only once, cut after `most_bytes`."""
+    if str(path) == _STANDARD_INPUT:
+        return _copy(sys.stdin.buffer, most_bytes)
+    if path.is_dir():
+        raise FileRefused("is a directory")
+    if path.is_file():
+        return _File(path, path.stat().st_size)
+    with path.open("rb") as stream:
+        return _copy(stream, most_bytes)
+
+
+def _copy(stream: BinaryIO, most_bytes: int) -> _File:
+    copy = tempfile.NamedTemporaryFile(prefix="assistenza-import-")  # noqa: SIM115
+    while copy.tell() <= most_bytes and (block := stream.read(1 << 20)):
+        copy.write(block)
+    copy.flush()
+    return _File(Path(copy.name), copy.tell(), copy)
+
+
 def _refuse_other_formats(path: Path) -> None:
-    if not path.is_file():
-        # Raises OSError for a path that does not exist or may not be read.
-        path.stat()
-        raise FileRefused("is a directory" if path.is_dir() else "is no regular file")
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head.strip(b"\xef\xbb\xbf\r\n\t "):
         raise FileRefused("is empty")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FileRefused("is UTF-16; save it as “CSV UTF-8”")
+    for start, reason in _OTHER_FORMATS.items():
+        if head.startswith(start):
+            raise FileRefused(reason)
     if b"\0" in head:
         raise FileRefused("is no text file; save it as “CSV UTF-8”")
 
@@ -144,14 +204,22 @@ class _TooLong(Exception):
 
 
 class _Lines(Iterator[str]):
-    """The lines of a file, counted. A line that is too long raises _TooLong, and is skipped."""
+    """The lines of a file, counted. A line that is too long raises _TooLong, and is skipped.
+
+    A first line `sep=;` is left out; `separator` is what it declares.
+    """
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self.number = 0
+        self._first = file.readline(_LONGEST_LINE)
+        declared = _SEPARATOR_LINE.fullmatch(self._first)
+        self.separator = declared and declared[1]
+        if declared:
+            self.number, self._first = 1, ""
 
     def __next__(self) -> str:
-        line = self._file.readline(_LONGEST_LINE)
+        line, self._first = self._first or self._file.readline(_LONGEST_LINE), ""
         if not line:
             raise StopIteration
         self.number += 1

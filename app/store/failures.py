@@ -112,9 +112,24 @@ def error_of(failure: BaseException) -> ServiceError | None:
             return ServiceUnavailable(shortage)
         if constraint in _CONSTRAINTS:
             return _CONSTRAINTS[constraint]()
-        # asyncpg derives DataError from InterfaceError, but it means a parameter that could not be
-        # encoded, which is a mistake of our own.
-        if isinstance(cause, _UNAVAILABLE) and not isinstance(cause, asyncpg.DataError):
+        if _is_any(cause, _UNAVAILABLE):
             log.warning("unavailable", error=type(cause).__name__)
             return ServiceUnavailable()
+    return None
+
+
+def _is_any(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    # asyncpg derives DataError from InterfaceError, but it means a parameter that could not be
+    # encoded, which is a mistake of our own.
+    return isinstance(error, kinds) and not isinstance(error, asyncpg.DataError)
+
+
+def explained(failure: BaseException) -> str | None:
+    """A failure that the operator can mend, in the database's words; None for a mistake of our own.
+
+    Only a command may show them: they name hosts and roles.
+    """
+    for cause in _causes(failure):
+        if _is_any(cause, (*_UNAVAILABLE, asyncpg.InsufficientPrivilegeError)):
+            return " ".join(str(cause).split()) or "it did not answer in time"
     return None

@@ -6,7 +6,7 @@ The rule for serving is in alembic/DECISION-compatible-migrations.md.
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from packaging.version import Version
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -29,6 +29,12 @@ T = TypeVar("T")
 
 _LOWEST = select(schema_compatibility.c.lowest_program_version)
 _UNDEFINED_TABLE = "42P01"
+_HINTS = {
+    "42501": "Migrate as the role that owns the schema: ASSISTENZA_MIGRATION_DATABASE_URL",
+    "42704": "First create the roles: run what `assistenza roles` prints, as a superuser",
+}
+"""What the operator does about an error of a migration, by SQLSTATE: insufficient_privilege,
+undefined_object."""
 
 
 class NewerSchema(Exception):
@@ -41,6 +47,10 @@ class NewerSchema(Exception):
             " by the version that made it."
         )
         self.may_be_served = Version(app.__version__) >= Version(lowest)
+
+
+class CannotMigrate(Exception):
+    """The role or the database does not permit the migration; the message says why."""
 
 
 def _directory() -> Path:
@@ -95,7 +105,8 @@ async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
 async def upgrade(url: str | None, revision: str = "head") -> None:
     """Migrate the database. Raises NewerSchema if a later release has migrated it already.
 
-    Raises ValueError if `url` is None.
+    Raises CannotMigrate where the role may not change the schema, or where the roles that it grants
+    rights to are missing. Raises ValueError if `url` is None.
     """
 
     def work(connection: Connection) -> None:
@@ -104,7 +115,14 @@ async def upgrade(url: str | None, revision: str = "head") -> None:
             raise NewerSchema(current, connection.execute(_LOWEST).scalar_one())
         command.upgrade(alembic_config(connection), revision)
 
-    await run_on(url, work)
+    try:
+        await run_on(url, work)
+    except DBAPIError as error:
+        driver: Any = error.orig
+        hint = _HINTS.get(driver.sqlstate or "")
+        if hint is None:
+            raise
+        raise CannotMigrate(f"{driver.__cause__}. {hint}") from error
 
 
 async def upgrade_or_accept(url: str | None) -> None:

@@ -16,6 +16,12 @@ has inheritance only as an attribute of the member role, so a separate role work
 
 DATABASE = "assistenza"
 OWNER = "assistenza_owner"
+CREATE_DATABASE_IN_PSQL = (
+    f"SELECT 'CREATE DATABASE {DATABASE} OWNER {OWNER}'"
+    f" WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec"
+)
+"""Creates the database unless it exists. CREATE DATABASE has no IF NOT EXISTS, and runs in no
+block of PL/pgSQL, so psql must run it."""
 LOGIN = "assistenza"
 APP = "assistenza_app"
 BOUND = "assistenza_bound"

@@ -16,7 +16,7 @@ from app.http.openapi.glossary import words
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "openapi" / "openapi.json"
-REGENERATE = "assistenza openapi > openapi/openapi.json"
+REGENERATE = "assistenza openapi --output openapi/openapi.json"
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,15 @@
 The import is the command as it is run, from its start to its end, on a PostgreSQL of the
 benchmark's own: every row is checked, gets its contact, its reference, its event and its place in
 the indexes. COPY puts the same lines, unchecked, as texts into a table without an index: what the
-database could take at most.
+database could take at most. Meanwhile a client takes the lock of one customer after another, as
+every write of a customer does: the longest wait is what an import costs the others.
 """
 
 import argparse
 import asyncio
 import csv
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -20,6 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import asyncpg
 from rich.console import Console
 from rich.table import Table
 
@@ -87,9 +90,9 @@ def _timed(arguments: Sequence[str], **environment: str) -> float:
 
 
 async def measure(directory: Path, customers: int) -> None:
-    path, changed = directory / "customers.csv", directory / "changed.csv"
-    write(path, customers)
-    write(changed, customers, " (new)")
+    files = [directory / name for name in ("customers.csv", "changed.csv", "once-more.csv")]
+    for path, suffix in zip(files, ("", " (new)", " (newer)"), strict=True):
+        write(path, customers, suffix)
     with postgres(directory) as server:
         name = server.prefix
         await server.run(f"CREATE DATABASE {name}")
@@ -100,16 +103,16 @@ async def measure(directory: Path, customers: int) -> None:
             await server.run(f"{role} IN ROLE assistenza_app")
             columns = ", ".join(f'"{column}" text' for column in _HEADER)
             await server.run_in(name, f"CREATE TABLE bare ({columns})")
-            figures = await asyncio.to_thread(_run, server, name, path, changed)
+            figures = await _run(server, name, customers, *files)
         finally:
             await server.run(
                 f"DROP DATABASE {name} WITH (FORCE)", f"DROP ROLE IF EXISTS {server.login}"
             )
-    table = Table(title=f"{customers:,} customers with a contact each, {_size(path)} of CSV")
-    for heading in ("", "seconds", "rows/s"):
+    table = Table(title=f"{customers:,} customers with a contact each, {_size(files[0])} of CSV")
+    for heading in ("", "seconds", "rows/s", "longest wait, s"):
         table.add_column(heading, justify="right" if heading else "left")
-    for what, seconds in figures.items():
-        table.add_row(what, f"{seconds:.2f}", f"{customers / seconds:,.0f}")
+    for what, (seconds, wait) in figures.items():
+        table.add_row(what, f"{seconds:.2f}", f"{customers / seconds:,.0f}", f"{wait:.2f}")
     Console(width=100).print(table)
     # In KiB on Linux, in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -117,22 +120,48 @@ async def measure(directory: Path, customers: int) -> None:
     say(f"The largest process took {mebibytes:.0f} MiB.")
 
 
-def _run(server: Server, name: str, path: Path, changed: Path) -> dict[str, float]:
+async def _run(
+    server: Server, name: str, customers: int, path: Path, changed: Path, once_more: Path
+) -> dict[str, tuple[float, float]]:
+    """Of each step: how long it took, and the longest that a writer waited meanwhile, in s."""
     address = server.url(name, server.login)
-    ours = (sys.executable, "-m", "app.cli", "import")
     copy = f"\\copy bare FROM '{path}' WITH (FORMAT csv, HEADER)"
     psql = (find_psql(), "--no-psqlrc", "--set=ON_ERROR_STOP=1", server.url(name), "-c", copy)
+
+    async def step(*arguments: str, **environment: str) -> tuple[float, float]:
+        working = asyncio.create_task(asyncio.to_thread(_timed, arguments, **environment))
+        wait = await _longest_wait(server.url(name), customers, working)
+        return await working, wait
+
+    async def ours(*arguments: str) -> tuple[float, float]:
+        command = (sys.executable, "-m", "app.cli", "import", *arguments)
+        return await step(*command, ASSISTENZA_DATABASE_URL=address)
+
     return {
-        "psql \\copy, no index, no check": _timed(psql),
-        "assistenza import, all new": _timed((*ours, str(path)), ASSISTENZA_DATABASE_URL=address),
-        "the same again, nothing changes": _timed(
-            (*ours, str(path)), ASSISTENZA_DATABASE_URL=address
-        ),
-        "every name another, all changed": _timed(
-            (*ours, str(changed)), ASSISTENZA_DATABASE_URL=address
-        ),
-        "psql \\copy once more": _timed(psql),
+        "psql \\copy, no index, no check": await step(*psql),
+        "assistenza import, all new": await ours(str(path)),
+        "the same again, nothing changes": await ours(str(path)),
+        "every name another, all changed": await ours(str(changed)),
+        "every name another, --batches": await ours(str(once_more), "--batches"),
+        "psql \\copy once more": await step(*psql),
     }
+
+
+async def _longest_wait(url: str, customers: int, working: asyncio.Task[float]) -> float:
+    """Lock customers at random, one at a time, as long as a task runs."""
+    lock = """SELECT FROM customers WHERE lower(code COLLATE "C") = $1 FOR NO KEY UPDATE"""
+    longest = 0.0
+    connection = await asyncpg.connect(url)
+    try:
+        while not working.done():
+            started = time.monotonic()
+            async with connection.transaction():
+                await connection.execute(lock, f"c-{random.randrange(customers):07d}")
+            longest = max(longest, time.monotonic() - started)
+            await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
+    return longest
 
 
 def _size(path: Path) -> str:

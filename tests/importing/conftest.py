@@ -47,6 +47,7 @@ class Importer:
         mapping: Sequence[str] = (),
         ignore_unknown: bool = False,
         dry_run: bool = False,
+        batches: bool = False,
         settings: Mapping[str, Any] | None = None,
         **files: str | bytes,
     ) -> Outcome:
@@ -55,9 +56,9 @@ class Importer:
         server = self.service.server
         url = server.url(self.service.database_name, server.login)
         self._capsys.readouterr()
-        sources = prepare(paths, mapping, ignore_unknown)
         chosen = Settings(database_url=url, **settings or {})
-        well = await run(chosen, sources, dry_run=dry_run)
+        sources = prepare(paths, mapping, ignore_unknown, chosen.import_max_bytes)
+        well = await run(chosen, sources, dry_run=dry_run, batches=batches)
         out, err = self._capsys.readouterr()
         folder = f"{self.folder}/"
         return Outcome(well, out.replace(folder, "").splitlines(), err.replace(folder, ""))
@@ -65,6 +66,16 @@ class Importer:
     async def get(self, path: str) -> Any:
         answer = await self.client.get(f"/v1/{path}")
         return answer.json() if answer.status_code == 200 else None
+
+    async def committed(self, codes: str) -> list[int]:
+        """How many customers with such codes (LIKE) each transaction created, the first first."""
+        rows = await self.service.server.run_in(
+            self.service.database_name,
+            """SELECT count(*) AS customers FROM customers WHERE code LIKE $1
+            GROUP BY xmin ORDER BY min(id::text)""",
+            codes,
+        )
+        return [row["customers"] for row in rows]
 
     async def events(self) -> list[tuple[str, str, str]]:
         """Type, actor and data of all, in their order."""

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
+from subprocess import CompletedProcess
 from typing import Any
 
 import asyncpg
 import pytest
-from typer.testing import CliRunner, Result
 
-from app.cli import cli
 from tests.api.build import unique
+from tests.command import run
 from tests.conftest import Service
 from tests.importing.conftest import Importer
 
@@ -90,7 +90,10 @@ lines";
     outcome = await importer(customers=text, packs=files(c)["packs"])
     assert not outcome.well
     assert outcome.bad == [
-        "customers.csv:4: country: This is not in the expected form.",
+        (
+            "customers.csv:4: country: This is not in the expected form."
+            " Expected: two letters (ISO 3166-1), such as IT."
+        ),
         "customers.csv:5: contact_name: This is required.",
         "customers.csv:6: has 3 fields where the header has 5",
     ]
@@ -238,28 +241,150 @@ async def test_the_command(importer: Importer) -> None:
     service = importer.service
     url = service.server.url(service.database_name, service.server.login)
 
-    async def command(*arguments: str) -> Result:
-        environment = {"ASSISTENZA_DATABASE_URL": url}
-
-        # In a thread: it runs a loop of its own.
-        def run() -> Result:
-            return CliRunner().invoke(cli, ["import", *arguments], env=environment)
-
-        return await asyncio.to_thread(run)
+    async def command(*arguments: str) -> CompletedProcess[str]:
+        return await asyncio.to_thread(run, "import", *arguments, ASSISTENZA_DATABASE_URL=url)
 
     c = unique("C")
     paths = [str(importer.write(f"{name}.csv", text)) for name, text in files(c).items()]
     done = await command(*paths)
-    assert (done.exit_code, done.stdout) == (0, ""), done.stderr
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert "ticket packs: 1 created" in done.stderr
 
     bad = str(importer.write("[bad].csv", f"Nr;name;country\n{c}-8;;IT\n"))
     done = await command(bad, "--map", "Nr=code")
-    assert (done.exit_code, done.stdout) == (1, f"{bad}:2: name: This is required.\n")
+    assert (done.returncode, done.stdout) == (1, f"{bad}:2: name: This is required.\n")
 
     done = await command(bad, f"{bad}.none", str(importer.folder))
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert isinstance(done.exception, SystemExit)
+    assert (done.returncode, done.stdout) == (1, "")
     assert f"{bad}: looks most like a file of customers" in done.stderr
     assert f"{bad}.none: No such file or directory" in done.stderr
     assert f"{importer.folder}: is a directory" in done.stderr
+
+    done = await command()
+    assert (done.returncode, done.stdout) == (2, "")
+    done = await command("--columns", "ticket-packs")
+    assert done.returncode == 0
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["customer_code", "required"],
+        ["number", "required"],
+        ["quantity", "required"],
+        ["purchased_on", "required"],
+    ]
+    done = await command("--columns", "invoices")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There are: customers, licences, contracts, ticket-packs" in done.stderr
+
+
+async def test_standard_input(importer: Importer) -> None:
+    service, c = importer.service, unique("C")
+    url = service.server.url(service.database_name, service.server.login)
+    text = f"code;name;country\n{c};Esempio;IT\n{c}-2;;IT\n"
+
+    async def command(text: str) -> CompletedProcess[str]:
+        return await asyncio.to_thread(run, "import", "-", stdin=text, ASSISTENZA_DATABASE_URL=url)
+
+    bad = await command(text)
+    assert (bad.returncode, bad.stdout) == (1, "-:3: name: This is required.\n"), bad.stderr
+    good = await command(text.replace(";;", ";Example;"))
+    assert (good.returncode, good.stdout) == (0, "")
+    assert good.stderr == "-: 2 rows; customers: 2 created, 0 changed, 0 unchanged\n"
+
+
+async def test_the_list_of_bad_rows_stops(importer: Importer) -> None:
+    c = unique("C")
+    # Some are bad by themselves and some because of what is stored; the first are listed.
+    rows = [f"{c},{c}-{n},{0 if n % 2 else 1},2024-01-01\n" for n in range(1_500)]
+    outcome = await importer(packs="customer_code,number,quantity,purchased_on\n" + "".join(rows))
+    assert len(outcome.bad) == 1_000
+    assert outcome.bad[0] == "packs.csv:2: customer_code: unknown customer code"
+    assert outcome.bad[-1].startswith("packs.csv:1001: ")
+    assert outcome.said.splitlines() == [
+        "packs.csv: 500 more faults are not listed.",
+        "packs.csv: nothing imported, 1,500 bad rows.",
+        "Not imported: packs.csv",
+    ]
+
+
+# --- in parts -----------------------------------------------------------------------------------
+
+
+def _many(code: str, count: int = 1_100) -> str:
+    """Customers with a contact, then a second contact of each: no part's rows stand together."""
+    header = "code,name,country,contact_name,external_ref:crm\n"
+    return header + "".join(
+        f"{code}-{n},Esempio {n},IT,{who},{code}{n}\n"
+        for who in ("First", "Second")
+        for n in range(count)
+    )
+
+
+async def test_batches_import_the_same_as_a_whole(importer: Importer) -> None:
+    c = unique("C")
+    committed = importer.committed
+    outcome = await importer(batches=True, many=_many(c))
+    assert (
+        outcome.said == "many.csv: 2,200 rows; customers: 1,100 created, 0 changed, 0 unchanged\n"
+    )
+    assert await committed(f"{c}-%") == [500, 500, 100]
+    customer = await importer.get(f"customers/{c}-700")
+    assert [one["name"] for one in customer["contacts"]] == ["First", "Second"]
+    again = await importer(many=_many(c))
+    assert "0 created, 0 changed, 1,100 unchanged" in again.said
+    packs = "customer_code,number,quantity,purchased_on\n" + "".join(
+        f"{c}-{n % 600},{c}-P{n},1,2024-01-01\n" for n in range(1_200)
+    )
+    outcome = await importer(batches=True, packs=packs, licences=LICENCES.replace("{c}", c))
+    assert "ticket packs: 1,200 created" in outcome.said
+
+
+async def test_batches_check_the_whole_file_first(importer: Importer) -> None:
+    c = unique("C")
+    outcome = await importer(batches=True, many=_many(c) + f"{c}-0,Other,IT,Third,{c}0\n")
+    assert outcome.bad == ["many.csv:2202: name: differs from line 2, which has the same code"]
+    assert await importer.get(f"customers/{c}-0") is None
+
+
+async def test_batches_go_on_where_they_were_interrupted(importer: Importer) -> None:
+    c = unique("C")
+    assert (await importer(customers=f"code,name,country\n{c}-1050,Old,IT\n")).well
+    holder = await asyncpg.connect(importer.service.admin_url)
+    try:
+        async with holder.transaction():
+            # The third part waits for this customer, and gives up.
+            await holder.execute(
+                "SELECT FROM customers WHERE code = $1 FOR NO KEY UPDATE", f"{c}-1050"
+            )
+            outcome = await importer(batches=True, many=_many(c), settings={"lock_timeout_ms": 50})
+    finally:
+        await holder.close()
+    assert not outcome.well
+    assert outcome.said.splitlines()[1:] == [
+        "Not imported: many.csv",
+        "many.csv: 1,000 of 1,100 customers are imported. Run the same command again for the rest.",
+    ]
+    rest = await importer(batches=True, many=_many(c))
+    assert "customers: 99 created, 1 changed, 1,000 unchanged" in rest.said
+
+
+async def test_batches_move_references_between_customers(importer: Importer) -> None:
+    c = unique("C")
+    assert (await importer(many=_many(c))).well
+    lines = _many(c).splitlines()
+    # The first and the last customer exchange their references.
+    text = "\n".join(
+        line.replace(f",{c}0", ",X").replace(f",{c}1099", f",{c}0").replace(",X", f",{c}1099")
+        if line.startswith((f"{c}-0,", f"{c}-1099,"))
+        else line
+        for line in lines
+    )
+    outcome = await importer(batches=True, many=text)
+    assert outcome.well, outcome
+    assert "0 created, 2 changed, 1,098 unchanged" in outcome.said
+    assert (await importer.get(f"customers/{c}-0"))["external_refs"] == {"crm": f"{c}1099"}
+
+
+async def test_a_dry_run_of_batches_writes_nothing(importer: Importer) -> None:
+    c = unique("C")
+    outcome = await importer(batches=True, dry_run=True, **files(c))
+    assert outcome.well
+    assert await importer.get(f"customers/{c}-1") is None

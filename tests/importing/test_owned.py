@@ -91,7 +91,10 @@ async def test_licences_that_the_api_would_refuse(
         "licences.csv:3: serial_number: is taken by another customer",
         "licences.csv:5: serial_number: is on line 4 already",
         "licences.csv:6: kind: Allowed values: editor, runtime, other.",
-        "licences.csv:6: purchased_on: This is not in the expected form.",
+        (
+            "licences.csv:6: purchased_on: This is not in the expected form."
+            " Expected: a date, YYYY-MM-DD, from 1990 to 2199; not in the future."
+        ),
         "licences.csv:7: product: This is required.",
         "licences.csv:8: withdrawal_reason: This is required.",
         "licences.csv:8: withdrawn_on: The end is before the beginning.",

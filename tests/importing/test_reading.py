@@ -1,10 +1,15 @@
 """Files as other systems write them, and what is no file of ours."""
 
 import codecs
+import gzip
+import os
+import threading
+from pathlib import Path
 
 import pytest
 
 from app.importing.columns import FileRefused
+from app.importing.reading import Row, look_at, rows
 from tests.api.build import unique
 from tests.importing.conftest import Importer
 
@@ -26,6 +31,10 @@ _LICENCES = "customer_code,serial_number,kind,product,version,purchased_on"
         (b"code,name,country,contact_email\n", "so needs contact_name as well"),
         (_LICENCES.encode() + b",withdrawn_on\n", "so needs withdrawal_reason as well"),
         (b"code,name,country,external_ref:a b\n", "unknown columns"),
+        (b"code,name,country,external_ref:<system>\n", "unknown columns"),
+        (gzip.compress(b"code,name,country\n"), "compressed by gzip; unpack it first"),
+        (b"code,name,country," + b"x," * 1_000 + b"x\n", "has more than 1,000 columns"),
+        (b"sep=;\n", "has no column for"),
         (b"a" * 1_000_001, "a line is longer than 1,000,000 characters"),
     ],
 )
@@ -106,7 +115,7 @@ async def test_rows_that_are_no_rows(importer: Importer) -> None:
     outcome = await importer(odd=text)
     assert not outcome.well
     assert outcome.bad == [
-        "odd.csv:3: is no CSV: field larger than field limit (131072)",
+        "odd.csv:3: a cell is longer than 131,072 characters",
         "odd.csv:4: a line is longer than 1,000,000 characters",
         "odd.csv:5: is no CSV: ',' expected after '\"'",
         "odd.csv:7: name: is not UTF-8; save the file as “CSV UTF-8”",
@@ -120,3 +129,76 @@ async def test_a_header_alone_is_a_file_without_rows(importer: Importer) -> None
     outcome = await importer(customers="code,name,country\n")
     assert outcome.well
     assert "0 rows; customers: 0 created, 0 changed, 0 unchanged" in outcome.said
+
+
+@pytest.mark.parametrize(
+    ("first", "separator"), [("sep=;", ";"), ('"sep=\t"', "\t"), ("SEP=|", "|"), ("sep=,", ",")]
+)
+async def test_a_first_line_that_declares_the_separator(
+    importer: Importer, first: str, separator: str
+) -> None:
+    c = unique("C")
+    text = f"{first}\r\ncode;name;country\r\n{c};Esempio;IT\r\n{c}-2;;IT\r\n"
+    outcome = await importer(odd=codecs.BOM_UTF8 + text.replace(";", separator).encode())
+    # The declaration is a line of the file, and counts.
+    assert outcome.bad == ["odd.csv:4: name: This is required."]
+
+
+async def test_empty_columns_at_the_end_are_no_columns(importer: Importer) -> None:
+    c = unique("C")
+    text = f"code,name,country,,\n{c}-1,Esempio,IT,,\n{c}-2,Esempio,IT\n{c}-3,Esempio,IT,,,,\n"
+    assert (await importer(wide=text)).said.startswith("wide.csv: 3 rows; customers: 3 created")
+    text = f"code,name,country\n{c}-1,Esempio,IT,,,\n{c}-4,Esempio,IT,,x\n"
+    assert (await importer(wide=text)).bad == ["wide.csv:3: has 5 fields where the header has 3"]
+
+
+async def test_several_phones_in_a_cell(importer: Importer) -> None:
+    c = unique("C")
+    for number, between in enumerate((";", ", ", " | ", "\n", "\r\n")):
+        phones = between.join(("030/23125202", "+39 059 454224"))
+        text = f'code,name,country,contact_name,contact_phone\n{c}-{number},M,DE,T,"{phones}"\n'
+        assert (await importer(phones=text)).well
+        (contact,) = (await importer.get(f"customers/{c}-{number}"))["contacts"]
+        assert contact["phones"] == ["+493023125202", "+39059454224"]
+
+
+async def test_a_wrong_cell_is_told_its_form(importer: Importer) -> None:
+    for day in ("31.12.2024", "2024-02-30", "12/31/2024", "1024-01-01"):
+        text = f"{_LICENCES}\nC,S,editor,Editor,1,{day}\n"
+        (line,) = (await importer(licences=text)).bad
+        assert line.endswith(
+            " Expected: a date, YYYY-MM-DD, from 1990 to 2199; not in the future."
+        ), line
+    text = "code,name,country,contact_name,contact_phone\nC 1,N,Italy,T,12\n"
+    bad = (await importer(customers=text)).bad
+    assert [line.partition(" Expected: ")[2].split()[0] for line in bad] == ["1", "two"]
+
+
+async def test_a_file_larger_than_the_setting_is_refused(importer: Importer) -> None:
+    text = "code,name,country\n" + "x" * 2_000
+    with pytest.raises(FileRefused, match=r"larger than 2,000 bytes \(ASSISTENZA_IMPORT_MAX_BYTES"):
+        await importer(large=text, settings={"import_max_bytes": 2_000})
+    endless = Path("/dev/zero")
+    with pytest.raises(FileRefused, match="larger than 2,000 bytes"):
+        look_at(endless, {}, False, 2_000)
+
+
+async def test_a_huge_cell_is_a_bad_row(importer: Importer) -> None:
+    huge, reason = "x" * 200_000, "a cell is longer than 131,072 characters"
+    row = await importer(odd=f"code,name,country\nC,{huge},IT\nC,,IT\n")
+    assert row.bad == [f"odd.csv:2: {reason}", "odd.csv:3: name: This is required."]
+    lines = await importer(odd=f'code,name,country\nC,"{huge[:100_000]}\n{huge}",IT\nC,,IT\n')
+    assert lines.bad == [f"odd.csv:2: {reason}; the rest of the file was not read"]
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    text = "code;name;country\nC-1;Esempio;IT\n"
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()
+    source = look_at(pipe, {}, False, 1_000)
+    writer.join()
+    assert [row.cells for row in rows(source, [0]) if isinstance(row, Row)] == [
+        {"code": "C-1", "name": "Esempio", "country": "IT"}
+    ]

@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date
+from subprocess import CompletedProcess
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 from hypothesis import Phase, given, settings
-from typer.testing import CliRunner
 
-from app.cli import cli
 from app.store.reconcile import Difference, snapshot
 from tests import histories
 from tests.api.build import Customer
+from tests.command import run
 from tests.conftest import Service
 
 
@@ -279,13 +279,12 @@ async def test_the_command_says_what_differs(
         pack = await customer.pack(2)
         await customer.open()
 
-    async def run() -> Any:
-        environment = {"ASSISTENZA_DATABASE_URL": service.app.state.settings.database_url}
-        # The command makes a loop of its own.
-        return await asyncio.to_thread(CliRunner().invoke, cli, ["reconcile"], env=environment)
+    async def command() -> CompletedProcess[str]:
+        address = service.app.state.settings.database_url
+        return await asyncio.to_thread(run, "reconcile", ASSISTENZA_DATABASE_URL=address)
 
-    clean = await run()
-    assert (clean.exit_code, clean.stdout) == (0, ""), clean.output
+    clean = await command()
+    assert (clean.returncode, clean.stdout) == (0, ""), clean.stderr
     assert "1 balances, 1 tickets, 1 cases, 0 time entries, 0 reversals" in clean.stderr
     assert "Differences: 0." in clean.stderr
 
@@ -294,8 +293,8 @@ async def test_the_command_says_what_differs(
     await connection.execute("UPDATE balances SET held = 2")
     await connection.execute("DELETE FROM ticket_uses")
     await connection.close()
-    found = await run()
-    assert found.exit_code == 1
+    found = await command()
+    assert found.returncode == 1
     assert "Differences: 2." in found.stderr
     heading, *lines = [line.split() for line in found.stdout.splitlines()]
     assert heading == ["check", "customer", "what", "field", "kept", "ledger"]

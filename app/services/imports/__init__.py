@@ -15,7 +15,14 @@ bounded. Reading a file and its cells is up to the caller.
 from app.services.imports.contracts import ContractImport
 from app.services.imports.customers import CustomerImport
 from app.services.imports.licences import LicenceImport
-from app.services.imports.staging import Counts, Fault, Import, ImportRefused, faults_of
+from app.services.imports.staging import (
+    Counts,
+    Fault,
+    Import,
+    ImportRefused,
+    Part,
+    faults_of,
+)
 from app.services.imports.ticket_packs import TicketPackImport
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "Import",
     "ImportRefused",
     "LicenceImport",
+    "Part",
     "TicketPackImport",
     "faults_of",
 ]

@@ -36,8 +36,8 @@ class ContractImport(Agreed):
             facts |= dict.fromkeys(_CANCELLATION, "true")
         return facts
 
-    async def _faults(self) -> list[Fault]:
-        faults = await super()._faults()
+    async def _faults(self) -> None:
+        await super()._faults()
         # Only holders of an Editor on the first day, as known now, sign a contract (R15).
         last = 0
         while rows := await self.stage.fetch(
@@ -53,8 +53,7 @@ class ContractImport(Agreed):
             last = rows[-1].line
             for row in rows:
                 if not holds_editor(_licences(row.kinds, row.bought, row.withdrawn), row.starts_on):
-                    faults.append(Fault(row.line, "/starts_on", "editor_licence_required"))
-        return faults
+                    self.stage.report(Fault(row.line, "/starts_on", "editor_licence_required"))
 
     async def write(self) -> Counts:
         fields = "id, customer_id, number, starts_on, ends_on, included_minutes"

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from app.errors import InvalidInput
 from app.services.contacts import GivenContact, replaced
 from app.services.customers import Customer, difference, load
-from app.services.imports.staging import ROWS, Fault, Stage, faults_of
+from app.services.imports.staging import ROWS, Stage, faults_of
 
 _BATCH = 500
 
@@ -28,9 +28,9 @@ class Changes:
     systems: Sequence[str]
     """The systems whose references the file has."""
 
-    async def faults(self) -> list[Fault]:
+    async def find(self) -> None:
         """Stage, as `import_changes` and `import_contacts`, what a PUT would write of each
-        customer; what is wrong with it."""
+        customer; report what is wrong with it."""
         await self.stage.table(
             "import_changes",
             {"line": "integer", "customer_id": "uuid", "contacts": "boolean", "data": "jsonb"},
@@ -47,7 +47,6 @@ class Changes:
             },
         )
         await self.stage.run("CREATE INDEX ON import_customers (line) WHERE state = 'differs'")
-        faults: list[Fault] = []
         last = 0
         while given := await self.stage.fetch(
             """SELECT * FROM import_customers WHERE state = 'differs' AND line > :last
@@ -56,12 +55,11 @@ class Changes:
             most=_BATCH,
         ):
             last = given[-1].line
-            faults += await self._compare(given)
+            await self._compare(given)
         await self.stage.settle("import_changes", "customer_id")
         await self.stage.settle("import_contacts", "id")
-        return faults
 
-    async def _compare(self, given: Sequence[Row[Any]]) -> list[Fault]:
+    async def _compare(self, given: Sequence[Row[Any]]) -> None:
         before = await load(self.stage.connection, [one.known for one in given])
         rows = await self.stage.fetch(
             f"""SELECT key, contact_name AS name, contact_email AS email, contact_phones AS phones
@@ -72,7 +70,6 @@ class Changes:
         people: dict[str, list[Row[Any]]] = {}
         for row in rows:
             people.setdefault(row.key, []).append(row)
-        faults: list[Fault] = []
         changes: list[tuple[Any, ...]] = []
         contacts: list[tuple[Any, ...]] = []
         for one in given:
@@ -81,7 +78,8 @@ class Changes:
                 after = self._after(known, one, people.get(one.key, []))
                 data = difference(known, after)
             except InvalidInput as error:
-                faults += faults_of(one.line, error)
+                for fault in faults_of(one.line, error):
+                    self.stage.report(fault)
                 continue
             if data is None:
                 continue
@@ -100,7 +98,6 @@ class Changes:
             ("id", "customer_id", "position", "name", "email", "phones"),
             contacts,
         )
-        return faults
 
     def _after(self, known: Customer, given: Row[Any], people: list[Row[Any]]) -> Customer:
         changes: dict[str, Any] = {name: getattr(given, name) for name in self.own}

@@ -37,14 +37,22 @@ class CustomerImport(Import):
         self._own = [name for name in OWN if name in self.fields]
         self._contact = [name for name in _CONTACT if name in self.fields]
 
-    async def _faults(self) -> list[Fault]:
+    async def _faults(self) -> None:
         await self._resolve()
-        return [
-            *await self._disagreeing(),
-            *(await self._contacts() if self._contact else ()),
-            *(await self._references() if self.systems else ()),
-            *await Changes(self.stage, self._own, self._contact, self.systems).faults(),
-        ]
+        await self._disagreeing()
+        if self._contact:
+            await self._contacts()
+        if self.systems:
+            await self._references()
+        await Changes(self.stage, self._own, self._contact, self.systems).find()
+
+    def _together(self) -> str | None:
+        # Customers between whom references move: the one must give up what the other gets.
+        return """SELECT unnest(ARRAY[i.key, o.key])
+            FROM import_customers i CROSS JOIN jsonb_each_text(i.refs) p
+            JOIN external_refs e ON e.system = p.key AND e.ref = p.value
+                AND e.customer_id IS DISTINCT FROM i.known
+            JOIN import_customers o ON o.known = e.customer_id"""
 
     async def _resolve(self) -> None:
         """One row for each customer: whether it is stored, and whether anything differs."""
@@ -72,7 +80,7 @@ class CustomerImport(Import):
             "key",
         )
 
-    async def _disagreeing(self) -> list[Fault]:
+    async def _disagreeing(self) -> None:
         compared = {f"/{name}": name for name in self._own}
         for place, system in enumerate(self.systems, 1):
             ref = f"refs->>(CAST(:systems AS text[]))[{place}]"
@@ -81,21 +89,20 @@ class CustomerImport(Import):
         query = f"""SELECT r.line, i.line AS earlier, ARRAY[{", ".join(differs)}] AS differs
             FROM {ROWS} r JOIN import_customers i ON i.key = r.key AND i.line < r.line
             WHERE {" OR ".join(differs)}"""
-        return [
-            Fault(row.line, pointer, "customer_differs", {"earlier": row.earlier})
-            for row in await self.stage.fetch(query)
-            for pointer, differs_here in zip(compared, row.differs, strict=True)
-            if differs_here
-        ]
+        async for row in self.stage.stream(query):
+            for pointer, differs_here in zip(compared, row.differs, strict=True):
+                if differs_here:
+                    earlier = {"earlier": row.earlier}
+                    self.stage.report(Fault(row.line, pointer, "customer_differs", earlier))
 
-    async def _contacts(self) -> list[Fault]:
+    async def _contacts(self) -> None:
         named = f"(SELECT * FROM {ROWS} WHERE contact_id IS NOT NULL) AS named"
         crowded = f"""SELECT i.line, {MOST_CONTACTS} AS "limit"
             FROM {named} JOIN import_customers i USING (key)
             WHERE i.state = 'new' GROUP BY i.line HAVING count(*) > {MOST_CONTACTS}"""
-        return await self.stage.faults("too_many", "/contact_name", crowded)
+        await self.stage.faults("too_many", "/contact_name", crowded)
 
-    async def _references(self) -> list[Fault]:
+    async def _references(self) -> None:
         given = """(SELECT i.line, i.key, i.known, p.key AS system, p.value AS ref
             FROM import_customers i, jsonb_each_text(i.refs) p) AS given"""
         twice = f"""SELECT * FROM (SELECT line, system,
@@ -107,10 +114,8 @@ class CustomerImport(Import):
                 AND e.customer_id IS DISTINCT FROM given.known
             JOIN customers c ON c.id = e.customer_id
             WHERE NOT EXISTS (SELECT FROM import_customers o WHERE o.known = c.id)"""
-        return [
-            *await self.stage.faults("reference_on_line", "/external_refs/{system}", twice),
-            *await self.stage.faults("reference_taken", "/external_refs/{system}", taken),
-        ]
+        await self.stage.faults("reference_on_line", "/external_refs/{system}", twice)
+        await self.stage.faults("reference_taken", "/external_refs/{system}", taken)
 
     async def write(self) -> Counts:
         created = await self.stage.run(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.policy.facts import Licence
 from app.services.imports.owned import OWNED, Owned
-from app.services.imports.staging import ACTOR, Counts, Fault
+from app.services.imports.staging import ACTOR, Counts
 from app.services.service_years import follow_licences
 from app.store.event_types import EventType
 from app.store.facts import load
@@ -56,7 +56,7 @@ class LicenceImport(Owned):
                 AND (s.customer_id <> c.id OR NOT ({same})), false)
             LIMIT 1"""
 
-    async def _compare(self) -> list[Fault]:
+    async def _compare(self) -> None:
         facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
         # What was sent last, sent again, changes nothing (R40).
         facts = f"({facts}) AND k.sent - 'serial_number' IS DISTINCT FROM {_SENT}"
@@ -88,11 +88,9 @@ class LicenceImport(Owned):
             WHERE m.corrected AND m.kind <> o.kind AND EXISTS (SELECT FROM licence_upgrades u
                 WHERE u.licence_id = m.id AND u.paid_by = 'contract'
                     AND u.reversed_at IS NULL)"""
-        return [
-            *await self.stage.faults("withdrawn", "/{field}", refused),
-            *await self.stage.faults("wrong_order", "/purchased_on", early),
-            *await self.stage.faults("free_upgrade", "/kind", upgraded),
-        ]
+        await self.stage.faults("withdrawn", "/{field}", refused)
+        await self.stage.faults("wrong_order", "/purchased_on", early)
+        await self.stage.faults("free_upgrade", "/kind", upgraded)
 
     async def write(self) -> Counts:
         # The events are recorded first, because they say what the rows were before.

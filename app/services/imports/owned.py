@@ -23,7 +23,7 @@ class Owned(Import):
         return f"""SELECT * FROM {self.table} s
             WHERE lower(s.{self.known_by} COLLATE "C") = r.key"""
 
-    async def _faults(self) -> list[Fault]:
+    async def _faults(self) -> None:
         await self.stage.table_as(
             OWNED,
             f"""SELECT r.*, c.id AS customer_id, k.id AS known, k.customer_id AS owner
@@ -34,15 +34,13 @@ class Owned(Import):
         key = f"/{self.known_by}"
         unknown = f"SELECT line FROM {OWNED} WHERE customer_id IS NULL"
         others = f"SELECT line FROM {OWNED} WHERE owner <> customer_id"
-        return [
-            *await self.stage.faults("unknown_customer", "/customer_code", unknown),
-            *await self.stage.faults("already_on_line", key, repeated(OWNED, "key")),
-            *await self.stage.faults("of_another_customer", key, others),
-            *await self._compare(),
-        ]
+        await self.stage.faults("unknown_customer", "/customer_code", unknown)
+        await self.stage.faults("already_on_line", key, repeated(OWNED, "key"))
+        await self.stage.faults("of_another_customer", key, others)
+        await self._compare()
 
-    async def _compare(self) -> list[Fault]:
-        """What is wrong between a row and what is stored of the same customer."""
+    async def _compare(self) -> None:
+        """Report what is wrong between a row and what is stored of the same customer."""
         raise NotImplementedError
 
 
@@ -54,7 +52,7 @@ class Agreed(Owned):
         under which it is compared."""
         raise NotImplementedError
 
-    async def _compare(self) -> list[Fault]:
+    async def _compare(self) -> None:
         facts = self._facts()
         differs = ", ".join(
             f"o.{name} IS DISTINCT FROM k.{name} AND {when} AS {name}"
@@ -65,9 +63,8 @@ class Agreed(Owned):
                 FROM {OWNED} o JOIN {self.table} k ON k.id = o.known
                 WHERE o.owner = o.customer_id
             ) AS compared WHERE {" OR ".join(facts)} ORDER BY line"""
-        return [
-            Fault(row.line, f"/{name}", "not_edited", {"stored": getattr(row, f"stored_{name}")})
-            for row in await self.stage.fetch(query)
-            for name in facts
-            if getattr(row, name)
-        ]
+        async for row in self.stage.stream(query):
+            for name in facts:
+                if getattr(row, name):
+                    params = {"stored": getattr(row, f"stored_{name}")}
+                    self.stage.report(Fault(row.line, f"/{name}", "not_edited", params))

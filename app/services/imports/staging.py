@@ -1,10 +1,19 @@
 """The steps of every import, and the temporary tables that hold its rows until they are written."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from datetime import date, datetime
 from operator import itemgetter
 from typing import Any, ClassVar, Literal, NamedTuple
+from zlib import crc32
 
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -34,6 +43,19 @@ ImportCode = Literal[
     "unknown_customer",
     "withdrawn",
 ]
+
+
+CUSTOMERS_IN_A_PART = 500
+_FETCHED = 1_000
+_PARTS = "import_parts"
+"""The temporary table of a file's rows that outlives a transaction."""
+
+
+class Part(NamedTuple):
+    """The rows of a file that are committed together."""
+
+    number: int
+    customers: int
 
 
 class ImportRefused(Exception):
@@ -68,11 +90,15 @@ def faults_of(line: int, error: InvalidInput) -> Iterator[Fault]:
 class Stage:
     """Temporary tables on a connection, and SQL on them with parameters that all statements share.
 
-    `now`, `today` and `systems` are such parameters.
+    `now`, `today` and `systems` are such parameters. `report` is called with each fault: a file can
+    have one in every row, so they are not kept here.
     """
 
-    def __init__(self, connection: AsyncConnection, **parameters: Any) -> None:
+    def __init__(
+        self, connection: AsyncConnection, report: Callable[[Fault], None], **parameters: Any
+    ) -> None:
         self.connection = connection
+        self.report = report
         self._parameters = parameters
         self._tables: list[str] = []
 
@@ -107,17 +133,25 @@ class Stage:
     async def fetch(self, query: str, **parameters: Any) -> Sequence[Row[Any]]:
         return (await self._execute(query, parameters)).all()
 
-    async def faults(
-        self, code: InputCode | ImportCode, pointer: str, query: str, **parameters: Any
-    ) -> list[Fault]:
-        """A fault for each row of a query, which has its `line`.
+    async def stream(self, query: str) -> AsyncIterator[Row[Any]]:
+        """The rows of a query, of which few are in memory at a time."""
+        # The driver's own cursor stays open until the transaction ends; then no statement of it
+        # can drop or index the tables that the cursor reads.
+        # A name for each query, because the driver remembers the columns of a FETCH by its text.
+        cursor = f"import_{crc32(query.encode()):x}"
+        await self.run(f"DECLARE {cursor} NO SCROLL CURSOR FOR {query}")
+        while found := await self.fetch(f"FETCH {_FETCHED} FROM {cursor}"):
+            for row in found:
+                yield row
+        await self.run(f"CLOSE {cursor}")
+
+    async def faults(self, code: InputCode | ImportCode, pointer: str, query: str) -> None:
+        """Report a fault for each row of a query, which has its `line`.
 
         The other columns fill the placeholders of `pointer` and of the code's text.
         """
-        return [
-            Fault(row.line, pointer.format_map(row._mapping), code, row._asdict())
-            for row in await self.fetch(query, **parameters)
-        ]
+        async for row in self.stream(query):
+            self.report(Fault(row.line, pointer.format_map(row._mapping), code, row._asdict()))
 
     async def count(self, table: str) -> int:
         (row,) = await self.fetch(f"SELECT count(*) AS rows FROM {table}")
@@ -144,6 +178,9 @@ class Import(ABC):
 
     The steps: `begin`; `add` for each batch of rows; `check`; `write` if there are no faults; `end`
     if the transaction goes on to another file.
+
+    A large file can be committed in parts: `begin`, `add`, `check` and `divide` in a transaction of
+    their own; then for each part, in a transaction each, `begin`, `take`, `check`, `write`.
     """
 
     staged: ClassVar[Mapping[str, str]]
@@ -160,15 +197,16 @@ class Import(ABC):
         policies: Policies,
         fields: Collection[str],
         systems: Sequence[str],
+        report: Callable[[Fault], None],
     ) -> None:
         """`fields` are the staged columns that the file has, `systems` those whose references it
-        has. What it has no column for stays as it is stored.
+        has. What it has no column for stays as it is stored. `report` is called with each fault.
         """
         self.now = now
         self.policies = policies
         self.fields = fields
         self.systems = systems
-        self.stage = Stage(connection, now=now, today=today, systems=systems)
+        self.stage = Stage(connection, report, now=now, today=today, systems=systems)
 
     async def begin(self) -> None:
         """Prepare the staging. Raises ImportRefused."""
@@ -189,16 +227,63 @@ class Import(ABC):
         """Stage rows; each has every column of `staged`."""
         await self.stage.copy(ROWS, self.staged, map(itemgetter(*self.staged), rows))
 
-    async def check(self) -> list[Fault]:
-        """Lock the customers; then what is wrong between the rows, and with what is stored."""
+    async def check(self, *, locking: bool = True) -> None:
+        """Lock the customers; then report what is wrong between the rows, and with what is stored.
+
+        Without the locks, what is found may have changed before it is written.
+        """
         await self.stage.settle(ROWS, "key")
-        # Checking each row by itself took the most time, and needed no lock.
-        await lock.customers_called(self.stage.connection, f"SELECT {self.customers} FROM {ROWS}")
-        return await self._faults()
+        if locking:
+            # Checking each row by itself took the most time, and needed no lock.
+            codes = f"SELECT {self.customers} FROM {ROWS}"
+            await lock.customers_called(self.stage.connection, codes)
+        await self._faults()
 
     @abstractmethod
-    async def _faults(self) -> list[Fault]:
-        """What `check` finds, under the locks."""
+    async def _faults(self) -> None:
+        """Report what is wrong, under the locks."""
+
+    async def divide(self) -> list[Part]:
+        """Keep the checked rows for this connection's later transactions, in parts.
+
+        A part has all rows of up to 500 customers. The customers of `_together` are one part.
+        """
+        await self.stage.run(f"DROP TABLE IF EXISTS pg_temp.{_PARTS}")
+        together = self._together() or "SELECT NULL::text AS key WHERE false"
+        await self.stage.run(
+            f"""CREATE TEMPORARY TABLE {_PARTS} AS
+            SELECT r.*, p.part, p.customer FROM {ROWS} r JOIN (
+                SELECT customer, CASE WHEN apart THEN 1 + (
+                    row_number() OVER (PARTITION BY apart ORDER BY line) - 1
+                ) / {CUSTOMERS_IN_A_PART} ELSE 0 END AS part
+                FROM (SELECT {self.customers} AS customer, min(line) AS line,
+                        {self.customers} NOT IN ({together}) AS apart
+                    FROM {ROWS} GROUP BY 1) AS customers
+            ) AS p ON p.customer = r.{self.customers}"""
+        )
+        await self.stage.run(f"CREATE INDEX ON {_PARTS} (part)")
+        found = await self.stage.fetch(
+            f"""SELECT part, count(DISTINCT customer) AS customers FROM {_PARTS}
+            GROUP BY part ORDER BY part"""
+        )
+        return [Part(row.part, row.customers) for row in found]
+
+    def _together(self) -> str | None:
+        """A query of the `customers` that only one transaction can write, after `check`."""
+        return None
+
+    async def take(self, part: Part) -> None:
+        """Stage the rows of a part. Raises ImportRefused if the connection is not the same."""
+        if not await self.stage.connection.scalar(text(f"SELECT to_regclass('pg_temp.{_PARTS}')")):
+            raise ImportRefused(
+                "The database is behind a pooler, which gives each transaction another connection:"
+                " import in batches with the address of PostgreSQL itself."
+            )
+        columns = ", ".join(self.staged)
+        await self.stage.run(
+            f"INSERT INTO {ROWS} ({columns}) SELECT {columns} FROM {_PARTS} WHERE part = :part",
+            part=part.number,
+        )
 
     @abstractmethod
     async def write(self) -> Counts:

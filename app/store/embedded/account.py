@@ -83,6 +83,26 @@ def _name(uid: int) -> str:
         return str(uid)
 
 
+def with_a_name(account: Account | None) -> list[str]:
+    """What to put before a command that refuses to run as an account without a name.
+
+    initdb looks the name up. In a user namespace the account has another's number, and so its
+    name; what it creates still belongs to itself. This is possible on Linux only.
+    """
+    uid = os.geteuid() if account is None else account.uid
+    try:
+        pwd.getpwuid(uid)
+        return []
+    except KeyError:
+        pass
+    others = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0]
+    path = os.pathsep.join((os.environ.get("PATH", ""), os.defpath))
+    unshare = shutil.which("unshare", path=path)
+    if not others or unshare is None:
+        return []
+    return [unshare, "--user", f"--map-user={others[0]}", "--"]
+
+
 def check_reachable(account: Account, cluster: Path) -> None:
     """Raise DataDirectoryUnusable if a directory keeps the account out; the message names it."""
     if (closed := account.blocked_at(cluster)) is not None:

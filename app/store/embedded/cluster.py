@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import structlog
 
-from app.store.embedded.account import Account, Programs, version
+from app.store.embedded.account import Account, Programs, version, with_a_name
 from app.store.embedded.errors import ServerFailed, VersionMismatch
 from app.store.embedded.files import open_private, sync_directory
 from app.store.embedded.guard import Guard
@@ -72,6 +72,7 @@ class Cluster:
                 os.chown(file.name, account.uid, account.gid)
             # The builtin provider makes lower() and sorting the same on every machine.
             command = [
+                *with_a_name(account),
                 installed["initdb"], "-D", str(fresh), "-U", SUPERUSER, "--pwfile", file.name,
                 "-A", "scram-sha-256", "-E", "UTF8", "--no-locale", "--locale-provider=builtin",
                 "--builtin-locale=C.UTF-8", "--no-instructions",
@@ -81,7 +82,13 @@ class Cluster:
                 command, capture_output=True, text=True, check=False, **_isolated(account, fresh)
             )
         if done.returncode != 0:
-            raise ServerFailed(f"initdb failed: {done.stderr.strip()}")
+            why = f"initdb failed: {done.stderr.strip()}"
+            if "unshare:" in why:
+                why += (
+                    ". The account has no entry in the passwd database, and this machine allows no"
+                    " user namespace to give it one: add an entry, or set ASSISTENZA_DATABASE_URL"
+                )
+            raise ServerFailed(why)
         fresh.rename(self.directory)
         sync_directory(self.directory.parent)
 

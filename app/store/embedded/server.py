@@ -50,7 +50,10 @@ class EmbeddedPostgres:
         stop_timeout: float = 60.0,
         reserve: int = _RESERVE,
     ) -> None:
-        self.data_dir = data_dir.expanduser().resolve()
+        try:
+            self.data_dir = data_dir.expanduser().resolve()
+        except RuntimeError as error:
+            raise DataDirectoryUnusable(f"ASSISTENZA_DATA_DIR: {data_dir}: {error}") from error
         self._start_timeout = start_timeout
         self._stop_timeout = stop_timeout
         self._reserve = reserve
@@ -213,10 +216,15 @@ class EmbeddedPostgres:
     def _usable_directory(self) -> Iterator[None]:
         try:
             yield
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        except PermissionError as error:
             raise DataDirectoryUnusable(
                 f"cannot use the data directory {self.data_dir} ({error}): run the command as the"
                 " account that runs the service, or choose another ASSISTENZA_DATA_DIR"
+            ) from error
+        except OSError as error:
+            raise DataDirectoryUnusable(
+                f"cannot use the data directory {self.data_dir} ({error}): choose another"
+                " ASSISTENZA_DATA_DIR"
             ) from error
 
     def _make_directory(self) -> None:
