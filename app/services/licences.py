@@ -323,13 +323,14 @@ async def transfer(
 ) -> Row[Any]:
     """Pass a licence on to another customer, who holds it from a day on (R44).
 
-    Returns the new holder's licence. Raises NotFound, CustomerNotFound, InvalidInput, WrongState.
+    Returns the new holder's licence. Raises NotFound, CustomerNotFound, InvalidInput, WrongState,
+    AlreadyExists for the customer who holds it.
     """
     licence, holder = await _lock_both(work, key, to_customer_id)
     if licence.withdrawn_on is not None:
         raise WrongState(_ended(licence), "transferred")
     if holder == licence.customer_id:
-        raise invalid("/to_customer_id", "duplicate")
+        raise AlreadyExists("serial_number")
     if on > work.today:
         raise invalid("/on", "in_future")
     if on <= max((_got_on(licence), *_upgrade_dates(licence))):
