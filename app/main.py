@@ -12,7 +12,7 @@ from app.http.metrics import Metrics
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
-from app.policy.document import Policies, load
+from app.policy.document import Policies, PolicyError, load
 from app.routers.cases.endpoints import cases
 from app.routers.contracts.endpoints import contracts
 from app.routers.customers.endpoints import customers
@@ -85,6 +85,9 @@ def create_app(
     app.state.housekeeping = Housekeeping(settings.case_text_keep_days)
     app.state.metrics = Metrics()
     app.state.policies = policies or load(settings.policy_dir)
+    if settings.default_desk and settings.default_desk not in app.state.policies.desk_ids:
+        desks = ", ".join(sorted(app.state.policies.desk_ids))
+        raise PolicyError(f"ASSISTENZA_DEFAULT_DESK: {settings.default_desk} is none of {desks}")
     if database is not None:
         app.state.database = database
     handlers.install(app)

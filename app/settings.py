@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+from phonenumbers import SUPPORTED_REGIONS
 from platformdirs import user_data_path
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -96,6 +97,13 @@ class Settings(BaseSettings):
     import_max_bytes: int = Field(default=268_435_456, ge=1_000, le=1_099_511_627_776)
     """Size of the largest file that `assistenza import` reads. It bounds the time that an import
     takes, and its space in memory and in the database."""
+    phone_region: str | None = None
+    """Country of the telephone exchange, such as IT: national phone numbers are read in it unless a
+    request names a `region`."""
+    phone_trunk_prefix: str | None = Field(default=None, pattern=r"^[0-9]{1,4}$")
+    """Digits that the exchange may write before outside numbers, such as 0."""
+    default_desk: str | None = None
+    """Help desk, by its id, of callers whom nobody knows and who dialled no desk's number."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] | None = None
@@ -130,6 +138,13 @@ class Settings(BaseSettings):
         if not separator or scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
             raise ValueError(ADDRESS_FORM)
         return f"postgresql+asyncpg://{rest}"
+
+    @field_validator("phone_region")
+    @classmethod
+    def _known_region(cls, region: str | None) -> str | None:
+        if region is not None and region not in SUPPORTED_REGIONS:
+            raise ValueError("must be the code of a country, such as IT, DE or GB")
+        return region
 
     @field_validator("cors_origins", mode="before")
     @classmethod

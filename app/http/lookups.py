@@ -7,6 +7,7 @@ handler that takes anything else is refused at import, because it could answer w
 """
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -32,23 +33,16 @@ from app.policy.civil import Closures, civil_date
 from app.policy.document import Policies
 from app.services import lookups
 from app.services.emails import spellings
-from app.services.lookups import LOOKUPS, Lookup
-from app.services.phones import caller_number
+from app.services.lookups import LOOKUPS, Found, Lookup
+from app.services.phones import Exchange, NoNumber, caller_number
 from app.services.tokens import authenticate
 from app.services.unit_of_work import Caller
+from app.store import closures
 from app.store.facts import Known
 
-# What telephone exchanges send in place of a number that is withheld.
-_WITHHELD = {
-    "",
-    "anonymous",
-    "private",
-    "restricted",
-    "unavailable",
-    "unknown",
-    "withheld",
-    "blocked",
-}
+# A case number without its hyphen, as it is dialled: the year, then at least six digits.
+_dialled_case = re.compile(r"([0-9]{4})([0-9]{6,20})", re.ASCII)
+_case_number = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class LookupFields(BaseModel):
@@ -57,18 +51,29 @@ class LookupFields(BaseModel):
     customer_id: Key | None = Field(default=None, description=CUSTOMER)
     customer_code: Code | None = None
     serial_number: Code | None = None
-    phone: Annotated[str, Field(max_length=100), Sound] | None = Field(
+    case_number: Annotated[str, Field(max_length=100), Sound] | None = Field(
         default=None,
-        description="In any notation of a telephone exchange; a leading space is read as `+`.",
+        description="The number of a case of the customer; as dialled too: digits alone, and a `#`"
+        " at the end.",
+    )
+    phone: Annotated[str, Field(max_length=500), Sound] | None = Field(
+        default=None,
+        description="In any notation of a telephone exchange, SIP and tel addresses included; a"
+        " leading space is read as `+`.",
     )
     region: Country | None = Field(
-        default=None, description="The country in which a national `phone` number is read."
+        default=None,
+        description="The country in which a national `phone` number is read; by default that of"
+        " the setting `ASSISTENZA_PHONE_REGION`.",
     )
     email: Email | None = None
     external_ref: SystemReference | None = Field(default=None, description="`system:reference`.")
 
-    def lookup(self, place: str = "query") -> Lookup:
-        """Raises InvalidInput at `place`, and AnonymousCaller for a number that is withheld."""
+    def lookup(self, exchange: Exchange, place: str = "query") -> Lookup:
+        """What is looked for, numbers read as the exchange writes them.
+
+        Raises InvalidInput at `place`, and AnonymousCaller for a number that is withheld.
+        """
         given = [name for name in LOOKUPS if getattr(self, name) is not None]
         if len(given) != 1:
             raise invalid(place, "exactly_one", names=", ".join(LOOKUPS))
@@ -76,11 +81,16 @@ class LookupFields(BaseModel):
         if self.region is not None and name != "phone":
             raise invalid(f"{place}/region", "unknown_parameter")
         if name == "phone":
-            if value.strip().lower() in _WITHHELD:
+            value = caller_number(value, exchange._replace(region=self.region or exchange.region))
+            if value is NoNumber.WITHHELD:
                 raise AnonymousCaller
-            value = caller_number(value, self.region)
-            if value is None:
+            if value is NoNumber.UNUSABLE:
                 raise invalid(f"{place}/phone", "not_a_phone_number")
+        if name == "case_number":
+            value = value.strip().removesuffix("#")
+            if not _case_number.fullmatch(value):
+                raise invalid(f"{place}/case_number", "bad_format")
+            value = _dialled_case.sub(r"\1-\2", value)
         if name == "email":
             value = " ".join(spellings(value))
         elif name == "customer_id":
@@ -108,10 +118,8 @@ class AdmittedLookup(Generic[Question]):
     query: Question
     """The query string, or the body."""
     caller: Caller
-    found: list[Known]
-    """Every customer that the lookup finds; most handlers call `customer()`."""
-    closures: Closures
-    """Every help desk's closures that end after `at`; empty if nobody was looked for."""
+    found: Found
+    """What the lookup finds; most handlers call `customer()`."""
     fault: ServiceError | None
     """What is wrong with the lookup itself; then nobody was looked for."""
     now: datetime
@@ -119,6 +127,10 @@ class AdmittedLookup(Generic[Question]):
     """The instant asked about, and its civil date."""
     on: date
     policies: Policies
+
+    @property
+    def closures(self) -> Closures:
+        return self.found.closures
 
     @property
     def language(self) -> Language:
@@ -133,7 +145,13 @@ class AdmittedLookup(Generic[Question]):
         """
         if self.fault is not None:
             raise self.fault
-        return lookups.only(self.found)
+        return lookups.only(self.found.customers)
+
+
+def exchange_of(request: Request) -> Exchange:
+    """How the telephone exchange of this installation writes numbers."""
+    settings = request.app.state.settings
+    return Exchange(settings.phone_region, settings.phone_trunk_prefix or "")
 
 
 LookupHandler = Callable[[AdmittedLookup[Question]], Awaitable[Response]]
@@ -206,21 +224,20 @@ class LookupRoute(ScopedRoute):
         at = query.instant(now)
         on = civil_date(at, policies.zone)
         fault: ServiceError | None = None
-        found: list[Known] = []
-        closures: Closures = {}
+        found: Found
         try:
-            lookup = query.lookup("" if self._in_body else "query")
+            lookup = query.lookup(exchange_of(request), "" if self._in_body else "query")
         except ServiceError as error:
             fault = error
-            caller = await self._admit(request, token, now)
+            async with reader(request) as connection:
+                caller = await authenticate(connection, token, self.scope, now)
+                found = lookups.NOBODY._replace(closures=await closures.read(connection, at))
         else:
-            caller, found, closures = await lookups.find(
+            caller, found = await lookups.find(
                 request.app.state.database, token, self.scope, lookup, now=now, at=at, on=on
             )
-            note_caller(request, caller, now)
-        admitted = AdmittedLookup(
-            request, query, caller, found, closures, fault, now, at, on, policies
-        )
+        note_caller(request, caller, now)
+        admitted = AdmittedLookup(request, query, caller, found, fault, now, at, on, policies)
         response: Response = await self._respond(admitted)
         return response
 

@@ -104,14 +104,17 @@ class Resource:
         question: type[Question],
         *errors: Errors,
         etag: bool = False,
+        route: type[LookupRoute] = LookupRoute,
         **options: Any,
     ) -> Callable[[LookupHandler[Question]], LookupHandler[Question]]:
         """A question about one customer that a lookup names: GET with `question` as its query
-        string, or POST with it as its body (an `Input`).
+        string, or POST with it as its body (an `Input`). A `route` of its own answers lookups that
+        do not name one customer by itself.
 
         Raises TypeError for a handler that does not take the `AdmittedLookup[question]`.
         """
-        errors = (CustomerNotFound, AmbiguousLookup, AnonymousCaller, *errors)
+        if route is LookupRoute:
+            errors = (CustomerNotFound, AmbiguousLookup, AnonymousCaller, *errors)
         in_body = issubclass(question, Input)
         if in_body:
             responses = documented.acts(*errors, etag=False)
@@ -120,7 +123,7 @@ class Resource:
         declare = self._call(
             "POST" if in_body else "GET",
             path,
-            LookupRoute,
+            route,
             scope,
             responses,
             model,

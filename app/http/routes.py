@@ -74,7 +74,7 @@ class ScopedRoute(StrictRoute):
             counter = [0]
             marker = statements.set(counter)
             try:
-                async with asyncio.timeout(request.app.state.settings.request_timeout):
+                async with asyncio.timeout(self.time_limit(request)):
                     response = await self.answer(request, handler)
                 if request.method == "HEAD" and isinstance(response, StreamingResponse):
                     return _head_of(response)
@@ -91,6 +91,11 @@ class ScopedRoute(StrictRoute):
                 statements.reset(marker)
 
         return handle
+
+    def time_limit(self, request: Request) -> float:
+        """Seconds for the whole request; then the answer is 503."""
+        limit: float = request.app.state.settings.request_timeout
+        return limit
 
     def refuse_unanswerable(self, request: Request) -> None:
         """What is refused before the handler runs, once the caller is admitted.

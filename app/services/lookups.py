@@ -4,10 +4,11 @@ A single read, a batch and the export share the conditions below and the facts o
 that they cannot disagree.
 """
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
+import orjson
 from sqlalchemy import TextClause, text
 
 from app.errors import AmbiguousLookup, CustomerNotFound
@@ -48,7 +49,7 @@ class _Kind(NamedTuple):
     batch_key: str = "a.key"
     """The key in a batch, where the keys of all kinds come as text."""
     shared: bool = False
-    """Several customers may have the same key."""
+    """Several customers may have the same key: it is a contact's."""
 
     def single(self) -> str:
         """A condition on the customer `c`, with the parameter `key`."""
@@ -57,6 +58,17 @@ class _Kind(NamedTuple):
         # As an array the customers are few to the planner. It takes a phone number for one in two
         # hundred of all, and would read the whole table of customers for so many.
         return f"c.id = ANY(ARRAY({self._customers(':key', 'token.customer_id')}))"
+
+    def contact(self) -> str:
+        """The contact of the customer `c` that has the key, as JSON text; null if several have."""
+        if not self.shared:
+            return "NULL::text"
+        condition = self.condition.format(key=":key")
+        return f"""CASE WHEN c.among = 1 THEN (
+            SELECT CASE WHEN count(*) = 1
+                THEN json_build_object('id', min(t.id::text), 'name', min(t.name))::text END
+            FROM (SELECT t.* FROM {self.table} WHERE t.customer_id = c.id AND {condition} LIMIT 2) t
+            ) END"""
 
     def batch(self, kind: str) -> str:
         """The position of each lookup of a batch `asked a`, with the customers that it finds."""
@@ -94,6 +106,7 @@ _KINDS = {
                 coalesce(h.held_from, h.purchased_on) DESC, h.id DESC
             LIMIT 1)""",
     ),
+    "case_number": _Kind("cases k", "k.customer_id", 'lower(k.number COLLATE "C") = lower({key})'),
     "phone": _Kind("contacts t", "t.customer_id", "t.phones @> ARRAY[{key}]", shared=True),
     # The spellings of one address, separated by spaces (`services.emails`).
     "email": _Kind(
@@ -118,7 +131,12 @@ _BOUND_TOKEN = "SELECT id, name, scopes, customer_id FROM admit_bound(:token_has
 
 
 def single_statement(
-    when: _When, condition: str, token: str = _TOKEN, *, shared: bool = False
+    when: _When,
+    condition: str,
+    token: str = _TOKEN,
+    *,
+    shared: bool = False,
+    contact: str = "NULL::text",
 ) -> TextClause:
     """The token, and every customer `c` that fulfils `condition`, with its facts, and the closures.
 
@@ -129,12 +147,13 @@ def single_statement(
     found = f"({condition}) AND (token.customer_id IS NULL OR c.id = token.customer_id)"
     if shared:
         customers = f"""
-            SELECT {CUSTOMER}, {_facts_alone(when)} AS facts
+            SELECT {CUSTOMER}, {_facts_alone(when)} AS facts, {contact} AS contact
             FROM (SELECT *, count(*) OVER () AS among FROM (
                 SELECT * FROM customers c WHERE {found}
                 ORDER BY c.code LIMIT {MOST_CANDIDATES + 1}) c) c"""
     else:
-        customers = f"SELECT {CUSTOMER}, {_FACTS[when]} FROM customers c WHERE {found}"
+        customers = f"""SELECT {CUSTOMER}, {_FACTS[when]}, {contact} AS contact
+            FROM customers c WHERE {found}"""
     return text(f"""
         WITH token AS MATERIALIZED ({token})
         SELECT token.*, found.*, {closures.CLOSURES} AS closures
@@ -148,7 +167,13 @@ def _facts_alone(when: _When) -> str:
 
 _SINGLE: dict[tuple[bool, str, _When], PreparedQuery] = {
     (bound, name, when): prepare(
-        single_statement(when, kind.single(), _BOUND_TOKEN if bound else _TOKEN, shared=kind.shared)
+        single_statement(
+            when,
+            kind.single(),
+            _BOUND_TOKEN if bound else _TOKEN,
+            shared=kind.shared,
+            contact=kind.contact(),
+        )
     )
     for name, kind in _KINDS.items()
     for when in _FACTS
@@ -193,6 +218,20 @@ def _when(at: datetime, now: datetime) -> _When:
     return "past" if at < now else "now"
 
 
+class Found(NamedTuple):
+    """What a lookup finds."""
+
+    customers: list[Known]
+    """With their facts; if there are several, at most one more than `MOST_CANDIDATES`."""
+    contact: Mapping[str, str] | None
+    """`id` and `name` of the one contact by whom the one customer was found."""
+    closures: Closures
+    """Every help desk's closures that end after the instant asked about."""
+
+
+NOBODY = Found([], None, {})
+
+
 async def find(
     database: Database,
     token: str,
@@ -202,9 +241,8 @@ async def find(
     now: datetime,
     at: datetime,
     on: date,
-) -> tuple[Caller, list[Known], Closures]:
-    """The caller, the customers that a lookup finds, with their facts, and the help desks' closures
-    that end after `at`: one statement.
+) -> tuple[Caller, Found]:
+    """The caller and what a lookup finds: one statement.
 
     `at` and `on`, its civil date, decide whether past or present facts are read (R13). Raises
     Unauthorized, InsufficientScope.
@@ -215,8 +253,12 @@ async def find(
     pool = database.bound_raw if bound else database.raw
     rows = await pool.fetch(_SINGLE[bound, lookup.kind, _when(at, now)], parameters)
     caller = admitted(rows[0] if rows else None, scope)
-    found = [known(row) for row in rows if row.customer is not None]
-    return caller, found, closures.parse(rows[0].closures)
+    contact = rows[0].contact
+    return caller, Found(
+        [known(row) for row in rows if row.customer is not None],
+        None if contact is None else orjson.loads(contact),
+        closures.parse(rows[0].closures),
+    )
 
 
 def only(found: Sequence[Known]) -> Known:

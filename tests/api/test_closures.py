@@ -158,8 +158,8 @@ async def test_every_answer_about_the_desk_knows_it(
     answer = (await client.get("/v1/entitlements/check", params=check, headers=german)).json()
     assert answer["help_desk"]["closure"] == SHOWN | {"reason": "Ferien"}
     assert answer["say"].endswith(
-        "Der Help Desk ist geschlossen und öffnet am Montag, dem 12. Juli 2027, um 8:30 Uhr."
-        " Der Grund: Ferien."
+        "Der Help Desk ist geschlossen: Ferien. Er öffnet am Montag, dem 12. Juli, um 8 Uhr 30"
+        " wieder."
     )
 
     batch = {"lookups": [{"customer_id": customer.id}], "at": AT}
@@ -190,10 +190,22 @@ async def test_two_customers_of_one_caller_are_told_the_reason_too(
     for _ in range(2):
         await Customer.new(client, today, contacts=[contact])
     query = {"phone": "+390591234587", "service": "phone_support", "at": AT}
-    problem = (await client.get("/v1/entitlements/check", params=query)).json()
-    assert problem["code"] == "ambiguous_lookup"
-    assert problem["help_desk"]["closure"]["reason"] == "Ferie"
-    assert problem["say"].endswith("Il motivo: Ferie.")
+    answer = (await client.get("/v1/entitlements/check", params=query)).json()
+    assert (answer["outcome"], answer["route"]) == ("ambiguous_caller", "closed")
+    assert answer["help_desk"]["closure"]["reason"] == "Ferie"
+    assert "L'help desk è chiuso: Ferie. Riapre lunedì 12 luglio alle 8 e 30." in answer["say"]
+
+
+async def test_a_caller_without_a_number_is_told_the_reason_too(
+    client: httpx.AsyncClient, closed: dict[str, Any]
+) -> None:
+    """Nobody is looked for, and the desk that was dialled is closed all the same."""
+    dialled = {"called": "+39059454224", "service": "phone_support", "at": AT}
+    for phone in ("anonymous", "204"):
+        query = {"phone": phone, **dialled}
+        answer = (await client.get("/v1/entitlements/check", params=query)).json()
+        assert answer["route"] == "closed"
+        assert answer["help_desk"]["closure"]["reason"] == "Ferie"
 
 
 async def test_a_question_asked_before_is_answered_anew_at_once(

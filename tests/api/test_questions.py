@@ -41,10 +41,14 @@ async def test_every_lookup_finds_the_same(
 ) -> None:
     known = callers["known"]
     body = await made(await client.get(f"/v1/customers/{known.id}"), 200)
+    case = await known.open()
     expected = await known.entitlements()
     for params in (
         {"customer_code": known.code.lower()},
         {"serial_number": known.serials[0].lower()},
+        {"case_number": case["number"]},
+        {"case_number": case["number"].replace("-", "")},
+        {"case_number": f" {case['number'].replace('-', '')}#"},
         {"email": body["contacts"][0]["email"].upper()},
         {"external_ref": f"crm:{body['external_refs']['crm']}"},
         {"phone": "+39059454224"},
@@ -69,11 +73,12 @@ async def test_a_raw_plus_in_an_address_is_read(
 
 @pytest.mark.parametrize("withheld", ["anonymous", "", "Anonymous", "%20", "restricted"])
 async def test_a_withheld_number_is_told_so(client: httpx.AsyncClient, withheld: str) -> None:
-    for path in (URL, f"{URL}/check"):
-        service = "&service=phone_support" if path.endswith("check") else ""
-        problem = await made(await client.get(f"{path}?phone={withheld}{service}"), 422)
-        assert problem["code"] == "anonymous_caller"
-        assert ("say" in problem) == path.endswith("check")
+    problem = await made(await client.get(f"{URL}?phone={withheld}"), 422)
+    assert problem["code"] == "anonymous_caller"
+    assert "say" not in problem
+    asked = f"{URL}/check?phone={withheld}&service=phone_support"
+    answer = await made(await client.get(asked), 200)
+    assert answer["outcome"] == "withheld_number"
 
 
 @pytest.mark.parametrize(
@@ -95,11 +100,6 @@ async def test_several_behind_one_number(
     assert problem["code"] == "ambiguous_lookup"
     found = {candidate["id"] for candidate in problem["candidates"]}
     assert found == {callers["one"].id, callers["two"].id}
-    spoken = await made(
-        await client.get(f"{URL}/check", params={**params, "service": "phone_support"}), 409
-    )
-    assert spoken["say"]
-    assert spoken["help_desk"]["id"] == "it"
 
 
 @pytest.mark.parametrize(
@@ -113,111 +113,14 @@ async def test_several_behind_one_number(
         {"phone": "+39059454224", "email": "a@example.com"},
         {"email": "a@example.com", "region": "IT"},
         {"phone": "059454224", "region": "ITA"},
+        {"case_number": "*12"},
+        {"case_number": ""},
+        {"case_number": "2026-000001", "phone": "+39059454224"},
     ],
 )
 async def test_what_is_no_lookup(client: httpx.AsyncClient, params: dict[str, str]) -> None:
     problem = await made(await client.get(URL, params=params), 422)
     assert problem["code"] == "invalid_input"
-
-
-# --- check ---------------------------------------------------------------------------------------
-
-
-async def check(client: httpx.AsyncClient, status: int = 200, **params: str) -> dict[str, Any]:
-    params = {"service": "phone_support", **params}
-    return await made(await client.get(f"{URL}/check", params=params), status)
-
-
-async def test_check_says_it_in_the_customers_language(
-    client: httpx.AsyncClient, callers: dict[str, Customer]
-) -> None:
-    known = callers["known"]
-    lunch = "2026-11-24T12:30:00+01:00"
-    answer = await check(client, phone="+39059454224", at=lunch)
-    assert answer["allowed"] is True
-    assert answer["help_desk"]["open"] is False
-    assert "20 ore" in answer["say"]
-    assert "14:00" in answer["say"]
-    assert known.code not in answer["say"]
-    english = await client.get(
-        f"{URL}/check",
-        params={"service": "phone_support", "phone": "+39059454224", "at": lunch},
-        headers={"Accept-Language": "en"},
-    )
-    assert "20 hours" in english.json()["say"]
-
-
-async def test_check_on_a_holiday_and_for_an_unknown_caller(
-    client: httpx.AsyncClient, callers: dict[str, Customer]
-) -> None:
-    answer = await check(client, phone="+39059454224", at="2026-12-25T10:00:00+01:00")
-    assert answer["help_desk"]["open"] is False
-    assert answer["help_desk"]["changes_at"] == "2026-12-28T07:30:00Z"
-    unknown = await check(client, 404, phone="+390721999999")
-    assert unknown["say"]
-
-
-async def test_a_problem_of_check_is_in_one_language(
-    client: httpx.AsyncClient, today: date
-) -> None:
-    """The one asked for, else the customers', else their desk's."""
-
-    async def ask(asked: str | None = None, **params: str) -> tuple[str, dict[str, Any]]:
-        # httpx sends no Accept-Language of its own.
-        headers = {} if asked is None else {"Accept-Language": asked}
-        answer = await client.get(
-            f"{URL}/check", params={"service": "phone_support", **params}, headers=headers
-        )
-        return answer.headers["Content-Language"], answer.json()
-
-    async def ambiguous(*languages: str, country: str = "DE") -> str:
-        email = f"{unique('desk').lower()}@example.com"
-        people = [{"name": "Desk", "email": email}]
-        for language in languages:
-            await Customer.new(client, today, country=country, language=language, contacts=people)
-        return email
-
-    titles: dict[str, tuple[str, str]] = {}
-    for language in ("en", "it", "de"):
-        email = await ambiguous("it", "it")
-        sent, problem = await ask(language, email=email)
-        assert sent == language
-        titles[language] = (problem["title"], problem["say"].split(".")[0])
-    assert len(set(titles.values())) == 3
-
-    for languages, spoken in ((("it", "it"), "it"), (("it", "en"), "de"), (("en", "en"), "en")):
-        sent, problem = await ask(email=await ambiguous(*languages))
-        assert sent == spoken, languages
-        assert (problem["title"], problem["say"].split(".")[0]) == titles[spoken]
-    sent, problem = await ask(email=f"{unique('nobody').lower()}@example.com")
-    assert sent == "en"
-    assert problem["code"] == "customer_not_found"
-
-
-async def test_check_puts_through_a_caller_with_an_open_case(
-    client: httpx.AsyncClient, today: date
-) -> None:
-    """R11: nothing left for a new case, and the open one goes on."""
-    customer = await Customer.new(client, today)
-    await customer.pack(1)
-    case = await customer.open(channel="phone", pay_with="ticket")
-    answer = await check(client, customer_id=customer.id)
-    assert (answer["allowed"], answer["continues"]) == (False, [case["number"]])
-    assert answer["unlocked_by"] == ["buy_tickets"]
-    assert case["number"] not in answer["say"]
-
-
-async def test_check_is_the_service_of_the_whole_answer(
-    client: httpx.AsyncClient, callers: dict[str, Customer]
-) -> None:
-    for customer in callers.values():
-        whole = await customer.entitlements()
-        for service in whole["services"]:
-            answer = await check(client, customer_id=customer.id, service=service["service"])
-            for name in ("allowed", "continues", "unlocked_by"):
-                assert answer[name] == service[name]
-            codes = [[r["code"] for r in s["reasons"]] for s in (answer, service)]
-            assert codes[0] == codes[1]
 
 
 # --- batch and export ----------------------------------------------------------------------------
@@ -227,10 +130,12 @@ async def test_batch_equals_single_answers(
     client: httpx.AsyncClient, callers: dict[str, Customer], today: date
 ) -> None:
     known, one = callers["known"], callers["one"]
+    case = await known.open()
     at = datetime.now(UTC).isoformat()
     for moment in (at, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"):
         lookups: list[dict[str, Any]] = [
             {"customer_id": known.id},
+            {"case_number": case["number"].replace("-", "")},
             {"customer_code": "NOBODY-1"},
             {"phone": "+390721411112"},
             {"customer_code": one.code.lower()},
@@ -251,6 +156,7 @@ async def test_batch_equals_single_answers(
             for r in results
         ]
         assert told == [
+            known.id,
             known.id,
             "customer_not_found",
             "ambiguous_lookup",
@@ -323,6 +229,20 @@ async def test_simulation_writes_nothing_and_refuses_as_the_real_thing_would(
     assert {**await customer.entitlements(), "at": before["at"]} == before
     tomorrow = str(today + timedelta(days=1))
     await simulate(customer, 422, {"kind": "licence", "purchased_on": tomorrow})
+
+
+async def test_a_case_number_names_the_customer_of_a_simulation_and_a_forecast(
+    client: httpx.AsyncClient, callers: dict[str, Customer]
+) -> None:
+    known = callers["known"]
+    number = (await known.open())["number"].replace("-", "")
+    assume = [{"kind": "licence"}]
+    done = await client.post(f"{URL}/simulation", json={"case_number": number, "assume": assume})
+    assert (await made(done, 200))["before"]["customer"]["id"] == known.id
+    until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    params = {"case_number": number, "until": until}
+    ahead = await made(await client.get(f"{URL}/forecast", params=params), 200)
+    assert ahead["customer"]["id"] == known.id
 
 
 async def test_forecast_looks_ahead_and_no_further_than_ten_years(

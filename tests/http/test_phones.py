@@ -1,10 +1,16 @@
-"""Telephone numbers in E.164."""
+"""Telephone numbers in E.164, and whatever exchanges write in their place."""
+
+import csv
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services.phones import e164
+from app.services.phones import Exchange, NoNumber, caller_number, e164
+
+_LINES = Path(__file__).with_name("caller-ids.csv").read_text("utf-8").splitlines()
+_FORMS = list(csv.DictReader(line for line in _LINES if not line.startswith("#")))
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,43 @@ def test_any_text_is_a_number_or_none(text: str, region: str | None) -> None:
         assert len(number) <= 16
         for other in (region, "FR", None):
             assert e164(number, other) == number, "what is stored stays what it is"
+
+
+@pytest.mark.parametrize("form", _FORMS, ids=lambda form: f"{form['sent']} {form['region']}")
+def test_every_form_in_which_an_exchange_writes_a_caller(form: dict[str, str]) -> None:
+    expected = form["e164"] if form["expected"] == "number" else NoNumber(form["expected"])
+    assert caller_number(form["sent"], Exchange(form["region"] or None)) == expected
+
+
+@pytest.mark.parametrize(
+    ("sent", "prefix"),
+    [
+        ("00590000001", "0"),
+        ("000390590000001", "0"),
+        ("0+390590000001", "0"),
+        ("90590000001", "9"),
+        ("sip:00590000001@pbx.example.com", "0"),
+        # Sent without the prefix, which some numbers begin with.
+        ("0590000001", "0"),
+        ("00390590000001", "0"),
+        ("+390590000001", "0"),
+        ("+390590000001", "9"),
+    ],
+)
+def test_the_digits_dialled_for_a_line_are_left_out(sent: str, prefix: str) -> None:
+    assert caller_number(sent, Exchange("IT", prefix)) == "+390590000001"
+
+
+def test_an_extension_behind_the_digits_for_a_line_is_none_either() -> None:
+    assert caller_number("0204", Exchange("IT", "0")) is NoNumber.UNUSABLE
+
+
+@given(
+    st.one_of(st.text(max_size=60), st.text('+0123456789 ()-./;=<>"\\@:sip%', max_size=60)),
+    st.sampled_from(["IT", "DE", None]),
+    st.sampled_from(["", "0", "9"]),
+)
+def test_any_caller_is_a_number_or_none(text: str, region: str | None, prefix: str) -> None:
+    number = caller_number(text, Exchange(region, prefix))
+    if isinstance(number, str):
+        assert e164(number, None) == number

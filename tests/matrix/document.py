@@ -20,7 +20,15 @@ DOCUMENT: Mapping[str, Any] = create_app(
 OPEN = {"livez", "readyz", "list_problems", "explain_problem"}
 """The operations that ask for no token, all of them."""
 
-LOOKUPS = ("customer_id", "customer_code", "serial_number", "phone", "email", "external_ref")
+LOOKUPS = (
+    "customer_id",
+    "customer_code",
+    "serial_number",
+    "case_number",
+    "phone",
+    "email",
+    "external_ref",
+)
 """Where `customer_code` stands, exactly one of these is given."""
 
 _PATTERNS = {TypeAdapter(type_).json_schema()["pattern"] for type_ in (Code, Key)}

@@ -42,6 +42,7 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
         "code": called["customer"],
         "id": names["contact_id"],
         "serial_number": called["licence"],
+        "case_number": called["case"],
         "number": called["contract"],
         "external_ref": f"crm:{names['external_refs']['crm']}",
     }

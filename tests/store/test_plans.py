@@ -250,12 +250,13 @@ _LOOKUPS = {
     "customer_id": customer_id(_SOME),
     "customer_code": f"c-{_SOME}",
     "serial_number": f"s-{_SOME}-0",
+    "case_number": f"2025-1{_SOME:07}",
     "phone": f"+39059{_SOME:07}",
     "email": f"Contact{_SOME}@example.com",
     "external_ref": f"crm:R-{_SOME}",
 }
 # Parameters that choose no rows of a large table, or more of one customer's.
-_OTHERS = {"limit", "cursor", "region", "explain", "service", "from", "to", "until", "at"}
+_OTHERS = {"limit", "cursor", "region", "explain", "service", "from", "to", "until", "at", "called"}
 _ALWAYS = {"service": "phone_support", "until": "+30", "from": "-30", "to": "0"}
 
 
@@ -466,8 +467,15 @@ async def test_a_batch_finds_its_customers_by_an_index(world: World, name: str, 
 async def test_a_batch_of_a_thousand(world: World) -> None:
     lookups = []
     for n in range(1, 1001):
-        values = [customer_id(n), f"C-{n}", f"S-{n}-0", f"+39059{n:07}", f"contact{n}@example.com"]
-        lookups.append(dict([list(zip(LOOKUPS, values, strict=False))[n % 5]]))
+        values = [
+            customer_id(n),
+            f"C-{n}",
+            f"S-{n}-0",
+            f"2025-1{n:07}",
+            f"+39059{n:07}",
+            f"contact{n}@example.com",
+        ]
+        lookups.append(dict([list(zip(LOOKUPS, values, strict=False))[n % 6]]))
     answer = await world.anyone.post("/v1/entitlements/batch", json={"lookups": lookups})
     assert all("entitlements" in one for one in answer.json()["results"])
     await _check(world, [("batch of a thousand", one) for one in world.recorder.take()])

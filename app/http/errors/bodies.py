@@ -16,16 +16,14 @@ from app.errors import (
     AlreadyExists,
     AmbiguousLookup,
     AmbiguousPerson,
-    AnonymousCaller,
     CorrectionConflicts,
-    CustomerNotFound,
     InvalidInput,
     NotEnoughTickets,
     NotEntitled,
     ServiceError,
     WrongState,
 )
-from app.http.decisions import HelpDeskState, ReasonBody, SalesContactBody
+from app.http.decisions import ReasonBody, SalesContactBody
 from app.policy.facts import Step
 
 
@@ -56,6 +54,10 @@ class ProblemMembers(BaseModel):
     detail: str = Field(description="What happened and what to do, in the language of the answer.")
     request_id: str | None = Field(
         description="The id under which the service has logged the request, as in `X-Request-Id`."
+    )
+    say: str | None = Field(
+        default=None,
+        description="A sentence for a phone system to speak. Only from `/v1/entitlements/check`.",
     )
 
 
@@ -119,18 +121,6 @@ class Refusal(BaseModel):
     )
 
 
-class Spoken(BaseModel):
-    """What `GET /v1/entitlements/check` adds to a problem, for a phone system."""
-
-    say: str | None = Field(
-        default=None, description="A sentence to speak. Only from `/v1/entitlements/check`."
-    )
-    help_desk: HelpDeskState | None = Field(
-        default=None,
-        description="The caller's help desk where it is known. Only from `/v1/entitlements/check`.",
-    )
-
-
 class Candidate(BaseModel):
     """A customer that a lookup found among others."""
 
@@ -139,7 +129,7 @@ class Candidate(BaseModel):
     name: str
 
 
-class Candidates(Spoken):
+class Candidates(BaseModel):
     candidates: list[Candidate] = Field(
         description="The customers that were found: the first 20 by code.",
         examples=[
@@ -216,8 +206,6 @@ CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     AlreadyExists: TakenValue,
     WrongState: States,
     NotEntitled: Refusal,
-    CustomerNotFound: Spoken,
-    AnonymousCaller: Spoken,
     AmbiguousLookup: Candidates,
     CorrectionConflicts: Conflicts,
     NotEnoughTickets: Available,

@@ -38,7 +38,7 @@ def allowed_methods(request: Request) -> set[str]:
     return set().union(*at_path) or {"GET", "HEAD"}
 
 
-def _meaning(request: Request, error: Exception) -> ServiceError:
+def meaning(request: Request, error: Exception) -> ServiceError:
     """The error of ours for any exception, whose own text must not reach the caller."""
     match error:
         case ServiceError():
@@ -65,7 +65,7 @@ def _meaning(request: Request, error: Exception) -> ServiceError:
 
 async def on_error(request: Request, error: Exception) -> Response:
     """The handler of every exception."""
-    return problem_response(request, _meaning(request, error))
+    return problem_response(request, meaning(request, error))
 
 
 def install(app: FastAPI) -> None:

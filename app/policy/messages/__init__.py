@@ -19,6 +19,7 @@ from babel.lists import format_list
 from babel.units import format_unit
 
 from app.policy.civil import DeskState, civil_date
+from app.policy.messages import spoken
 
 # British: "15 January 2026", and the 24-hour clock.
 _LOCALES = {"en": "en_GB", "it": "it_IT", "de": "de_DE"}
@@ -58,35 +59,38 @@ def step(code: str, language: str) -> str:
 
 
 def say(situation: str, facts: Mapping[str, object], language: str) -> str:
-    """One sentence that a phone system can speak.
+    """What a phone system says of a situation, in one or two short sentences.
 
     Facts as for `message`: `service` is the service's name, and the situations are `allowed`,
     `allowed_minutes` (`remaining_minutes`), `allowed_tickets` (`tickets`), `denied`,
-    `denied_continues` (`open_cases`), `customer_not_found`, `ambiguous_lookup`, `anonymous_caller`.
+    `open_case_only` (`open_cases`), `unknown_caller`, `ambiguous_caller`, `withheld_number`,
+    `unusable_number`, `identify`, `not_answered`. Durations come as a voice says them.
     Raises LookupError for a situation or language without a text, or if a fact it needs is missing.
     """
     return _told("say", situation, facts, language)
 
 
-def say_desk(state: DeskState, at: datetime, zone: ZoneInfo, language: str) -> str:
+def say_desk(
+    state: DeskState, at: datetime, zone: ZoneInfo, language: str, *, reason: bool = True
+) -> str:
     """Open until when, or closed and opening when, by the desk's own clock (R36).
 
-    A closure that matters adds a sentence with its reason (R48).
+    With the reason of a closure that matters (R48), unless `reason` is False.
     """
+    facts: dict[str, object] = {}
+    situation = "desk_open" if state.open else "desk_closed"
     if state.open:
-        closes = _clock(state.changes_at.astimezone(zone))
-        said = _told("say", "desk_open", {"time": closes}, language)
+        facts["time"] = spoken.clock(state.changes_at.astimezone(zone), language)
     else:
-        opens = moment_in_words(state.changes_at, at, zone, language)
-        said = _told("say", "desk_closed", {"moment": opens}, language)
-    if state.closure is None:
-        return said
-    reason = state.closure.because(language).rstrip(" .")
-    return f"{said} {_told('say', 'desk_closure', {'reason': reason}, language)}"
+        facts["moment"] = moment_in_words(state.changes_at, at, zone, language)
+    if reason and state.closure is not None:
+        situation += "_because"
+        facts["reason"] = state.closure.because(language).strip().rstrip(" .")
+    return _told("say", situation, facts, language)
 
 
 def moment_in_words(moment: datetime, at: datetime, zone: ZoneInfo, language: str) -> str:
-    """A later instant as one says it at another: "today at 14:00", "on Monday at 8:30"."""
+    """A later instant as one says it at another: "today at noon", "on Monday at ..."."""
     local = moment.astimezone(zone)
     match (local.date() - civil_date(at, zone)).days:
         case 0:
@@ -97,8 +101,11 @@ def moment_in_words(moment: datetime, at: datetime, zone: ZoneInfo, language: st
             form = "weekday"
         case _:  # a bare weekday would be taken for the nearest one
             form = "date"
-    weekday = format_date(local, "EEEE", _LOCALES[language])
-    facts = {"weekday": weekday, "date": local.date(), "time": _clock(local)}
+    facts = {
+        "weekday": format_date(local, "EEEE", _LOCALES[language]),
+        "day": spoken.day(local.date(), language),
+        "time": spoken.clock(local, language),
+    }
     return _told("words", form, facts, language)
 
 
@@ -112,10 +119,6 @@ def minutes_in_words(minutes: int, language: str) -> str:
     return format_list(said or [format_unit(0, "duration-minute", locale=locale)], locale=locale)
 
 
-def _clock(local: datetime) -> str:
-    return f"{local.hour}:{local.minute:02d}"
-
-
 def _told(section: str, code: str, facts: Mapping[str, object], language: str) -> str:
     return _filled(section, code, tuple(sorted(facts.items())), language)
 
@@ -127,7 +130,8 @@ def _filled(section: str, code: str, facts: tuple[tuple[str, object], ...], lang
     for variant in _CATALOGUES[language][f"{section}.{code}"]:
         if variant.needs <= known.keys():
             text = variant.one if variant.number and known[variant.number] == 1 else variant.other
-            return text.format_map({n: _in_words(n, known[n], language) for n in variant.needs})
+            words = _as_spoken if section == "say" else _in_words
+            return text.format_map({n: words(n, known[n], language) for n in variant.needs})
     raise LookupError(
         f"{language}: {section}.{code} has no text for {', '.join(known) or 'no'} facts"
     )
@@ -138,6 +142,12 @@ def _in_words(name: str, value: object, language: str) -> str:
         return format_date(value, "long", _LOCALES[language])
     if isinstance(value, int) and name.endswith("_minutes"):
         return minutes_in_words(value, language)
+    return str(value)
+
+
+def _as_spoken(name: str, value: object, language: str) -> str:
+    if isinstance(value, int) and name.endswith("_minutes"):
+        return spoken.duration(value, language)
     return str(value)
 
 

@@ -14,9 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from app.errors import (
-    AmbiguousLookup,
-    AnonymousCaller,
-    CustomerNotFound,
     EditorLicenceRequired,
     InvalidInput,
     NotEntitled,
@@ -39,14 +36,25 @@ from app.http.errors.invalid_input import explain
 from app.http.errors.rendering import body_of
 from app.http.exports import ExportResponse
 from app.http.languages import Language, asked_language
-from app.http.lookups import AdmittedLookup
+from app.http.lookups import AdmittedLookup, exchange_of
 from app.http.resource import Resource
 from app.http.responses import json_bytes, json_response, ok
-from app.http.speech import make_spoken, sentences
+from app.http.speech import (
+    SpokenRoute,
+    common_desk,
+    common_language,
+    desk_of_caller,
+    outcome_for,
+    outcome_of,
+    route_of,
+    sentences_about,
+    sentences_for,
+    spoken,
+)
 from app.policy import civil
 from app.policy.civil import Closures
 from app.policy.decide import continuing, decide, service_valid_until
-from app.policy.document import Policies, Service
+from app.policy.document import Policies, Policy, Service
 from app.policy.facts import ServiceAnswer
 from app.policy.simulate import Assumption
 from app.routers.entitlements.schemas import (
@@ -65,6 +73,7 @@ from app.routers.entitlements.schemas import (
 from app.services import help_desks, lookups
 from app.services.forecasts import forecast
 from app.services.lookups import Lookup
+from app.services.phones import Exchange
 from app.services.simulations import simulate
 from app.store.database import Connection
 from app.store.facts import Known, computed
@@ -104,33 +113,81 @@ async def get_entitlements(lookup: AdmittedLookup[EntitlementsQuery]) -> Respons
     return json_response(lookup.request, body, etag=etag, headers={"Content-Language": language})
 
 
-@entitlements.looks_up("/entitlements/check", CheckBody, _SCOPE, CheckQuery)
+@entitlements.looks_up("/entitlements/check", CheckBody, _SCOPE, CheckQuery, route=SpokenRoute)
 async def check_entitlement(lookup: AdmittedLookup[CheckQuery]) -> Response:
     """Check one service, for a caller on the line.
 
-    Answers with a sentence to speak as well. All texts are in the language of `Accept-Language`,
-    else of the customer, else of the help desk. Give exactly one lookup. A caller whom nobody
-    knows, or who is ambiguous, is a problem that has `say` too.
+    Every caller gets an answer of 200 with a sentence to speak: a dial plan branches on `route`,
+    and `outcome` says why. All texts are in the language of `Accept-Language`, else of the
+    customer, else of the help desk. The number that was dialled, `called`, gives the desk of
+    callers whom nobody knows. Give exactly one lookup.
     """
-    policies, at, service = lookup.policies, lookup.at, lookup.query.service
-    policy = policies.in_force(lookup.on)
+    policy, query = lookup.policies.in_force(lookup.on), lookup.query
     try:
         customer = lookup.customer()
-    except (AnonymousCaller, CustomerNotFound, AmbiguousLookup) as error:
-        found = lookup.found
-        raise make_spoken(error, lookup.request, policy, at, found, lookup.closures) from None
+    except ServiceError as error:
+        return _check_of_nobody(lookup, policy, error)
     answer, continues, until = await computed(
-        len(customer.document), _checked, customer, policies, lookup.on, service
+        len(customer.document), _checked, customer, lookup.policies, lookup.on, query.service
     )
-    desk = desk_of(policy, customer, at, lookup.closures)
+    desk = desk_of(policy, customer, lookup.at, lookup.closures)
     language: Language = asked_language(lookup.request) or customer.language
-    body = {
+    outcome = outcome_for(answer, continues)
+    body: dict[str, Any] = {
+        "outcome": outcome,
         "allowed": answer.allowed,
+        "route": route_of(outcome, query.service, desk[1]),
+        "customer": {"id": customer.id, "code": customer.code, "name": customer.name},
+    }
+    if lookup.found.contact is not None:
+        body["contact"] = lookup.found.contact
+    said = sentences_for(policy, answer, len(continues), language)
+    body |= {
+        "candidates": [],
         "continues": continues[:MOST_CONTINUING],
         **refusal_body(answer, policy, language),
-        "valid_until": until and civil.start_of_day(until, policies.zone),
+        "valid_until": until and civil.start_of_day(until, lookup.policies.zone),
         "help_desk": help_desk_body(*desk, language),
-        "say": sentences(policy, answer, len(continues), desk, at, language),
+        "say": spoken(said, desk, lookup.at, language),
+    }
+    return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
+
+
+def _check_of_nobody(
+    lookup: AdmittedLookup[CheckQuery], policy: Policy, error: ServiceError
+) -> Response:
+    """The answer to a caller who is not known, or not known well enough.
+
+    Raises the error itself if the request was no question.
+    """
+    outcome, found = outcome_of(error), lookup.found.customers
+    whose = common_desk(policy, found) or desk_of_caller(
+        policy,
+        lookup.query.called,
+        exchange_of(lookup.request),
+        lookup.request.app.state.settings.default_desk,
+    )
+    desk = None
+    if whose is not None:
+        closures = lookup.closures.get(whose.id, ())
+        desk = whose, civil.state(whose.schedule, lookup.at, closures)
+    language: Language = (
+        asked_language(lookup.request)
+        or common_language(found)
+        or (whose.language if whose else "en")
+    )
+    route = route_of(outcome, lookup.query.service, desk and desk[1])
+    body = {
+        "outcome": outcome,
+        "allowed": False,
+        "route": route,
+        "candidates": error.details.get("candidates", []),
+        "continues": [],
+        "reasons": [],
+        "unlocked_by": [],
+        "valid_until": None,
+        "help_desk": help_desk_body(*desk, language) if desk else None,
+        "say": spoken(sentences_about(outcome, route, language), desk, lookup.at, language),
     }
     return json_response(lookup.request, body, etag=False, headers={"Content-Language": language})
 
@@ -164,7 +221,8 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     at = body.at or context.now
     on = civil.civil_date(at, context.policies.zone)
     language = context.language
-    asked = [await _paced(index, _read, one) for index, one in enumerate(body.lookups)]
+    exchange = exchange_of(context.request)
+    asked = [await _paced(index, _read, one, exchange) for index, one in enumerate(body.lookups)]
     wanted = [(index, one) for index, one in enumerate(asked) if isinstance(one, Lookup)]
     found = await lookups.find_many(context, wanted, at, on)
     closures = await help_desks.standing(context, at)
@@ -200,9 +258,9 @@ async def _paced(index: int, function: Callable[..., Any], *arguments: Any) -> A
     return function(*arguments)
 
 
-def _read(lookup: dict[str, Any]) -> Lookup | ServiceError:
+def _read(lookup: dict[str, Any], exchange: Exchange) -> Lookup | ServiceError:
     try:
-        return _batch_lookup.validate_python(lookup).lookup("")
+        return _batch_lookup.validate_python(lookup).lookup(exchange, "")
     except ValidationError as error:
         return InvalidInput(*explain(error.errors(), lookup))
     except ServiceError as error:

@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from pydantic import Field
 
@@ -14,7 +15,7 @@ from app.http.decisions import (
     SalesContactBody,
     ServiceBody,
 )
-from app.http.errors.bodies import ProblemBody
+from app.http.errors.bodies import Candidate, ProblemBody
 from app.http.fields import (
     CivilDate,
     IncludedMinutes,
@@ -25,9 +26,11 @@ from app.http.fields import (
     Query,
     QueryFlag,
     QueryInstant,
+    Sound,
     TicketQuantity,
 )
 from app.http.lookups import LookupFields, LookupQuery
+from app.http.speech import Outcome, Route
 from app.policy.document import Channel, Column, PaidBy, Service
 from app.policy.facts import LicenceKind, Step
 from app.policy.simulate import (
@@ -49,16 +52,42 @@ class EntitlementsQuery(LookupQuery):
 
 class CheckQuery(LookupQuery):
     service: Service
+    called: Annotated[str, Field(max_length=500), Sound] | None = Field(
+        default=None,
+        description="The number that was dialled. It gives the help desk, and its language, of a"
+        " caller whom nobody knows.",
+    )
     at: QueryInstant | None = None
 
     def instant(self, now: datetime) -> datetime:
         return self.at or now
 
 
-class CheckBody(Output):
-    """Whether a customer may use one service."""
+class CallingContact(Output):
+    """The contact of the customer who has the number or address that was looked up."""
 
+    id: UUID
+    name: str
+
+
+class CheckBody(Output):
+    """What becomes of a call, and what to say."""
+
+    outcome: Outcome = Field(description="What the service knows of the caller.")
     allowed: bool
+    route: Route = Field(
+        description="Where a dial plan sends the call: `serve`, `serve_case` (for an open case"
+        " alone), `sales`, `identify` (ask for a case number), or for the phone `closed`."
+    )
+    customer: CustomerName | None = Field(
+        default=None, description="Absent where the caller is not known."
+    )
+    contact: CallingContact | None = Field(
+        default=None, description="Absent where none has the number or address, or several have it."
+    )
+    candidates: list[Candidate] = Field(
+        description="The customers of an `ambiguous_caller`: the first 20 by code."
+    )
     continues: list[str] = Field(
         description="Numbers of the open cases for which it continues, at most 100, oldest first."
     )
@@ -66,8 +95,14 @@ class CheckBody(Output):
     unlocked_by: list[Step]
     sales_contact: SalesContactBody | None = None
     valid_until: datetime | None
-    help_desk: HelpDeskState
-    say: str = Field(description="A text for a phone system to speak: no ids, durations in words.")
+    help_desk: HelpDeskState | None = Field(
+        description="Null where the caller is not known, no desk's number was dialled, and"
+        " `ASSISTENZA_DEFAULT_DESK` names none."
+    )
+    say: str = Field(
+        description="A text for a phone system to speak: at most 220 characters, no ids and"
+        " abbreviations, times and durations as a voice says them."
+    )
 
 
 class BatchLookup(LookupFields, Input):
