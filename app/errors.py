@@ -39,6 +39,7 @@ from app.policy.facts import ServiceAnswer
 InputCode = Literal[
     "bad_cursor",
     "bad_format",
+    "before_first_fact",
     "blank",
     "duplicate",
     "exactly_one",

@@ -7,7 +7,7 @@ from app.policy.document import Policies
 
 State = Literal["open", "in_progress", "waiting_for_customer", "closed", "cancelled"]
 CaseStep = Literal[
-    "take", "wait", "work", "reverse", "to_bug", "from_bug", "close", "reopen", "cancel"
+    "take", "wait", "work", "reverse", "to_bug", "from_bug", "close", "reopen", "cancel", "move"
 ]
 OPEN: tuple[State, ...] = ("open", "in_progress", "waiting_for_customer")
 
@@ -26,6 +26,7 @@ _NEXT: dict[CaseStep, dict[State, State]] = {
     "close": dict.fromkeys(OPEN, "closed"),
     "reopen": {"closed": "in_progress"},
     "cancel": dict.fromkeys(OPEN, "cancelled"),
+    "move": dict.fromkeys((*OPEN, "closed"), "cancelled"),
 }
 
 # The state that a refused step would have led to.
@@ -39,6 +40,7 @@ LEADS_TO: dict[CaseStep, State] = {
     "close": "closed",
     "reopen": "in_progress",
     "cancel": "cancelled",
+    "move": "cancelled",
 }
 
 

@@ -13,7 +13,7 @@ from app.policy.document import PaidBy
 from app.policy.facts import Facts
 from app.policy.standing import stand
 from app.services.case_steps import LockedCase
-from app.services.cases import Binding, PayWith, binding
+from app.services.cases import Binding, PayWith, as_first, binding
 from app.services.unit_of_work import UnitOfWork
 from app.store.entries import Work
 from app.store.event_types import EventType
@@ -74,7 +74,7 @@ async def _bind_unpaid(
         overrun = await locked.ledger.take_overrun(locked.id)
         entries = sorted([*overrun, *new], key=lambda entry: entry.worked_at)
         await locked.ledger.charge(facts, locked.id, source, locked.row.channel, entries)
-    return {**bound._asdict(), **_as_first(bound)}
+    return {**bound._asdict(), **as_first(bound)}
 
 
 async def bind_again(locked: LockedCase) -> dict[str, Any]:
@@ -97,11 +97,7 @@ async def bind_again(locked: LockedCase) -> dict[str, Any]:
     if bound.ticket is not None:
         await _take(locked, *bound.ticket)
     await ledger.charge(facts, locked.id, source, row.channel, await locked.worked())
-    return {**bound._asdict(), **_as_first(bound)}
-
-
-def _as_first(bound: Binding) -> dict[str, Any]:
-    return {f"first_{name}": value for name, value in bound._asdict().items()}
+    return {**bound._asdict(), **as_first(bound)}
 
 
 async def _take(locked: LockedCase, pack_id: UUID, position: int) -> None:

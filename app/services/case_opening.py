@@ -1,13 +1,17 @@
-"""Opening a case: bound to what pays for it, or refused with every reason (R18, R23, R27, R33)."""
+"""Opening a case, today or as of the past (R18, R23, R27, R33, R47).
 
-from datetime import date
+It is bound to what pays for it, or refused with every reason.
+"""
+
+from datetime import date, datetime
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Text, bindparam, insert, literal_column
+from sqlalchemy import ColumnElement, Row, Text, bindparam, insert, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import (
+    InsufficientScope,
     NotEntitled,
     NotFound,
     RecordedRefusal,
@@ -19,19 +23,26 @@ from app.errors import (
 )
 from app.ids import new_id
 from app.policy.allocate import ALL, bind, refusal
+from app.policy.civil import civil_date
 from app.policy.decide import Decision, decide
 from app.policy.document import Channel, PaidBy
 from app.policy.facts import Facts
 from app.services.bound_limits import keep_refusal
-from app.services.cases import WHOLE, Category, PayWith, Priority, binding
+from app.services.cases import WHOLE, Category, PayWith, Priority, as_first, binding
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customer
 from app.store import events
-from app.store.event_types import CaseOpened, CaseRefused, DecisionRecord, EventType
+from app.store.event_types import (
+    CaseOpened,
+    CaseRefused,
+    DecisionRecord,
+    EventType,
+    on_the_wire,
+)
 from app.store.facts import Known, load
 from app.store.ledger import Ledger
-from app.store.tables import cases, contacts
+from app.store.tables import cases, contacts, customers
 
 
 class Requester(TypedDict):
@@ -54,6 +65,7 @@ async def open_case(
     pay_with: PayWith,
     serial_number: str | None,
     bound_open_cases: int,
+    opened_at: datetime | None = None,
     **described: str | None,
 ) -> Row[Any]:
     """Open a case, bound to the allowance that pays for it; the case as `cases.read` gives it.
@@ -61,14 +73,17 @@ async def open_case(
     `customer_id` is an id or code, and may be None for a caller bound to a customer. `described`
     are the columns that tell the problem: `subject`, `description`, `product`, `product_version`,
     `steps_to_reproduce`, `example_url`. With `bound_open_cases` open cases, a caller bound to the
-    customer opens no more.
+    customer opens no more. `opened_at` is an instant in the past, for staff alone: the case is
+    judged as of its day, and paid by what is left now (R47).
 
-    Raises TrainingNotCovered, InvalidInput, CustomerNotFound, TooManyOpenCases,
+    Raises TrainingNotCovered, InsufficientScope, InvalidInput, CustomerNotFound, TooManyOpenCases,
     SerialNumberNotOfCustomer, SerialNumberRequired, NotFound for the requester, and NotEntitled as
     a RecordedRefusal.
     """
     if category == "training":
         raise TrainingNotCovered
+    if opened_at is not None and not work.caller.may("cases:work"):
+        raise InsufficientScope("cases:work")
     named = customer_id or work.caller.customer_id
     if named is None:
         raise invalid("/customer_id", "missing")
@@ -77,28 +92,33 @@ async def open_case(
     facts = customer.facts()
     if work.caller.customer_id is not None and len(facts.open_cases) >= bound_open_cases:
         raise TooManyOpenCases(bound_open_cases)
-    serial_verified = _verify(facts, serial_number, work.today)
-    requested_by = await _requester_columns(work, customer, requester)
+    if opened_at is None:
+        opened_at, day = work.now, work.today
+    else:
+        day = await _day_in_the_past(work, owner, facts, opened_at)
+    serial_verified = verify_serial(facts, serial_number, day)
+    requested_by = await requester_columns(work, customer, requester)
 
-    decision = decide(work.policies, facts, work.today)
+    decision = decide(work.policies, facts, day)
     # Only staff record a bug, for any customer; nothing pays for it (R23).
     is_bug = category == "bug" and work.caller.may("cases:work")
     wanted: PaidBy | None = None if pay_with == "auto" else pay_with
     kinds = ALL if wanted is None else (wanted,)
     source = None if is_bug else bind(decision.standing, channel, kinds)
     if source is None and not is_bug:
-        raise _refused(work, owner, facts, decision, channel, pay_with, wanted)
+        raise refused(work, owner, facts, decision, channel, pay_with, wanted)
 
     ledger = Ledger(work.connection, work.policies, owner, work.now)
     bound = await binding(ledger, facts, source)
     case_id = new_id()
-    opened = await _insert(
+    opened = await insert_case(
         work,
+        day,
         {
             **described,
             **requested_by,
             **bound._asdict(),
-            **{f"first_{name}": value for name, value in bound._asdict().items()},
+            **as_first(bound),
             "id": case_id,
             "customer_id": owner,
             "serial_number": serial_number,
@@ -108,25 +128,25 @@ async def open_case(
             "priority_requested": priority_requested,
             # The customer's wish holds until the technician sets another priority (R31).
             "priority": priority_requested,
-            "priority_support": any(
-                s.service == "priority_support" and s.allowed for s in decision.answer.services
-            ),
+            "priority_support": has_priority_support(decision),
             "state": "open",
-            "opened_on": work.today,
-            "opened_at": work.now,
+            "opened_on": day,
+            "opened_at": opened_at,
             "updated_at": work.now,
         },
     )
     if bound.ticket is not None:
-        await ledger.hold(case_id, *bound.ticket, work.today)
+        await ledger.relive(case_id, *bound.ticket, [(opened_at, day, "open")])
     event: CaseOpened = {
         "number": opened.number,
         "state": "open",
         "paid_by": bound.paid_by,
         "channel": channel,
         "subject": opened.subject,
-        "decision": _kept(decision, bound.allowance_id),
+        "decision": kept(decision, bound.allowance_id),
     }
+    if opened_at < work.now:
+        event["as_of"] = on_the_wire(opened_at)
     await work.record(
         EventType.CASE_OPENED,
         event,
@@ -137,7 +157,29 @@ async def open_case(
     return opened
 
 
-def _verify(facts: Facts, serial_number: str | None, today: date) -> bool:
+async def _day_in_the_past(
+    work: UnitOfWork, customer_id: UUID, facts: Facts, opened_at: datetime
+) -> date:
+    """The civil date of an instant in the past. Raises InvalidInput.
+
+    Nothing is known of a customer before its first purchase or contract and its own record.
+    """
+    if opened_at > work.now:
+        raise invalid("/opened_at", "in_future")
+    day = civil_date(opened_at, work.policies.zone)
+    found = await work.connection.execute(_RECORDED_AT, {"customer": customer_id})
+    known = [
+        civil_date(found.scalar_one(), work.policies.zone),
+        *(licence.purchased_on for licence in facts.licences),
+        *(contract.starts_on for contract in facts.contracts),
+        *(pack.purchased_on for pack in facts.packs),
+    ]
+    if day < min(known):
+        raise invalid("/opened_at", "before_first_fact")
+    return day
+
+
+def verify_serial(facts: Facts, serial_number: str | None, today: date) -> bool:
     """Whether a serial number is that of a licence which the customer holds (R27).
 
     A holder of an Editor must name one. Raises SerialNumberRequired, SerialNumberNotOfCustomer.
@@ -149,9 +191,15 @@ def _verify(facts: Facts, serial_number: str | None, today: date) -> bool:
     return verified
 
 
-async def _requester_columns(
+def has_priority_support(decision: Decision) -> bool:
+    """The customer could open a case paid by a contract (R31)."""
+    return any(s.service == "priority_support" and s.allowed for s in decision.answer.services)
+
+
+async def requester_columns(
     work: UnitOfWork, customer: Known, requester: Requester
 ) -> dict[str, Any]:
+    """Who asks, as columns of a case. Raises NotFound for the contact, InvalidInput."""
     contact_id, phone = requester["contact_id"], requester["phone"]
     if contact_id is not None:
         contact = await find(work, contacts, contact_id)
@@ -168,6 +216,7 @@ async def _requester_columns(
     }
 
 
+_RECORDED_AT = select(customers.c.created_at).where(customers.c.id == bindparam("customer"))
 # Selected FROM nextval so that the sequence advances once. At least six digits, never cut.
 _RUNNING_NUMBER: ColumnElement[str] = literal_column(
     "(SELECT lpad(n::text, greatest(6, length(n::text)), '0') FROM nextval('case_numbers') n)",
@@ -180,13 +229,13 @@ _INSERT = (
 )
 
 
-async def _insert(work: UnitOfWork, values: dict[str, Any]) -> Row[Any]:
+async def insert_case(work: UnitOfWork, day: date, values: dict[str, Any]) -> Row[Any]:
     """The new case. Its number: year of opening, then one sequence that never restarts (R26)."""
-    values["opening_year"] = f"{work.today.year}-"
+    values["opening_year"] = f"{day.year}-"
     return (await work.connection.execute(_INSERT, values)).one()
 
 
-def _kept(decision: Decision, allowance_id: UUID | None) -> DecisionRecord:
+def kept(decision: Decision, allowance_id: UUID | None) -> DecisionRecord:
     """What an event keeps of a decision (R33)."""
     return {
         "policy": decision.answer.policy,
@@ -195,7 +244,7 @@ def _kept(decision: Decision, allowance_id: UUID | None) -> DecisionRecord:
     }
 
 
-def _refused(
+def refused(
     work: UnitOfWork,
     customer_id: UUID,
     facts: Facts,
@@ -210,7 +259,7 @@ def _refused(
         "channel": channel,
         "pay_with": pay_with,
         "decision": {
-            **_kept(decision, None),
+            **kept(decision, None),
             "reasons": [f"{reason.column}:{reason.code}" for reason in answer.reasons],
             "unlocked_by": answer.unlocked_by,
         },

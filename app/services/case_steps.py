@@ -27,9 +27,11 @@ _SHOWN = {
     "product",
     "product_version",
     "subject",
+    "serial_number",
     "state",
     "paid_by",
 }
+_REQUESTER = "requester_"
 # It sets the columns that are named in the parameters of an execution.
 _UPDATE = update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE)
 _YEAR_STARTS = text("SELECT starts_on FROM service_years WHERE id = :id")
@@ -102,19 +104,15 @@ class LockedCase:
     ) -> None:
         """Record the event of a step that changes `fields`, with what they were before."""
         row = self.row._mapping
-        before = {
-            name: row[name]
-            for name, value in fields.items()
-            if name in _SHOWN and row[name] != value
-        }
+        before = {name: row[name] for name, value in fields.items() if row[name] != value}
         event: CaseChanged = {
             "number": self.row.number,
             "state": fields.get("state", self.state),
             "paid_by": fields.get("paid_by", self.row.paid_by),
         }
-        if before:
-            event["before"] = before
-            event["after"] = {name: fields[name] for name in before}
+        if shown := _shown(before):
+            event["before"] = shown
+            event["after"] = _shown({name: fields[name] for name in before})
         await self.work.record(
             event_type,
             cast("CaseChanged", {**event, **(details or {})}),
@@ -122,6 +120,17 @@ class LockedCase:
             subject_id=self.id,
             case_id=self.id,
         )
+
+
+def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What the timeline shows of fields: the requester as one object."""
+    shown = {name: value for name, value in fields.items() if name in _SHOWN}
+    requester = {
+        name.removeprefix(_REQUESTER): str(value) if isinstance(value, UUID) else value
+        for name, value in fields.items()
+        if name.startswith(_REQUESTER)
+    }
+    return {**shown, "requester": requester} if requester else shown
 
 
 async def move(

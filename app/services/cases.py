@@ -20,11 +20,14 @@ from sqlalchemy import (
     column,
     false,
     func,
+    literal,
     literal_column,
+    null,
     select,
     true,
     values,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.errors import InsufficientScope
 from app.ids import new_id
@@ -81,6 +84,8 @@ _SUMS: tuple[ColumnElement[Any], ...] = (
 WHOLE: tuple[Any, ...] = (cases, *_SUMS)
 """The columns of a case as it is read: its own, what pays for it (`payer`) and its sums."""
 
+_OTHERS = ("moved_to", "moved_from")
+"""Columns, and members of an event's data, that name a case of another customer (R47)."""
 _KINDS: dict[str, tuple[str, ...]] = {
     "state": get_args(State),
     "channel": get_args(Channel),
@@ -108,12 +113,22 @@ _DATA: ColumnElement[Any] = case(
     (_IS_COMMENT, events.c.data.concat(func.jsonb_build_object("comment_id", _COMMENT_ID))),
     else_=events.c.data,
 ).label("data")
+_DATA_TO_BOUND: ColumnElement[Any] = _DATA.element.op("-", return_type=JSONB)(
+    literal(_OTHERS, ARRAY(Text))
+).label("data")
 _NOT_INTERNAL = func.coalesce(events.c.data["internal"].as_boolean(), False).is_(False)
 
 
 def whole(work: UnitOfWork) -> Select[Any]:
-    """Every case in sight, as `WHOLE`."""
-    return visible(work.caller, cases).add_columns(*_SUMS)
+    """Every case in sight, as `WHOLE`.
+
+    A bound token does not learn of another customer's case from one that was moved.
+    """
+    rows = visible(work.caller, cases)
+    if work.caller.customer_id is not None:
+        own = (c if c.name not in _OTHERS else null().label(c.name) for c in cases.c)
+        rows = rows.with_only_columns(*own)
+    return rows.add_columns(*_SUMS)
 
 
 async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
@@ -243,9 +258,10 @@ async def timeline(work: UnitOfWork, key: str) -> Listing:
     """
     row = await find(work, cases, key)
     shown = (events.c[name] for name in TimelineEntry._fields if name != "data")
-    rows = select(events.c.id, *shown, _DATA)
+    bound = work.caller.customer_id is not None
+    rows = select(events.c.id, *shown, _DATA_TO_BOUND if bound else _DATA)
     rows = rows.where(events.c.case_id == row.id, within(work.caller, events))
-    if work.caller.customer_id is not None:
+    if bound:
         rows = rows.where(_NOT_INTERNAL)
     return Listing(f"timeline {row.id}", rows, (events.c.id,), long_columns=("data",))
 
@@ -287,6 +303,11 @@ class Binding(NamedTuple):
         if self.allowance_id is None or self.ticket_position is None:
             return None
         return self.allowance_id, self.ticket_position
+
+
+def as_first(bound: Binding) -> dict[str, Any]:
+    """The columns of the allowance to which a case returns if its bug proves to be none (R22)."""
+    return {f"first_{name}": value for name, value in bound._asdict().items()}
 
 
 async def binding(ledger: Ledger, facts: Facts, source: Source | None) -> Binding:

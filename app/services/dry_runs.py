@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import JSON, Table, column, text
 
+from app.errors import RecordedRefusal
 from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find_locked
@@ -87,7 +88,11 @@ async def preview(
         concerned = {"customers": list(customers)}
         before = [await load(connection, id_) for id_ in customers]
         last = await connection.scalar(_LAST_ENTRY, concerned)
-        await step()
+        try:
+            await step()
+        except RecordedRefusal as refusal:
+            # A trial leaves no record.
+            raise refusal.error from None
         # A constraint that waits for the commit refuses the trial too.
         await connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         facts = await connection.execute(_FACTS, concerned)

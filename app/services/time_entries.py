@@ -29,7 +29,7 @@ from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible
 from app.store.entries import Work
-from app.store.event_types import EventType, RecordedTime, ReversedTime
+from app.store.event_types import EventType, RecordedTime, ReversedTime, on_the_wire
 from app.store.tables import cases, time_entries
 
 # What remains of an entry after reversals: its charges, on whatever allowance, and its overrun.
@@ -130,7 +130,7 @@ async def record(
         "time_entry_id": str(entry_id),
         "technician": technician,
         "minutes": minutes,
-        "worked_at": worked_at.isoformat().replace("+00:00", "Z"),
+        "worked_at": on_the_wire(worked_at),
         "charges": entry.charges,
         "overrun_minutes": entry.overrun_minutes,
     }

@@ -160,6 +160,22 @@ def of_customer(table: Table, key: str | UUID) -> ColumnElement[bool]:
     return _owner(table) == called_so.scalar_subquery()
 
 
+async def named_customer(work: UnitOfWork, key: str | UUID) -> UUID:
+    """The id of the customer that a body names by id or code. Raises CustomerNotFound."""
+    try:
+        row = await find(work, customers, key)
+    except NotFound:
+        raise CustomerNotFound from None
+    identity: UUID = row.id
+    return identity
+
+
+async def lock_customers(work: UnitOfWork, *ids: UUID) -> None:
+    """Lock several customers in the order of their ids, so that two callers cannot deadlock."""
+    for identity in sorted(ids):
+        await lock.customer(work.connection, identity)
+
+
 async def lock_customer(work: UnitOfWork, key: str | UUID) -> UUID:
     """Lock the customer that a body names by id or code, and return its id.
 

@@ -57,6 +57,19 @@ TICKET = text("""
             AND l.case_id = u.case_id AND l.kind = 'hold') AS taken_on
     FROM ticket_uses u WHERE u.pack_id = :pack AND u.position = :position""")
 
+# All that a case did to tickets, the last step first. `free`: no other case uses the ticket, and it
+# was not cancelled. `expires_on` is the ticket's own end.
+TICKETS_OF_CASE = text("""
+    SELECT l.kind, l.allowance_id AS pack_id, l.ticket_position AS position, l.held, l.consumed,
+        l.counts_on, coalesce(l.as_of, l.recorded_at) AS as_of,
+        NOT EXISTS (SELECT FROM ticket_uses u WHERE u.pack_id = l.allowance_id
+            AND u.position = l.ticket_position AND u.case_id IS DISTINCT FROM l.case_id) AS free,
+        p.expires_on + (SELECT coalesce(sum(d.lengthened_days), 0)::integer FROM ledger d
+            WHERE d.allowance_id = l.allowance_id AND d.ticket_position = l.ticket_position)
+            AS expires_on
+    FROM ledger l JOIN ticket_packs p ON p.id = l.allowance_id
+    WHERE l.case_id = :case_id AND l.ticket_position IS NOT NULL
+    ORDER BY l.id DESC""")
 
 # A pack's tickets that no case uses and that were not cancelled, the one that ends last first.
 UNUSED_TICKETS = text("""

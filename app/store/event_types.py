@@ -4,8 +4,14 @@ The data is stored as JSON: dates and instants are texts in ISO 8601, ids are te
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NotRequired, TypedDict
+
+
+def on_the_wire(instant: datetime) -> str:
+    """An instant in UTC as the data of an event."""
+    return instant.isoformat().replace("+00:00", "Z")
 
 
 class DemoStarted(TypedDict):
@@ -187,6 +193,11 @@ class RefusalRecord(DecisionRecord):
     unlocked_by: Sequence[str]
 
 
+class StateOfCase(TypedDict):
+    at: str
+    state: str
+
+
 class CaseOpened(TypedDict):
     number: str
     state: str
@@ -194,6 +205,12 @@ class CaseOpened(TypedDict):
     channel: str
     subject: str
     decision: DecisionRecord
+    as_of: NotRequired[str]
+    """The instant at which the case began, if that is earlier than the event (R47)."""
+    moved_from: NotRequired[str]
+    """The number of the wrong customer's case that it was before (R47)."""
+    history: NotRequired[list[StateOfCase]]
+    """The states of a moved case, each from its instant on, the present one last."""
 
 
 class CaseRefused(TypedDict):
@@ -268,7 +285,13 @@ class ReversedTime(Covered):
     reason: str
 
 
-CaseDetails = Covered | Reason | Closing | RecordedTime | ReversedTime
+class Moving(Covered):
+    moved_to: str
+    """The number of the right customer's case (R47)."""
+    reason: str
+
+
+CaseDetails = Covered | Reason | Moving | Closing | RecordedTime | ReversedTime
 """What the event of a step has beyond `CaseChanged`."""
 
 
@@ -285,6 +308,10 @@ class CaseReopened(CaseChanged, Reason):
 
 
 class CaseCancelled(CaseChanged, Reason):
+    pass
+
+
+class CaseMoved(CaseChanged, Moving):
     pass
 
 
@@ -347,6 +374,7 @@ class EventType(StrEnum):
     CASE_CLOSED = "case.closed", CaseClosed
     CASE_REOPENED = "case.reopened", CaseReopened
     CASE_CANCELLED = "case.cancelled", CaseCancelled
+    CASE_MOVED = "case.moved", CaseMoved
     TIME_RECORDED = "time.recorded", TimeRecorded
     TIME_REVERSED = "time.reversed", TimeReversed
     HELP_DESK_CLOSURE_CHANGED = "help_desk.closure_changed", ClosureChanged

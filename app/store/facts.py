@@ -31,26 +31,29 @@ _LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
         SELECT json_agg(json_build_array(t.position, a.expires_on + t.days, t.state)
             ORDER BY t.position)
         FROM (
-            SELECT e.ticket_position AS position, sum(e.lengthened_days)::integer AS days,
+            SELECT e.ticket_position AS position, {days}::integer AS days,
                 CASE WHEN sum(e.held) > 0 THEN 'held'
                     WHEN sum(e.consumed) > 0 THEN 'consumed'
                     WHEN sum(e.cancelled) > 0 THEN 'cancelled' END AS state
             FROM ledger e WHERE e.allowance_id = a.id {then}
-            GROUP BY e.ticket_position HAVING sum(e.lengthened_days) > 0) t) END"""
+            GROUP BY e.ticket_position HAVING {days} > 0) t) END"""
 
 _RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation' THEN e.counts_on <= :on
-                        ELSE e.recorded_at <= :at END"""
+                        ELSE coalesce(e.as_of, e.recorded_at) <= :at END"""
+# Days that a ticket gets back count from their recording on, whatever its state counts from.
+_DAYS_THEN = "coalesce(sum(e.lengthened_days) FILTER (WHERE e.recorded_at <= :at), 0)"
 _BALANCE = {
     "now": {
         "hours": "JOIN balances b ON b.allowance_id = a.id",
         "tickets": "JOIN balances b ON b.allowance_id = a.id",
-        "lengthened": _LENGTHENED.format(then=""),
+        "lengthened": _LENGTHENED.format(then="", days="sum(e.lengthened_days)"),
         "later": "",
     },
     # Charges count for work begun by then, and minutes that a contract took over not before it
     # starts; until then they are overrun of the case's own allowance. A ticket is in the state
-    # that was recorded by then (R13); one that was cancelled as of that day or before is cancelled
-    # unless a case used it at that instant (R45).
+    # in which it was by then (R13); one that was cancelled as of that day or before is cancelled
+    # unless a case used it at that instant (R45). A case opened as of the past may take a ticket
+    # that another one had then and has given back since: it is one ticket (R47).
     "past": {
         "hours": """LEFT JOIN later ON later.allowance_id = a.id CROSS JOIN LATERAL (
                 SELECT
@@ -61,16 +64,17 @@ _BALANCE = {
                 FROM ledger e JOIN time_entries t ON t.id = e.time_entry_id
                 WHERE e.allowance_id = a.id AND t.worked_at <= :at) b""",
         "tickets": f"""CROSS JOIN LATERAL (
-                SELECT coalesce(sum(t.held), 0) AS held, coalesce(sum(t.consumed), 0) AS consumed,
+                SELECT count(*) FILTER (WHERE t.held > 0) AS held,
+                    count(*) FILTER (WHERE t.held <= 0 AND t.consumed > 0) AS consumed,
                     count(*) FILTER (WHERE t.cancelled > 0 AND t.held + t.consumed = 0)
                         AS cancelled,
                     coalesce(sum(t.lengthened_days), 0) AS lengthened_days
                 FROM (
                     SELECT sum(held) AS held, sum(consumed) AS consumed,
-                        sum(cancelled) AS cancelled, sum(lengthened_days) AS lengthened_days
+                        sum(cancelled) AS cancelled, {_DAYS_THEN} AS lengthened_days
                     FROM ledger e WHERE e.allowance_id = a.id {_RECORDED_BY_THEN}
                     GROUP BY e.ticket_position) t) b""",
-        "lengthened": _LENGTHENED.format(then=_RECORDED_BY_THEN),
+        "lengthened": _LENGTHENED.format(then=_RECORDED_BY_THEN, days=_DAYS_THEN),
         "later": """WITH later AS MATERIALIZED (
                 SELECT k.allowance_id, sum(e.used_minutes) AS minutes
                 FROM ledger e
@@ -82,7 +86,11 @@ _BALANCE = {
 }
 
 CASE_THEN = """CROSS JOIN LATERAL (
-            SELECT e.data->>'state' AS state, (
+            SELECT coalesce((
+                SELECT h.step->>'state'
+                FROM jsonb_array_elements(e.data->'history') WITH ORDINALITY h (step, n)
+                WHERE (h.step->>'at')::timestamptz <= :at ORDER BY h.n DESC LIMIT 1),
+                e.data->>'state') AS state, (
                 WITH RECURSIVE corrected AS (
                     SELECT e.id, e.data->>'paid_by' AS paid_by
                     UNION ALL
@@ -93,13 +101,15 @@ CASE_THEN = """CROSS JOIN LATERAL (
                         ORDER BY x.id LIMIT 1) next)
                 SELECT paid_by FROM corrected ORDER BY id DESC LIMIT 1) AS paid_by
             FROM events e
-            WHERE e.case_id = k.id AND e.occurred_at <= :at AND e.data ? 'paid_by'
+            WHERE e.case_id = k.id AND e.data ? 'paid_by'
+                AND coalesce((e.data->>'as_of')::timestamptz, e.occurred_at) <= :at
             ORDER BY e.id DESC LIMIT 1) last"""
 """SQL for the state and payer of a case `k` at a past instant (R13).
 
 Every step that opens, closes or rebinds a case stores in its event the state and payer that result;
-the last event up to the instant is read. A payer that was corrected since was wrong from the start
-(R40); it may have been corrected more than once."""
+the last event up to the instant is read. One that counts from an earlier instant than its own says
+so (`as_of`); that of a moved case has the states that it had before (`history`, R47). A payer that
+was corrected since was wrong from the start (R40); it may have been corrected more than once."""
 
 _CASES = {
     "now": """
@@ -108,7 +118,7 @@ _CASES = {
         ORDER BY k.opened_at, k.id""",
     "past": f"""
         SELECT k.number, k.channel, last.paid_by FROM cases k {CASE_THEN}
-        WHERE k.customer_id = c.id AND k.opened_at <= :at
+        WHERE k.customer_id = c.id AND k.opened_at <= :at AND k.moved_to IS NULL
             AND last.state NOT IN ('closed', 'cancelled')
         ORDER BY k.opened_at, k.id""",
 }

@@ -67,16 +67,73 @@ class Ledger:
         found = await self.standing(standing.TICKET, pack=pack_id, position=position)
         return not found
 
-    async def hold(self, case_id: UUID, pack_id: UUID, position: int, on: date) -> None:
-        """A case takes a ticket (R19). The database refuses one that another case uses."""
-        await self._ticket("hold", case_id, pack_id, position, on, held=1)
+    async def hold(
+        self,
+        case_id: UUID,
+        pack_id: UUID,
+        position: int,
+        on: date,
+        as_of: datetime | None = None,
+    ) -> None:
+        """A case takes a ticket (R19), `as_of` an earlier instant than now (R47).
+
+        The database refuses a ticket that another case uses.
+        """
+        await self._ticket("hold", case_id, pack_id, position, on, as_of)
 
     async def consume(self, case_id: UUID, pack_id: UUID, position: int, on: date) -> None:
-        await self._ticket("consumption", case_id, pack_id, position, on, held=-1, consumed=1)
+        await self._ticket("consumption", case_id, pack_id, position, on)
 
     async def take_back(self, case_id: UUID, pack_id: UUID, position: int, on: date) -> None:
         """A reopened case holds the ticket that it had consumed (R29)."""
-        await self._ticket("reopening", case_id, pack_id, position, on, held=1, consumed=-1)
+        await self._ticket("reopening", case_id, pack_id, position, on)
+
+    async def relive(
+        self,
+        case_id: UUID,
+        pack_id: UUID,
+        position: int,
+        history: Iterable[tuple[datetime, date, str]],
+    ) -> None:
+        """A case takes a ticket through the states that it had, each with instant and day (R47)."""
+        closed: bool | None = None
+        for as_of, on, state in history:
+            if closed is None:
+                closed = False
+                await self._ticket("hold", case_id, pack_id, position, on, as_of)
+            if (state == "closed") != closed:
+                closed = not closed
+                kind = "consumption" if closed else "reopening"
+                await self._ticket(kind, case_id, pack_id, position, on, as_of)
+
+    async def undo_tickets(self, case_id: UUID, today: date) -> None:
+        """Take back all that a case did to tickets, each step as of when it was done (R47).
+
+        A ticket that has lapsed meanwhile gets back the days for which the case had it. What the
+        case did to a ticket that has served another since, or was cancelled, stays.
+        """
+        rows = await self.standing(standing.TICKETS_OF_CASE, case_id=case_id)
+        in_use = bool(rows) and rows[0].kind != "release"
+        kept: tuple[UUID, int] | None = None
+        for row in rows:
+            ticket = row.pack_id, row.position
+            if kept is None and row.kind == "release" and not row.free:
+                kept = ticket
+            if kept is not None:
+                # Back to the step with which the case had taken it.
+                kept = None if row.kind == "hold" else kept
+                continue
+            then = row.counts_on, row.as_of
+            lengthened_days = 0
+            if row.kind == "hold":
+                if in_use and row.expires_on <= today:
+                    lengthened_days = (today - row.counts_on).days
+                in_use = False
+            await self._ticket(
+                _UNDO[row.kind], case_id, *ticket, *then, lengthened_days=lengthened_days
+            )
+            if row.kind == "release" and row.consumed:
+                await self._ticket("consumption", case_id, *ticket, *then)
 
     async def release(
         self, case_id: UUID, pack_id: UUID, position: int, on: date, *, lengthen: bool = False
@@ -87,7 +144,7 @@ class Ledger:
         day of taking is what it had left, and is left again from `on`.
         """
         (found,) = await self.standing(standing.TICKET, pack=pack_id, position=position)
-        moves = {"held": {"held": -1}, "consumed": {"consumed": -1}}[found.state]
+        moves = {"held": -1} if found.state == "held" else {"held": 0, "consumed": -1}
         if lengthen:
             moves["lengthened_days"] = (on - found.taken_on).days
         await self._ticket("release", case_id, pack_id, position, on, **moves)
@@ -108,8 +165,17 @@ class Ledger:
         )
 
     async def _ticket(
-        self, kind: str, case_id: UUID, pack_id: UUID, position: int, on: date, **moves: int
+        self,
+        kind: str,
+        case_id: UUID,
+        pack_id: UUID,
+        position: int,
+        on: date,
+        as_of: datetime | None = None,
+        /,
+        **moves: int,
     ) -> None:
+        """Write a step; `moves` only where they are not those of `_MOVES`."""
         await self.write(
             {
                 "kind": kind,
@@ -117,6 +183,8 @@ class Ledger:
                 "allowance_id": pack_id,
                 "ticket_position": position,
                 "counts_on": on,
+                "as_of": None if as_of == self.now else as_of,
+                **_MOVES[kind],
                 **moves,
             }
         )
@@ -344,6 +412,19 @@ _BLANK: dict[str, Any] = dict.fromkeys(_COLUMNS) | {
     "consumed": 0,
     "cancelled": 0,
     "lengthened_days": 0,
+}
+_MOVES: dict[str, dict[str, int]] = {
+    "hold": {"held": 1},
+    "consumption": {"held": -1, "consumed": 1},
+    "reopening": {"held": 1, "consumed": -1},
+    "release": {"held": -1},
+}
+# The step that takes one back. What was consumed when it was released is consumed after the hold.
+_UNDO = {
+    "hold": "release",
+    "consumption": "reopening",
+    "reopening": "consumption",
+    "release": "hold",
 }
 _INSERT = insert(ledger).values({name: bindparam(name) for name in _COLUMNS})
 

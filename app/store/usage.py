@@ -52,11 +52,13 @@ _MINUTES_PAST = """coalesce(sum(e.used_minutes) FILTER (WHERE e.counts_on <= :on
                     + coalesce(sum(e.used_minutes) FILTER (WHERE e.counts_on > :on), 0)
                     AS overrun_minutes
             FROM ledger e JOIN time_entries t ON t.id = e.time_entry_id AND t.worked_at <= :at"""
-_NOW = _usage(FACTS_NOW, "WHERE k.customer_id = c.id", "k.state", "", _MINUTES_NOW)
+# R47: a case that was moved away was never here.
+_HERE = "k.customer_id = c.id AND k.moved_to IS NULL"
+_NOW = _usage(FACTS_NOW, f"WHERE {_HERE}", "k.state", "", _MINUTES_NOW)
 # R13: work begun by then, as known now; cases in the state that they had at that instant.
 _PAST = _usage(
     FACTS_PAST,
-    f"{CASE_THEN} WHERE k.customer_id = c.id AND k.opened_at <= :at",
+    f"{CASE_THEN} WHERE {_HERE} AND k.opened_at <= :at",
     "last.state",
     "AND t.worked_at <= :at",
     _MINUTES_PAST,

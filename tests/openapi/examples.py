@@ -187,6 +187,24 @@ async def _bind_late(record: Recorder) -> None:
     await record.call("bind_case", "POST", f"{path}/binding", {"pay_with": "ticket"})
 
 
+async def _move(record: Recorder) -> None:
+    """A case opened for the wrong customer goes to the one that called."""
+    client = record.client
+    case = {
+        "customer_id": "C-0001",
+        "requester": {"name": "Ufficio tecnico"},
+        "subject": "Printer is not found",
+        "description": "The new printer is not in the list.",
+        "serial_number": "ED-0001",
+        "opened_at": "2026-11-23T08:15:00Z",
+    }
+    path = f"/v1/cases/{(await client.post('/v1/cases', json=case)).json()['id']}"
+    pack = {"customer_id": "C-0102", "quantity": 1, "purchased_on": DAY}
+    await client.post("/v1/ticket-packs", json=pack)
+    move = {"customer_id": "C-0102", "reason": "Nuova Bottega called"}
+    await record.call("move_to_customer", "POST", f"{path}/move", move)
+
+
 async def _call_everything(record: Recorder, bound: Recorder) -> None:
     """At least one call of every operation. `bound` speaks as the reserved area of C-0001."""
     call = record.call
@@ -419,6 +437,7 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("get_case_timeline", "GET", f"{path}/timeline?limit=3")
     await call("cancel_case", "POST", f"{path}/cancellation", {"reason": "Opened twice"})
     await _bind_late(record)
+    await _move(record)
 
     record.clock.move_to(13)
     await call("get_service_matrix", "GET", "/v1/service-matrix")

@@ -1,5 +1,6 @@
 """Calls about cases and their time entries."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
@@ -22,6 +23,7 @@ from app.errors import (
     invalid,
 )
 from app.http.context import Ctx
+from app.http.corrections import corrected
 from app.http.fields import Id, Key
 from app.http.paging import Page, PageQuery, paginate
 from app.http.resource import Resource
@@ -32,6 +34,7 @@ from app.routers.cases.schemas import (
     CasePatch,
     CasesQuery,
     Closure,
+    Move,
     NewCase,
     NewComment,
     NewTimeEntry,
@@ -43,6 +46,7 @@ from app.routers.cases.schemas import (
 from app.services import (
     case_binding,
     case_changes,
+    case_moves,
     case_opening,
     case_steps,
     redactions,
@@ -68,7 +72,9 @@ cases = Resource("Cases")
 async def open_case(context: Ctx, body: NewCase) -> Response:
     """Open a case for a customer.
 
-    The answer is 409 with every reason if nothing pays for the case.
+    The answer is 409 with every reason if nothing pays for the case. With `opened_at`, which needs
+    `cases:work`, the case is judged as of that day and paid by what was in force then and has
+    something left now.
     """
     limit = context.request.app.state.settings.bound_open_cases
     row = await case_opening.open_case(context, bound_open_cases=limit, **body.model_dump())
@@ -120,7 +126,14 @@ async def get_time_entry(context: Ctx, case: Key, entry_id: Id) -> Response:
     return ok(context, TimeEntry.of(await time_entries.read(context, case, entry_id)))
 
 
-@cases.patches("/cases/{case}", Case, "cases:work", WrongState)
+@cases.patches(
+    "/cases/{case}",
+    Case,
+    "cases:work",
+    WrongState,
+    SerialNumberRequired,
+    SerialNumberNotOfCustomer,
+)
 async def change_case(context: Ctx, case: Key, body: CasePatch) -> Response:
     """Change a case.
 
@@ -207,6 +220,28 @@ async def move_case(context: Ctx, case: Key, body: Transition) -> Response:
     A step that the state of the case does not allow is refused, and the problem names both states.
     """
     return ok(context, Case.of(await case_steps.move(context, case, body.to)))
+
+
+@cases.corrects(
+    "/cases/{case}/move",
+    Case,
+    "cases:work",
+    WrongState,
+    CustomerNotFound,
+    NotEntitled,
+    SerialNumberRequired,
+    SerialNumberNotOfCustomer,
+)
+async def move_to_customer(context: Ctx, case: Key, body: Move) -> Response:
+    """Move a case to the right customer.
+
+    Here everything that it counted is taken back, and it ends as cancelled. There a new case begins
+    at the same instant, in the same state: it is bound by what was in force on that day, and its
+    time counts on the days worked. The answer is the new case.
+    """
+    lock = partial(case_moves.lock, context, case, body.customer_id)
+    step = partial(case_moves.move, context, case)
+    return await corrected(context, body, lock, step, Case.of)
 
 
 @cases.acts("/cases/{case}/closure", Case, "cases:work", WrongState)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from app.http.corrections import Correction
 from app.http.fields import (
     CUSTOMER,
     Code,
@@ -65,6 +66,19 @@ class NewCase(Input):
     product_version: ShortText | None = None
     steps_to_reproduce: Text | None = None
     example_url: HttpUrl | None = None
+    opened_at: Instant | None = Field(
+        default=None,
+        description="For staff: when the case was really opened, in the past. By default now.",
+    )
+
+
+class RequesterPatch(MergePatch):
+    """Changes of the requester (RFC 7396)."""
+
+    contact_id: Id | None = absent()
+    name: Name = absent()
+    email: Email | None = absent()
+    phone: Phone | None = absent()
 
 
 class CasePatch(MergePatch):
@@ -76,6 +90,27 @@ class CasePatch(MergePatch):
     product: Name | None = absent()
     product_version: ShortText | None = absent()
     subject: ShortText = absent()
+    serial_number: Code | None = absent()
+    requester: RequesterPatch = absent()
+
+    def changes(self) -> dict[str, Any]:
+        found = super().changes()
+        if "requester" in found:
+            found["requester"] = self.requester.changes()
+        return found
+
+
+class Move(Correction):
+    """A case of the wrong customer, and whose it is."""
+
+    customer_id: Key = Field(description="The right customer, by id or code.")
+    serial_number: Code | None = Field(
+        default=None, description="Of a licence of the right customer. By default the case's own."
+    )
+    as_overrun: bool = Field(
+        default=False,
+        description="Move it even if nothing there pays for it; its minutes are overrun then.",
+    )
 
 
 class Transition(Input):
@@ -176,6 +211,14 @@ class Case(Output):
     resolution: str | None
     opened_at: datetime
     closed_at: datetime | None
+    moved_to: UUID | None = Field(
+        description="The id of the right customer's case that this one became. Null with a token"
+        " bound to a customer."
+    )
+    moved_from: UUID | None = Field(
+        description="The id of the wrong customer's case that this one was. Null with a token bound"
+        " to a customer."
+    )
 
     @classmethod
     def of(cls, row: Any) -> "Case":

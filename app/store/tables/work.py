@@ -87,6 +87,9 @@ cases = Table(
     Column("updated_at", Instant, nullable=False),
     # When the retention of texts cleared them (R43).
     Column("texts_cleared_at", Instant),
+    # A case of the wrong customer, and the one that it became at the right one (R47).
+    Column("moved_to", Uuid, ForeignKey("cases.id")),
+    Column("moved_from", Uuid, ForeignKey("cases.id")),
     one_of("channel", "email", "phone", "remote"),
     one_of("category", "problem", "question", "bug"),
     one_of("priority_requested", "high", "normal", "low"),
@@ -98,6 +101,7 @@ cases = Table(
     CheckConstraint("(paid_by = 'ticket') = (ticket_position IS NOT NULL)", name="ticket_position"),
     CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_at"),
     CheckConstraint("state <> 'closed' OR resolution IS NOT NULL", name="resolution"),
+    CheckConstraint("moved_to IS NULL OR state = 'cancelled'", name="moved_to"),
     unique_ignoring_case("cases", "number"),
     UniqueConstraint("id", "customer_id"),
     within_customer("balances", "allowance_id"),
@@ -213,6 +217,8 @@ ledger = Table(
     Column("cause_case_id", Uuid),
     Column("counts_on", Date, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    # The instant from which a ticket is in this state, where it was recorded later (R47).
+    Column("as_of", Instant),
     CheckConstraint(
         "CASE kind"
         " WHEN 'hold' THEN (used_minutes, overrun_minutes, held, consumed) = (0, 0, 1, 0)"
@@ -241,6 +247,7 @@ ledger = Table(
     ),
     CheckConstraint("(kind = 'reversal') = (reverses IS NOT NULL)", name="reverses"),
     CheckConstraint("covers IS NULL OR kind = 'charge'", name="covers"),
+    CheckConstraint("as_of IS NULL OR ticket_position IS NOT NULL", name="as_of"),
     CheckConstraint(
         "lengthened_days = 0 OR (kind = 'release' AND lengthened_days > 0)", name="lengthened_days"
     ),

@@ -89,6 +89,10 @@ class Story:
                 return await customer.close(case, status)
             case "reopen":
                 return await customer.reopen(case, status)
+            case "move":
+                other = await Customer.new(customer.client, customer.today)
+                body = {"customer_id": other.id, "as_overrun": True, "reason": "Wrong customer."}
+                return await customer.step(case, "move", status, **body)
             case _:
                 return await customer.cancel(case, status)
 
