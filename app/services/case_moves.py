@@ -54,6 +54,7 @@ _KEPT = (
     "opened_on",
     "opened_at",
     "closed_at",
+    "texts_cleared_at",
 )
 _STATES = (
     select(events.c.occurred_at, events.c.data)

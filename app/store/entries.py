@@ -49,7 +49,8 @@ FREE_POSITION = text("""
         SELECT quantity FROM ticket_packs WHERE id = :pack)) position
     WHERE position NOT IN (SELECT u.position FROM ticket_uses u WHERE u.pack_id = :pack)
         AND position NOT IN (SELECT l.ticket_position FROM ledger l
-            WHERE l.allowance_id = :pack AND l.lengthened_days > 0)""")
+            WHERE l.allowance_id = :pack GROUP BY l.ticket_position
+            HAVING sum(l.lengthened_days) > 0)""")
 TICKET = text("""
     SELECT u.case_id, u.state, (
         SELECT max(l.counts_on) FROM ledger l
@@ -61,7 +62,7 @@ TICKET = text("""
 # was not cancelled. `expires_on` is the ticket's own end.
 TICKETS_OF_CASE = text("""
     SELECT l.kind, l.allowance_id AS pack_id, l.ticket_position AS position, l.held, l.consumed,
-        l.counts_on, coalesce(l.as_of, l.recorded_at) AS as_of,
+        l.lengthened_days, l.counts_on, coalesce(l.as_of, l.recorded_at) AS as_of,
         NOT EXISTS (SELECT FROM ticket_uses u WHERE u.pack_id = l.allowance_id
             AND u.position = l.ticket_position AND u.case_id IS DISTINCT FROM l.case_id) AS free,
         p.expires_on + (SELECT coalesce(sum(d.lengthened_days), 0)::integer FROM ledger d

@@ -40,8 +40,10 @@ _LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
 
 _RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation' THEN e.counts_on <= :on
                         ELSE coalesce(e.as_of, e.recorded_at) <= :at END"""
-# Days that a ticket gets back count from their recording on, whatever its state counts from.
-_DAYS_THEN = "coalesce(sum(e.lengthened_days) FILTER (WHERE e.recorded_at <= :at), 0)"
+# Days that a ticket got back count from their recording on, whatever its state counts from; if they
+# are taken from it again, it never got them.
+_DAYS_THEN = """coalesce(sum(e.lengthened_days)
+                    FILTER (WHERE e.kind = 'hold' OR e.recorded_at <= :at), 0)"""
 _BALANCE = {
     "now": {
         "hours": "JOIN balances b ON b.allowance_id = a.id",

@@ -7,7 +7,7 @@ that it moves, so that every balance is a sum over them. The caller holds the cu
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -109,14 +109,17 @@ class Ledger:
     async def undo_tickets(self, case_id: UUID, today: date) -> None:
         """Take back all that a case did to tickets, each step as of when it was done (R47).
 
-        A ticket that has lapsed meanwhile gets back the days for which the case had it. What the
-        case did to a ticket that has served another since, or was cancelled, stays.
+        A ticket that has lapsed meanwhile gets back the days for which the case had it; one that
+        has not gives back those that it got by a bug. What the case did to a ticket that has served
+        another since, or was cancelled, stays.
         """
         rows = await self.standing(standing.TICKETS_OF_CASE, case_id=case_id)
         in_use = bool(rows) and rows[0].kind != "release"
+        ends: dict[tuple[UUID, int], date] = {}
         kept: tuple[UUID, int] | None = None
         for row in rows:
             ticket = row.pack_id, row.position
+            end = ends.setdefault(ticket, row.expires_on)
             if kept is None and row.kind == "release" and not row.free:
                 kept = ticket
             if kept is not None:
@@ -124,14 +127,15 @@ class Ledger:
                 kept = None if row.kind == "hold" else kept
                 continue
             then = row.counts_on, row.as_of
-            lengthened_days = 0
+            days = 0
             if row.kind == "hold":
-                if in_use and row.expires_on <= today:
-                    lengthened_days = (today - row.counts_on).days
+                if in_use and end <= today:
+                    days = (today - row.counts_on).days
                 in_use = False
-            await self._ticket(
-                _UNDO[row.kind], case_id, *ticket, *then, lengthened_days=lengthened_days
-            )
+            elif end - timedelta(days=row.lengthened_days) > today:
+                days = -row.lengthened_days
+            ends[ticket] += timedelta(days=days)
+            await self._ticket(_UNDO[row.kind], case_id, *ticket, *then, lengthened_days=days)
             if row.kind == "release" and row.consumed:
                 await self._ticket("consumption", case_id, *ticket, *then)
 

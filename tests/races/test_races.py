@@ -345,3 +345,60 @@ async def test_other_customers_wait_for_nothing(
         go_on.set()
         opened = await waiting
     assert opened["number"] < case["number"]
+
+
+# --- cases of the wrong customer (R47) ----------------------------------------------------------
+
+
+async def _two_customers(client: httpx.AsyncClient, today: date) -> list[Customer]:
+    customers = [await Customer.new(client, today) for _ in range(2)]
+    for customer in customers:
+        await customer.pack(quantity=40)
+    return customers
+
+
+def _move(case: dict[str, Any], to: Customer) -> Any:
+    body = {"customer_id": to.id, "reason": "It was the other customer."}
+    return to.client.post(f"/v1/cases/{case['id']}/move", json=body)
+
+
+async def test_moves_crosswise_do_not_block_each_other(
+    service: Service, client: httpx.AsyncClient, today: date
+) -> None:
+    """Each locks both customers, in one order whichever way it goes."""
+    one, two = await _two_customers(client, today)
+    mine = [await one.open(channel="phone") for _ in range(10)]
+    theirs = [await two.open(channel="phone") for _ in range(10)]
+    steps = [move for pair in zip(mine, theirs, strict=True) for move in pair]
+    answers = await asyncio.gather(
+        *(_move(case, two if case in mine else one) for case in steps)
+    )
+    assert _statuses(answers) == {(200, None): 20}
+    assert not await _differences(service)
+
+
+async def test_a_move_against_work_on_the_case(
+    service: Service, client: httpx.AsyncClient, today: date
+) -> None:
+    """A time entry lies where the case is by then, or is refused; none is lost, none counts twice."""
+    one, two = await _two_customers(client, today)
+    for customer in (one, two):
+        await customer.licence(days=-400)
+        await customer.contract(included_minutes=600)
+    case = await one.open(channel="phone", pay_with="contract")
+    body = {"customer_id": two.id, "serial_number": two.serials[0], "reason": "Wrong customer."}
+    path = f"/v1/cases/{case['id']}"
+    work = {"technician": "T", "minutes": 10}
+    answers = await asyncio.gather(
+        *(client.post(f"{path}/time-entries", json=work) for _ in range(5)),
+        client.post(f"{path}/move", json=body),
+        client.post(f"{path}/move", json=body),
+        *(client.post(f"{path}/time-entries", json=work) for _ in range(5)),
+    )
+    moves, entries = answers[5:7], [*answers[:5], *answers[7:]]
+    assert _statuses(moves) == {(200, None): 1, (409, "wrong_state"): 1}
+    assert set(_statuses(entries)) <= {(201, None), (409, "wrong_state")}
+    recorded = 10 * sum(answer.status_code == 201 for answer in entries)
+    (new,) = (await two.get(f"cases?customer_id={two.id}"))["items"]
+    assert (new["worked_minutes"], new["charged_minutes"]) == (recorded, recorded)
+    assert not await _differences(service)

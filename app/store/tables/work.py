@@ -208,7 +208,8 @@ ledger = Table(
     Column("consumed", SmallInteger, nullable=False, server_default="0"),
     Column("cancelled", SmallInteger, nullable=False, server_default="0"),
     Column("ticket_position", Integer),
-    # Days that a ticket gets back with its release, if a bug had taken it (R19).
+    # Days that a ticket gets back with its release, if a bug had taken it (R19). Negative where
+    # that is taken back (R47).
     Column("lengthened_days", Integer, nullable=False, server_default="0"),
     Column("time_entry_id", Uuid),
     Column("reverses", BigInteger, ForeignKey("ledger.id")),
@@ -249,7 +250,9 @@ ledger = Table(
     CheckConstraint("covers IS NULL OR kind = 'charge'", name="covers"),
     CheckConstraint("as_of IS NULL OR ticket_position IS NOT NULL", name="as_of"),
     CheckConstraint(
-        "lengthened_days = 0 OR (kind = 'release' AND lengthened_days > 0)", name="lengthened_days"
+        "lengthened_days = 0 OR (kind = 'release' AND lengthened_days > 0)"
+        " OR (kind = 'hold' AND lengthened_days < 0)",
+        name="lengthened_days",
     ),
     CheckConstraint(
         "allowance_id IS NOT NULL OR kind IN ('overrun', 'reversal')", name="allowance"

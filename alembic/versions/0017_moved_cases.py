@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
@@ -12,6 +12,14 @@ _CHECKS = {
     "cases": ("moved_to", "moved_to IS NULL OR state = 'cancelled'"),
     "ledger": ("as_of", "as_of IS NULL OR ticket_position IS NOT NULL"),
 }
+_LENGTHENED = "lengthened_days = 0 OR (kind = 'release' AND lengthened_days > 0)"
+_TAKEN_AGAIN = " OR (kind = 'hold' AND lengthened_days < 0)"
+
+
+def _check_days(condition: str) -> None:
+    name = op.f("ck_ledger_lengthened_days")
+    op.drop_constraint(name, "ledger", type_="check")
+    op.create_check_constraint(name, "ledger", condition)
 
 
 def upgrade() -> None:
@@ -21,9 +29,11 @@ def upgrade() -> None:
     op.add_column("ledger", sa.Column("as_of", sa.DateTime(timezone=True), nullable=True))
     for table, (name, condition) in _CHECKS.items():
         op.create_check_constraint(op.f(f"ck_{table}_{name}"), table, condition)
+    _check_days(_LENGTHENED + _TAKEN_AGAIN)
 
 
 def downgrade() -> None:
+    _check_days(_LENGTHENED)
     for table, (name, _) in _CHECKS.items():
         op.drop_constraint(op.f(f"ck_{table}_{name}"), table, type_="check")
     op.drop_column("ledger", "as_of")
