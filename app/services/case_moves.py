@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, bindparam, insert, select, update
 
-from app.errors import invalid
+from app.errors import AlreadyExists
 from app.ids import new_id
 from app.policy.allocate import bind
 from app.policy.civil import civil_date
@@ -81,12 +81,12 @@ States = Sequence[tuple[datetime, date, str]]
 async def lock(work: UnitOfWork, key: str, customer_id: str) -> list[UUID]:
     """Lock the customer of a case and the one named by id or code: their ids.
 
-    Raises NotFound, CustomerNotFound, and InvalidInput if they are one.
+    Raises NotFound, CustomerNotFound, and AlreadyExists if they are one.
     """
     here: UUID = (await find(work, cases, key)).customer_id
     there = await named_customer(work, customer_id)
     if here == there:
-        raise invalid("/customer_id", "invalid")
+        raise AlreadyExists("customer_id")
     await lock_customers(work, here, there)
     return [here, there]
 
@@ -106,8 +106,8 @@ async def move(
     opening, and its time charged as of the days worked. Where nothing pays, the move is refused, or
     its minutes are overrun with `as_overrun`.
 
-    Raises NotFound, CustomerNotFound, InvalidInput, WrongState, SerialNumberNotOfCustomer,
-    SerialNumberRequired, and NotEntitled as a RecordedRefusal.
+    Raises NotFound, CustomerNotFound, AlreadyExists for the case's own customer, WrongState,
+    SerialNumberNotOfCustomer, SerialNumberRequired, and NotEntitled as a RecordedRefusal.
     """
     _, there = await lock(work, key, customer_id)
     old = LockedCase(work, await find(work, cases, key))

@@ -370,9 +370,7 @@ async def test_moves_crosswise_do_not_block_each_other(
     mine = [await one.open(channel="phone") for _ in range(10)]
     theirs = [await two.open(channel="phone") for _ in range(10)]
     steps = [move for pair in zip(mine, theirs, strict=True) for move in pair]
-    answers = await asyncio.gather(
-        *(_move(case, two if case in mine else one) for case in steps)
-    )
+    answers = await asyncio.gather(*(_move(case, two if case in mine else one) for case in steps))
     assert _statuses(answers) == {(200, None): 20}
     assert not await _differences(service)
 
@@ -380,7 +378,7 @@ async def test_moves_crosswise_do_not_block_each_other(
 async def test_a_move_against_work_on_the_case(
     service: Service, client: httpx.AsyncClient, today: date
 ) -> None:
-    """A time entry lies where the case is by then, or is refused; none is lost, none counts twice."""
+    """A time entry lies where the case is by then, or is refused: none is lost or counts twice."""
     one, two = await _two_customers(client, today)
     for customer in (one, two):
         await customer.licence(days=-400)

@@ -7,6 +7,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from app.errors import (
+    AlreadyExists,
     AlreadyReversed,
     CaseHasWork,
     CustomerNotFound,
@@ -228,6 +229,7 @@ async def move_case(context: Ctx, case: Key, body: Transition) -> Response:
     "cases:work",
     WrongState,
     CustomerNotFound,
+    AlreadyExists,
     NotEntitled,
     SerialNumberRequired,
     SerialNumberNotOfCustomer,

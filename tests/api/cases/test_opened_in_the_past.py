@@ -110,7 +110,9 @@ async def test_answers_about_the_past_know_it(customer: Customer, travel: Travel
         served = [one["service"] for one in answer["services"] if one["continues"]]
         assert bool(served) == bool(held), day
         usage = await customer.get(f"customers/{customer.id}/usage?at={noon(days(day))[:-6]}Z")
-        assert (usage["allowances"][0]["held"], usage["totals"]["cases"]["open"]) == (held, held), day
+        assert (usage["allowances"][0]["held"], usage["totals"]["cases"]["open"]) == (held, held), (
+            day
+        )
         url = f"customers/{customer.id}/statement?from={days(-30)}&to={days(day + 1)}"
         (group,) = (await customer.get(url))["groups"]
         assert group["closing"]["held"] == held, day

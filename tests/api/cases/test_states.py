@@ -91,8 +91,8 @@ class Story:
                 return await customer.reopen(case, status)
             case "move":
                 other = await Customer.new(customer.client, customer.today)
-                body = {"customer_id": other.id, "as_overrun": True, "reason": "Wrong customer."}
-                return await customer.step(case, "move", status, **body)
+                to = {"customer_id": other.id, "reason": "Wrong customer."}
+                return await customer.step(case, "move", status, **to, as_overrun=True)
             case _:
                 return await customer.cancel(case, status)
 
