@@ -21,6 +21,8 @@ DAYS = 460
 _PAYERS = ("auto", "free_hours", "contract", "ticket")
 _WEIGHTS = {
     "open": 4,
+    "open late": 3,
+    "move": 3,
     "work": 24,
     "reverse": 6,
     "closure": 2,
@@ -96,6 +98,7 @@ async def live(
         contract = await customer.contract(days=30, included_minutes=150)
         await customer.contract(days=60, included_minutes=100)
         await customer.pack(quantity=2, days=10)
+        other = await Customer.new(client, FIRST)
     opened_on = today - timedelta(days=40)
     with at(opened_on):
         payers = ("free_hours", "contract", "contract", "ticket")
@@ -104,14 +107,20 @@ async def live(
     for what, which, minutes, days in drawn:
         today += timedelta(days=days // 4)
         with at(today):
-            if what == "open":
-                payer = _PAYERS[which % len(_PAYERS)]
-                category = "bug" if minutes > 220 else "problem"
-                answer = await customer.try_open(pay_with=payer, category=category)
-                if answer.status_code == 201:
-                    cases.append(Opened(answer.json()["id"], today))
-                else:
-                    assert answer.status_code in (409, 422), answer.text
+            if what in ("open", "open late"):
+                asked: dict[str, Any] = {
+                    "pay_with": _PAYERS[which % len(_PAYERS)],
+                    "category": "bug" if minutes > 220 else "problem",
+                }
+                day = today
+                if what == "open late":
+                    day -= timedelta(days=days)
+                    asked["opened_at"] = f"{day}T08:00:00Z"
+                opened = await _refusable(customer.try_open(**asked))
+                if opened is not None:
+                    cases.append(Opened(opened["id"], day))
+            elif what == "move":
+                await _move(client, cases[which % len(cases)], other, customer, back=which % 2 == 0)
             elif what == "renew":
                 body = {"starts": "today", "take_over_overrun": True}
                 await _refusable(client.post(f"/v1/contracts/{contract['id']}/renewal", json=body))
@@ -195,6 +204,18 @@ async def _trade(
     body |= {"kind": "runtime"} if which % 5 == 0 else {"purchased_on": str(day)}
     url = f"/v1/licences/by-serial/{licence['serial_number']}"
     await _refusable(client.put(url, json=body))
+
+
+async def _move(
+    client: httpx.AsyncClient, case: Opened, away: Customer, home: Customer, *, back: bool
+) -> None:
+    """A case goes to another customer, and perhaps comes back: then it is another case."""
+    for to in (away, home)[: 1 + back]:
+        body = {"customer_id": to.id, "as_overrun": True, "reason": "Wrong customer."}
+        new = await _refusable(client.post(f"/v1/cases/{case.id}/move", json=body))
+        if new is None:
+            return
+        case.id, case.entries = new["id"], []
 
 
 async def _step(
