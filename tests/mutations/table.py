@@ -34,6 +34,7 @@ def _m(clause: str, what: str, file: str, edit: Edit, tests: tuple[str, ...]) ->
 
 
 _OPENING = "services/case_opening"
+_MOVES = "services/case_moves"
 _STEPS = "services/case_steps"
 _CHANGES = "services/case_changes"
 _BINDING = "services/case_binding"
@@ -77,7 +78,7 @@ _SERVICES = (
         expression("expiry", "policies.in_force(purchased_on)", "policies.in_force(date.max)"),
         _PACKS,
     ),
-    _m("R19", "an opened case takes no ticket", _OPENING, drop("open_case", "hold"), _CASES),
+    _m("R19", "an opened case takes no ticket", _OPENING, drop("open_case", "relive"), _CASES),
     _m("R19", "closing consumes no ticket", _STEPS, drop("close", "consume"), _CASES),
     _m("R19", "a cancelled case keeps its ticket", _STEPS, drop("cancel", "release"), _CASES),
     _m(
@@ -133,7 +134,9 @@ _SERVICES = (
         "R23",
         "anybody may open a bug",
         _OPENING,
-        expression("open_case", 'work.caller.may("cases:work")', "True"),
+        expression(
+            "open_case", 'category == "bug" and work.caller.may("cases:work")', 'category == "bug"'
+        ),
         _CASES,
     ),
     _m(
@@ -196,7 +199,7 @@ _SERVICES = (
         "a serial number is not asked for",
         _OPENING,
         expression(
-            "_verify",
+            "verify_serial",
             'not verified and any(licence.kind == "editor" for licence in held.values())',
             "False",
         ),
@@ -206,7 +209,26 @@ _SERVICES = (
         "R27",
         "the serial number of a withdrawn licence is accepted",
         _OPENING,
-        expression("_verify", "lic.held(today)", "True"),
+        expression("verify_serial", "lic.held(today)", "True"),
+        _CASES,
+    ),
+    _m("R47", "a moved case keeps its ticket", _MOVES, drop("_take_back", "undo_tickets"), _CASES),
+    _m(
+        "R47",
+        "anybody opens a case in the past",
+        _OPENING,
+        drop("open_case", "InsufficientScope"),
+        _CASES,
+    ),
+    _m(
+        "R47",
+        "a moved case is judged as of today",
+        _MOVES,
+        expression(
+            "_begin",
+            "decide(work.policies, facts, day)",
+            "decide(work.policies, facts, work.today)",
+        ),
         _CASES,
     ),
     _m("R28", "training is covered", _OPENING, drop("open_case", "TrainingNotCovered"), _CASES),

@@ -168,6 +168,23 @@ async def test_a_ticket_that_has_served_another_since(
     assert not await differences(service)
 
 
+@pytest.mark.parametrize(("ends_on", "pays"), [(0, False), (1, True)])
+async def test_bound_there_as_of_the_day_of_opening(
+    customer: Customer, other: Customer, travel: Travel, ends_on: int, pays: bool
+) -> None:
+    """A ticket whose last day that was pays, expired since or not."""
+    await customer.pack(days=-30)
+    theirs = await other.pack(purchased_on=str(add_months(days(ends_on), -12)))
+    case = await customer.open(channel="phone")
+    travel(days(3))
+    answer = await move(case, other)
+    if pays:
+        assert (await made(answer, 200))["paid_by"]["number"] == theirs["number"]
+    else:
+        refused(answer, "not_entitled")
+        assert await customer.case(case["number"]) == case
+
+
 async def test_minutes_given_back_cover_overrun_here(
     service: Service, holder: Customer, other: Customer
 ) -> None:
