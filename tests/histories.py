@@ -112,13 +112,13 @@ async def live(
                     "pay_with": _PAYERS[which % len(_PAYERS)],
                     "category": "bug" if minutes > 220 else "problem",
                 }
-                day = today
+                opened_on = today
                 if what == "open late":
-                    day -= timedelta(days=days)
-                    asked["opened_at"] = f"{day}T08:00:00Z"
+                    opened_on -= timedelta(days=days)
+                    asked["opened_at"] = f"{opened_on}T08:00:00Z"
                 opened = await _refusable(customer.try_open(**asked))
                 if opened is not None:
-                    cases.append(Opened(opened["id"], day))
+                    cases.append(Opened(opened["id"], opened_on))
             elif what == "move":
                 await _move(client, cases[which % len(cases)], other, customer, back=which % 2 == 0)
             elif what == "renew":
