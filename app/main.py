@@ -13,6 +13,7 @@ from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
 from app.policy.document import Policies, PolicyError, load
+from app.routers.calls import calls
 from app.routers.cases.endpoints import cases
 from app.routers.contracts.endpoints import contracts
 from app.routers.customers.endpoints import customers
@@ -41,6 +42,7 @@ _RESOURCES = (
     usage,
     published,
     help_desks,
+    calls,
     operations,
     problems,
 )

@@ -29,18 +29,10 @@ from app.policy.civil import DeskState
 from app.policy.document import HelpDesk, Policy
 from app.policy.facts import ServiceAnswer
 from app.policy.messages import say, say_desk
+from app.services.calls import Outcome
 from app.services.phones import Exchange, caller_number
 from app.store.facts import Known
 
-Outcome = Literal[
-    "allowed",
-    "open_case_only",
-    "denied",
-    "unknown_caller",
-    "ambiguous_caller",
-    "withheld_number",
-    "unusable_number",
-]
 Route = Literal["serve", "serve_case", "sales", "identify", "closed"]
 
 LONGEST = 220

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, Table, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, func, select, update
 
 from app.errors import AmbiguousPerson, NotFound, invalid
 from app.services.emails import ascii_form
@@ -21,7 +21,16 @@ from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked
 from app.store.event_types import CustomerErased, EventType
-from app.store.tables import cases, contacts, contracts, customers, events, licences, time_entries
+from app.store.tables import (
+    calls,
+    cases,
+    contacts,
+    contracts,
+    customers,
+    events,
+    licences,
+    time_entries,
+)
 from app.store.words import take_out_of_answers, take_out_of_events
 
 By = Literal["contact_id", "email", "phone", "name"]
@@ -107,6 +116,7 @@ class Erased:
     time_entries: int
     licences: int
     contracts: int
+    calls: int
     events: int
     stored_answers: int
 
@@ -151,6 +161,12 @@ async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
             held += [
                 Held(record, str(row.id), name, row._mapping[name]) for name in names if name in new
             ]
+    held += [
+        Held("call", str(call.id), "number", call.number)
+        for call in await work.connection.execute(
+            select(calls).where(_calls_of(person)).order_by(calls.c.id)
+        )
+    ]
     rows = await work.connection.execute(
         select(events).where(events.c.customer_id == customer.id).order_by(events.c.id)
     )
@@ -196,6 +212,9 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
         await work.connection.execute(
             update(customers).where(customers.c.id == customer.id).values(updated_at=work.now)
         )
+    called = await work.connection.execute(
+        update(calls).where(_calls_of(person)).values(number=None, updated_at=work.now)
+    )
     told = await take_out_of_events(
         work.connection,
         events.c.case_id.in_(person.cases),
@@ -235,9 +254,16 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
         time_entries=counts[time_entries],
         licences=counts[licences],
         contracts=counts[contracts],
+        calls=called.rowcount,
         events=told,
         stored_answers=answers,
     )
+
+
+def _calls_of(person: _Person) -> ColumnElement[bool]:
+    """The calls from the person's numbers, also those that were put down to no customer."""
+    ours = calls.c.customer_id.is_(None) | (calls.c.customer_id == person.customer.id)
+    return and_(calls.c.number.in_(person.called), ours)
 
 
 async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) -> _Person:
@@ -437,6 +463,8 @@ def _without_in_answer(value: Any, person: _Person, pseudonym: str) -> Any:
         return value
     id_, of_case = value.get("id"), value.get("case_id")
     ours = {str(one) for one in person.cases}
+    if "call_id" in value and value.get("number") in person.called:
+        return value | {"number": None}
     is_contact = value.keys() == {"id", "name", "email", "phones"}
     if is_contact and (id_ in {str(one) for one in person.contacts} or _is_named(value, person)):
         return value | {"name": pseudonym, "email": None, "phones": []}

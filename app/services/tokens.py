@@ -40,6 +40,8 @@ Scope = Literal[
     "events:read",
     "customers:erase",
     "tokens:issue",
+    "calls:read",
+    "calls:write",
     "admin",
 ]
 SCOPES: frozenset[str] = frozenset(get_args(Scope))

@@ -10,7 +10,6 @@ import pytest
 from app.errors import AnonymousCaller, CustomerNotFound, InvalidInput, ServiceError, invalid
 from app.http.speech import (
     LONGEST,
-    Outcome,
     desk_of_caller,
     outcome_for,
     outcome_of,
@@ -23,6 +22,7 @@ from app.policy import civil
 from app.policy.civil import Closure, DeskState, Hours
 from app.policy.document import HelpDesk, Policy, load
 from app.policy.facts import Grant, ServiceAnswer
+from app.services.calls import Outcome
 from app.services.phones import Exchange
 
 _WRITTEN = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text("utf-8"))

@@ -183,6 +183,8 @@ def _refers(name: str, field: Mapping[str, Any], beside: Mapping[str, Any]) -> b
     if field.get("format") == "uuid" or field.get("pattern") in _PATTERNS:
         return True
     # An address or number is a reference where it is looked up, and data everywhere else.
+    if name == "number" and "call_id" in beside:
+        return True
     return name == "external_refs" or (
         name in LOOKUPS and ("customer_code" in beside or name == "external_ref")
     )

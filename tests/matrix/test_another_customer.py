@@ -20,6 +20,7 @@ _DATA = {
     "phone": "of a requester: kept as it is given",
     "phones": "of a contact: kept as they are given",
     "vat_number": "kept as it is given",
+    "call_id": "of the exchange: kept as it is given",
     "product_version": "kept as it is given",
 }
 _NAMES_SOMETHING = ("id", "code", "number", "ref", "refs", "email", "phone", "phones", "token")

@@ -53,7 +53,15 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
 def nobody() -> Holdings:
     """Names as good as any, of nothing."""
     ids = ("customer", "licence", "contract", "ticket_pack", "case")
-    others = ("contact_id", "entry_id", "token_id", "upgrade_id", "closure_id", "comment_id")
+    others = (
+        "call",
+        "contact_id",
+        "entry_id",
+        "token_id",
+        "upgrade_id",
+        "closure_id",
+        "comment_id",
+    )
     return _holdings(
         {name: str(new_id()) for name in (*ids, *others)}
         | {
@@ -84,6 +92,9 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
             f"/v1/customers/{customer.id}/tokens", json={"scopes": ["entitlements:read"]}
         )
     )
+    at = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    call = {"call_id": unique("call"), "number": phone, "started_at": at, "case": case["number"]}
+    call = await made(await client.post("/v1/calls", json=call))
     past = {name: plain(today)[name] for name in ("starts_at", "ends_at")}
     reason = {"it": "Ferie", "en": "Holidays", "de": "Ferien"}
     closed = await client.post("/v1/help-desks/it/closures", json={**past, "reason": reason})
@@ -92,6 +103,7 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
         {
             "closure_id": closure["id"],
             "comment_id": comment["data"]["comment_id"],
+            "call": call["id"],
             "customer": customer.id,
             "licence": licence["id"],
             "contract": contract["id"],

@@ -217,6 +217,18 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         "/v1/entitlements/check?service=phone_support&phone=%2B39%20059%2000000%2001",
         Accept_Language="en",
     )
+    phone_call = {
+        "call_id": "1764000000.17",
+        "number": '"Mario Rossi" <sip:+390590000001@pbx.example.com>',
+        "called": "+39059454224",
+        "started_at": "2026-11-23T09:00:00Z",
+        "outcome": "allowed",
+    }
+    noted = await call("note_call", "POST", "/v1/calls", phone_call)
+    phone_call["ended_at"] = "2026-11-23T09:10:00Z"
+    await call("note_call", "POST", "/v1/calls", phone_call)
+    await call("list_calls", "GET", f"/v1/calls?customer_id={customer}")
+    await call("get_call", "GET", f"/v1/calls/{noted['id']}")
     await call(
         "batch_entitlements",
         "POST",

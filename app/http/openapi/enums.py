@@ -8,6 +8,7 @@ from app.policy.cases import State
 from app.policy.document import Channel, Column, Language, PaidBy, Service, Weekday
 from app.policy.facts import CasePaidBy, LicenceKind, ReasonCode, Step
 from app.policy.usage import AllowanceKind
+from app.services.calls import Outcome
 from app.services.cases import Category, PayWith, Priority
 from app.services.tokens import BoundScope, Scope
 from app.store.states import ContractState
@@ -43,6 +44,7 @@ _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "ReasonCode": (get_args(ReasonCode), "Why a column does not grant a service."),
     "Step": (get_args(Step), "A purchase that would grant a service."),
+    "Outcome": (get_args(Outcome), "What the service knows of a caller."),
     "Scope": (get_args(Scope), "What a token may do."),
     "BoundScope": (get_args(BoundScope), "What a token bound to one customer may do."),
     "Weekday": (get_args(Weekday), "A day of the week."),

@@ -178,7 +178,7 @@ class HeldValue(StoredOutput):
     """A value that is held about the person."""
 
     record: str = Field(
-        description="`contact`, `case`, `time_entry`, `licence`, `contract` or `event`."
+        description="`contact`, `case`, `time_entry`, `licence`, `contract`, `call` or `event`."
     )
     id: str = Field(description="The id of the record; of an event, its number.")
     field: str = Field(description="The field; in an event, the path within its data.")
@@ -222,6 +222,7 @@ class Erasure(Output):
     time_entries: int = Field(description="How many time entries were changed.")
     licences: int = Field(description="How many licences were changed.")
     contracts: int = Field(description="How many contracts were changed.")
+    calls: int = Field(description="From how many calls the number was taken.")
     events: int = Field(description="How many events were changed.")
     stored_answers: int = Field(
         description="How many stored answers to repeated requests were changed."

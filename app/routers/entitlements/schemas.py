@@ -30,7 +30,7 @@ from app.http.fields import (
     TicketQuantity,
 )
 from app.http.lookups import LookupFields, LookupQuery
-from app.http.speech import Outcome, Route
+from app.http.speech import Route
 from app.policy.document import Channel, Column, PaidBy, Service
 from app.policy.facts import LicenceKind, Step
 from app.policy.simulate import (
@@ -40,6 +40,7 @@ from app.policy.simulate import (
     AssumedTime,
     Assumption,
 )
+from app.services.calls import Outcome
 
 
 class EntitlementsQuery(LookupQuery):

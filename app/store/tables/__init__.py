@@ -9,6 +9,7 @@ from app.store.tables.bookkeeping import (
     refusals,
     schema_compatibility,
 )
+from app.store.tables.calls import calls
 from app.store.tables.columns import metadata
 from app.store.tables.help_desks import help_desk_closures
 from app.store.tables.master_data import (
@@ -24,6 +25,7 @@ from app.store.tables.work import cases, ledger, ticket_uses, time_entries
 __all__ = [
     "balances",
     "bound_writes",
+    "calls",
     "cases",
     "contacts",
     "contracts",
