@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+from importlib.resources import files
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, cast
@@ -201,6 +202,13 @@ def openapi(
         sys.stdout.buffer.write(document)
     else:
         output.write_bytes(document)
+
+
+@cli.command()
+def agi() -> None:
+    """Print a script for Asterisk that asks about callers (AGI)."""
+    script = files("app.connectors").joinpath("asterisk.py").read_bytes()
+    sys.stdout.buffer.write(script)
 
 
 @cli.command("import", epilog=WHICH_DATABASE)
