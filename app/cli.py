@@ -215,7 +215,10 @@ def agi() -> None:
 def import_command(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="CSV files, in any order. - is standard input.", show_default=False),
+        # `readable`: whether they are is told of all files together.
+        typer.Argument(
+            help="CSV files, in any order. - is standard input.", show_default=False, readable=False
+        ),
     ] = None,
     columns: Annotated[
         str | None,

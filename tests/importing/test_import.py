@@ -254,7 +254,9 @@ async def test_the_command(importer: Importer) -> None:
     done = await command(bad, "--map", "Nr=code")
     assert (done.returncode, done.stdout) == (1, f"{bad}:2: name: This is required.\n")
 
-    done = await command(bad, f"{bad}.none", str(importer.folder))
+    unreadable = importer.write("unreadable.csv", "code,name,country\n")
+    unreadable.chmod(0)
+    done = await command(bad, f"{bad}.none", str(importer.folder), str(unreadable))
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{bad}: looks most like a file of customers" in done.stderr
     assert f"{bad}.none: No such file or directory" in done.stderr
