@@ -162,7 +162,8 @@ async def _day_in_the_past(
 ) -> date:
     """The civil date of an instant in the past. Raises InvalidInput.
 
-    Nothing is known of a customer before its first purchase or contract and its own record.
+    Nothing is known of a customer before its own record, or its first licence, contract or pack if
+    that is earlier.
     """
     if opened_at > work.now:
         raise invalid("/opened_at", "in_future")
@@ -170,7 +171,8 @@ async def _day_in_the_past(
     found = await work.connection.execute(_RECORDED_AT, {"customer": customer_id})
     known = [
         civil_date(found.scalar_one(), work.policies.zone),
-        *(licence.purchased_on for licence in facts.licences),
+        *(licence.held_from or licence.purchased_on for licence in facts.licences),
+        *(start for licence in facts.licences for start, _ in licence.earlier),
         *(contract.starts_on for contract in facts.contracts),
         *(pack.purchased_on for pack in facts.packs),
     ]

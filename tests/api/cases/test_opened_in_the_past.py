@@ -154,6 +154,20 @@ async def test_nothing_is_opened_before_the_first_fact_or_in_the_future(
     await late(customer, days(-3), channel="phone")
 
 
+async def test_a_licence_got_by_transfer_is_known_from_that_day_on(
+    client: Any, customer: Customer
+) -> None:
+    """R44: its purchase was another customer's."""
+    licence = await customer.licence(days=-100)
+    other = await Customer.new(client, DAY)
+    to = {"to_customer_id": other.id, "on": str(days(-2)), "reason": "Sold."}
+    await made(await client.post(f"/v1/licences/{licence['id']}/transfer", json=to), 200)
+    serial = licence["serial_number"]
+    answer = await other.try_open(opened_at=noon(days(-3)), category="bug", serial_number=serial)
+    assert errors(answer) == [("/opened_at", "before_first_fact")]
+    await late(other, days(-2), category="bug", serial_number=serial)
+
+
 async def test_only_staff_open_in_the_past(service: Service, customer: Customer) -> None:
     await customer.pack(days=-3)
     scopes = SCOPES - {"cases:work"}
