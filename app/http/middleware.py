@@ -77,6 +77,9 @@ class RequestMiddleware:
                 hosts += 1
             elif name == b"authorization":
                 credentials += 1
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                # The only one that the server decodes (RFC 9112, 6.1).
+                encoded = True
             elif name == b"traceparent" and _traceparent.fullmatch(value):
                 traceparent = value.decode()
             elif name == b"content-length" and value.isdigit():

@@ -29,14 +29,17 @@ log = structlog.get_logger("connections")
 class Connections:
     """All client connections of a process, `limit` at most.
 
-    One more closes the connection that has been idle for longest: no request of it is complete, or
-    all are answered. If none is idle, the new one is closed.
+    One more closes another: the one that has been without a complete request for longest, because
+    an honest client sends its request at once; failing that, the one that has been idle for longest
+    since its last answer. If all are being answered, the new one is closed.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.unfinished: dict[Protocol, None] = {}
+        """Connections whose next request has not arrived completely, the longest first."""
         self.idle: dict[Protocol, None] = {}
-        """Idle connections, those that have been idle for longest first."""
+        """Connections whose requests are all answered, the longest first."""
         self._warned = float("-inf")
 
     def make_room(self, newcomer: "Protocol", now: float) -> "Protocol":
@@ -46,7 +49,13 @@ class Connections:
             log.warning(
                 "connection_limit", setting="ASSISTENZA_CLIENT_CONNECTIONS", limit=self.limit
             )
-        return next(iter(self.idle), newcomer)
+        unfinished = next(iter(self.unfinished), newcomer)
+        return unfinished if unfinished is not newcomer else next(iter(self.idle), newcomer)
+
+    def forget(self, connection: "Protocol") -> None:
+        """The connection is being answered, or has ended."""
+        self.unfinished.pop(connection, None)
+        self.idle.pop(connection, None)
 
 
 class _LingeringTransport:
@@ -114,7 +123,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         lingering = _LingeringTransport(transport, lambda: self._receiving)
         super().connection_made(lingering)  # type: ignore[arg-type]
-        self._all.idle[self] = None
+        self._all.unfinished[self] = None
         self._await_headers()
         if len(self.connections) > self._all.limit:
             self._all.make_room(self, self.loop.time())._cut()
@@ -140,6 +149,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._receiving = True
+        self._all.idle.pop(self, None)
+        self._all.unfinished[self] = None
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > MOST_FIELDS or (
@@ -149,8 +160,9 @@ class Protocol(HttpToolsProtocol):
         ):
             raise HeadersTooLarge(LARGEST_HEAD, MOST_FIELDS)
         self._unparsed = 0
-        self._all.idle.pop(self, None)
         super().on_headers_complete()
+        # Trailers must not become header fields of the request (RFC 9110, 6.5.1).
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         self._unparsed = 0
@@ -159,11 +171,12 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unparsed = 0
         self._receiving = False
+        self._all.forget(self)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.response_complete:
+        if self.cycle.response_complete and not self._receiving:
             self._all.idle[self] = None
 
     def send_400_response(self, msg: str) -> None:
@@ -216,7 +229,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._all.idle.pop(self, None)
+        self._all.forget(self)
         for deadline in (self._header_deadline, self._send_deadline):
             if deadline is not None:
                 deadline.cancel()

@@ -4,11 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 
 from app.http.uvicorn_protocol import LARGEST_HEAD, MOST_FIELDS
+from app.services.tokens import new_token
 from tests.api.test_slow_clients import MARGIN, cut, serving
 from tests.conftest import Service
 
@@ -133,3 +135,30 @@ async def test_idle_connections_make_room(port: int) -> None:
     assert ended == [b""] * 60
     for _, writer in idle:
         writer.close()
+
+
+async def test_bodies_that_do_not_come_make_room(port: int) -> None:
+    """An honest client is served although others keep every place for bodies that never come."""
+    head = b"POST /v1/entitlements/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+    token = b"Authorization: Bearer " + new_token(bound=False)[0].encode() + b"\r\n\r\n{"
+    async with AsyncExitStack() as stack:
+        for _ in range(60):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            writer.write(head + token)
+        await asyncio.sleep(0.1)
+        for _ in range(10):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                assert (await client.get("/livez")).status_code == 200
+
+
+async def test_a_trailer_is_not_a_header(port: int) -> None:
+    start = b"POST /v1/customers HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    answer = await exchange(port, start + b"\r\n0\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_another_transfer_coding_is_refused(port: int) -> None:
+    start = b"POST /v1/customers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    answer = await exchange(port, start + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")
+    assert problem(answer) == (415, "unsupported_content_encoding")
