@@ -60,6 +60,7 @@ InputCode = Literal[
     "too_large",
     "too_long",
     "too_many",
+    "too_many_overlapping",
     "too_short",
     "too_small",
     "unknown_field",

@@ -156,16 +156,30 @@ def _look_up(
         today = civil_date(at, schedule.zone)
         since = start_of_day(today, schedule.zone)
         closed_for = max((one.ends_at - at for one in closures), default=timedelta())
-        for days in range(_LONGEST_CLOSURE_DAYS + closed_for.days):
-            for opens, closes in _open_on(schedule, today + days * _DAY, closures):
+        day, last = today, today + _LONGEST_CLOSURE_DAYS * _DAY + closed_for
+        while day < last:
+            for opens, closes in _open_on(schedule, day, closures):
                 if at < opens:
                     return since, DeskState(open=False, changes_at=opens)
                 if at < closes:
                     return opens, DeskState(open=True, changes_at=closes)
                 since = closes
+            next_day = day + _DAY
+            closed_until = _closed_until(start_of_day(next_day, schedule.zone), closures)
+            day = max(next_day, civil_date(closed_until, schedule.zone))
     except OverflowError as error:
         raise ValueError(f"the calendar ends before the desk's next change after {at}") from error
     raise ValueError(f"the desk never opens within {_LONGEST_CLOSURE_DAYS} days of {at}")
+
+
+def _closed_until(instant: datetime, closures: tuple[Closure, ...]) -> datetime:
+    """The end of the days that need no look at their hours: from `instant` to there the closures
+    leave no hours in common. `instant` itself if they leave some.
+    """
+    covering = [one for one in closures if one.starts_at <= instant < one.ends_at]
+    if not covering or _common(frozenset(one.hours for one in covering)):
+        return instant
+    return min(one.ends_at for one in covering)
 
 
 def _open_on(
@@ -202,12 +216,20 @@ def _worked_pieces(
     bounds = {instant for one in met for instant in (one.starts_at, one.ends_at)}
     cuts = [begins, *sorted(one for one in bounds if begins < one < ends), ends]
     for start, end in pairwise(cuts):
-        covering = [one.hours for one in met if one.starts_at <= start and one.ends_at >= end]
-        yield start, end, reduce(_common, covering) if covering else usual
+        covering = frozenset(
+            one.hours for one in met if one.starts_at <= start and one.ends_at >= end
+        )
+        yield start, end, _common(covering) if covering else usual
 
 
-def _common(some: tuple[Hours, ...], others: tuple[Hours, ...]) -> tuple[Hours, ...]:
-    """The hours that both have."""
+# Without the cache every day of a long closure would intersect the same hours again.
+@lru_cache(maxsize=1024)
+def _common(several: frozenset[tuple[Hours, ...]]) -> tuple[Hours, ...]:
+    """The hours that all have."""
+    return reduce(_both, several)
+
+
+def _both(some: tuple[Hours, ...], others: tuple[Hours, ...]) -> tuple[Hours, ...]:
     both = (
         Hours(max(one.opens, other.opens), min(one.closes, other.closes))
         for one in some

@@ -81,7 +81,7 @@ async def close_help_desk(context: Ctx, desk: Key, body: NewClosure) -> Response
 
     Or let it keep other hours. Every answer about the desk takes it into account at once, and what
     is spoken gives the reason. Where closures overlap, the desk is open during the hours that all
-    of them allow.
+    of them allow. At most 10 may overlap, and at most 100 may not have ended.
     """
     row = await service.close(context, desk, **body.model_dump())
     location = f"/v1/help-desks/{row.help_desk}/closures/{row.id}"

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.services.help_desks import MOST_STANDING
+from app.services.help_desks import MOST_OVERLAPPING, MOST_STANDING
 from app.services.tokens import BOUND_SCOPES
 from tests.api.build import Customer, errors, made, refused
 from tests.conftest import Service
@@ -239,19 +239,49 @@ async def test_what_holds_until_when_does_not_change(
     assert during | {"help_desk": None} == usual | {"help_desk": None}
 
 
-async def test_there_are_not_too_many_even_at_once(client: httpx.AsyncClient) -> None:
-    long_ago = datetime.now(UTC) - timedelta(days=30)
-    past = WEEK | {
-        "starts_at": long_ago.isoformat(),
-        "ends_at": (long_ago + timedelta(days=1)).isoformat(),
+def later(closure: dict[str, Any], days: int) -> dict[str, Any]:
+    """A closure like this one, some days later."""
+    moved = {
+        name: (datetime.fromisoformat(closure[name]) + timedelta(days=days)).isoformat()
+        for name in ("starts_at", "ends_at")
     }
-    url = f"{DESKS}/abroad/closures"
-    made_ = [await client.post(url, json=past)]
-    made_ += [await client.post(url, json=WEEK) for _ in range(MOST_STANDING - 2)]
-    at_once = await asyncio.gather(*(client.post(url, json=WEEK) for _ in range(4)))
-    assert sorted(answer.status_code for answer in at_once) == [201, 201, 422, 422]
-    assert errors(await client.post(url, json=WEEK)) == [("", "too_many")]
-    await made(await client.post(url, json=past))
-    for answer in [*made_, *at_once]:
+    return closure | moved
+
+
+async def remove(client: httpx.AsyncClient, answers: list[httpx.Response]) -> None:
+    for answer in answers:
         if answer.status_code == 201:
             assert (await client.delete(answer.headers["location"])).status_code == 204
+
+
+async def test_there_are_not_too_many_even_at_once(client: httpx.AsyncClient) -> None:
+    past = later(SHORT, (datetime.now(UTC) - datetime.fromisoformat(AT)).days - 30)
+    url = f"{DESKS}/abroad/closures"
+    made_ = [await client.post(url, json=past)]
+    made_ += [await client.post(url, json=later(SHORT, day)) for day in range(MOST_STANDING - 2)]
+    one = later(SHORT, MOST_STANDING)
+    at_once = await asyncio.gather(*(client.post(url, json=one) for _ in range(4)))
+    assert sorted(answer.status_code for answer in at_once) == [201, 201, 422, 422]
+    assert errors(await client.post(url, json=one)) == [("", "too_many")]
+    made_.append(await client.post(url, json=past))
+    assert {answer.status_code for answer in made_} == {201}
+    await remove(client, [*made_, *at_once])
+
+
+async def test_few_overlap_at_any_instant(client: httpx.AsyncClient) -> None:
+    url = f"{DESKS}/abroad/closures"
+    # One that ends when the next begins does not overlap it.
+    made_ = [await client.post(url, json=later(WEEK, days)) for days in (0, 7, 14)]
+    made_ += [await client.post(url, json=later(WEEK, 3)) for _ in range(MOST_OVERLAPPING - 1)]
+    assert {answer.status_code for answer in made_} == {201}
+    for days in (0, 3, 6, 7, 9):
+        answer = await client.post(url, json=later(WEEK, days))
+        assert errors(answer) == [("", "too_many_overlapping")]
+        assert str(MOST_OVERLAPPING) in answer.json()["errors"][0]["message"]
+    long = later(WEEK, -30) | {"ends_at": later(WEEK, 60)["ends_at"]}
+    assert errors(await client.post(url, json=long)) == [("", "too_many_overlapping")]
+    made_.append(await client.post(url, json=later(WEEK, 10)))
+    assert made_[-1].status_code == 201
+    elsewhere = await client.post(f"{DESKS}/de/closures", json=later(WEEK, 3))
+    assert elsewhere.status_code == 201
+    await remove(client, [*made_, elsewhere])

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import holidays
@@ -115,6 +116,23 @@ def test_closures_of_years_on_end_are_searched_to_their_end() -> None:
     )
     found = state(italy(), at_rome("2027-01-04T10:00"), closures)
     assert found == DeskState(False, at_rome("2029-01-02T08:30"), closures[0])
+
+
+def test_many_overlapping_closures_are_searched_quickly() -> None:
+    """99 of them have hours in common, which the last excludes: closed for the whole year."""
+    year = ("2027-01-01T00:00", "2028-01-01T00:00")
+    closures = (
+        *(
+            closure(*year, *(f"{hour:02}:00-{hour:02}:{30 - place % 7}" for hour in range(8, 18)))
+            for place in range(99)
+        ),
+        closure(*year, "06:00-06:30"),
+    )
+    schedule = italy()
+    began = process_time()
+    found = state(schedule, at_rome("2027-01-04T10:00"), closures)
+    assert process_time() - began < 1
+    assert found == DeskState(False, at_rome("2028-01-03T08:30"), closures[0])
 
 
 def open_by_the_wall(closures: tuple[Closure, ...], instant: datetime) -> bool:
