@@ -15,6 +15,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 
@@ -37,7 +38,6 @@ from app.services.visibility import (
     called,
     find,
     find_locked,
-    latest,
     lock_customer,
     of_customer,
     visible,
@@ -68,8 +68,36 @@ _UPGRADES = literal_column(
 ).label("upgrades")
 _SENT = ("kind", "product", "version", "purchased_on")
 _SERIAL = "serial_number"
-_SENT_AS: Select[Any] = select(
-    licences.c.id, licences.c.customer_id, licences.c.sent, licences.c.withdrawn_on
+_AS_SENT = "jsonb_build_object(" + ", ".join(f"'{name}', r.{name}" for name in _SENT) + ")"
+STORED_AS_SENT = f"""SELECT * FROM (
+    SELECT * FROM (
+        (SELECT 1 AS place, s.* FROM licences s WHERE lower(s.serial_number COLLATE "C") = r.key
+            ORDER BY coalesce(s.held_from, s.purchased_on) DESC, s.id DESC LIMIT 1)
+        UNION ALL
+        (SELECT 2, s.* FROM licences s
+            WHERE s.customer_id = c.id AND lower(s.sent->>'serial_number') = r.key
+            ORDER BY s.id DESC LIMIT 1)) s
+    WHERE s.customer_id = c.id OR NOT coalesce(
+        s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on, false)
+    ORDER BY place LIMIT 1) s
+WHERE s.customer_id <> c.id
+    OR ({" AND ".join(f"s.{name} = r.{name}" for name in _SENT)})
+    OR coalesce(s.sent - 'serial_number' = {_AS_SENT}, false)
+    OR NOT coalesce(s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on, false)"""
+"""SQL: the licence that a customer `c` means by what it sends, a row `r` with the serial number in
+lower case as `key`, kind, product, version and day of purchase; none if that is a new licence.
+
+The last holder's (R44), failing that the customer's newest whose serial number staff have corrected
+since it was sent (R40). One that was withdrawn is registered anew by a purchase of that day or
+later, unless this was sent or is stored already.
+"""
+_MEANT = text(f"""
+    SELECT s.id, s.customer_id, s.sent FROM (
+        SELECT lower(:serial_number) AS key, CAST(:kind AS text) AS kind,
+            CAST(:product AS text) AS product, CAST(:version AS text) AS version,
+            CAST(:purchased_on AS date) AS purchased_on) r,
+        (SELECT CAST(:owner AS uuid) AS id) c, LATERAL ({STORED_AS_SENT}) s""").columns(
+    licences.c.id, licences.c.customer_id, licences.c.sent
 )
 
 
@@ -161,10 +189,9 @@ async def put(
     await _lock_chain(work, called(licences, serial_number), await _known(work, customer_id))
     owner = await _lock_buyer(work, customer_id, purchased_on)
     wanted = {**fields, "purchased_on": purchased_on}
-    query = latest(_SENT_AS.where(called(licences, serial_number)), licences)
-    known: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
-    known = known or await _sent_as(work, owner, serial_number)
-    if known is None or (known.customer_id != owner and _free(known, purchased_on)):
+    sent = {"serial_number": serial_number, "owner": owner, "today": work.today, **wanted}
+    known = (await work.connection.execute(_MEANT, sent)).one_or_none()
+    if known is None:
         precondition(None)
         return await _insert(work, owner, serial_number, wanted), True
     if known.customer_id != owner:
@@ -179,23 +206,11 @@ async def put(
         await _update(work, before, {"sent": _texts(wanted) | kept})
         return before, False
     if _withdrawn(before, work.today):
-        if not _free(known, purchased_on):
-            raise WrongState("withdrawn", "in_force")
-        return await _insert(work, owner, serial_number, wanted), True
+        raise WrongState("withdrawn", "in_force")
     await _update(work, before, {"sent": _texts(wanted) | kept})
     if changed.keys() & {"kind", "purchased_on"}:
         return await _correct(work, before, changed, reason or "sent again"), False
     return await _change(work, before, wanted), False
-
-
-async def _sent_as(work: UnitOfWork, owner: UUID, serial_number: str) -> Row[Any] | None:
-    """The licence that the CRM knows by a serial number which staff have corrected since (R40)."""
-    sent = licences.c.sent[_SERIAL].as_string()
-    query = _SENT_AS.where(
-        licences.c.customer_id == owner, func.lower(sent) == serial_number.lower()
-    )
-    found: Row[Any] | None = (await work.connection.execute(query)).one_or_none()
-    return found
 
 
 async def change(
@@ -694,11 +709,6 @@ def _ended(licence: Row[Any]) -> str:
     if licence.withdrawn_on is None:
         return "in_force"
     return "transferred" if licence.passed_on else "withdrawn"
-
-
-def _free(known: Row[Any], purchased_on: date) -> bool:
-    """Whether a withdrawn serial number may be registered anew from a day on (R44)."""
-    return known.withdrawn_on is not None and known.withdrawn_on <= purchased_on
 
 
 def _withdrawn(licence: Row[Any], on: date) -> bool:

@@ -65,7 +65,7 @@ async def test_a_corrected_licence_is_as_if_it_had_been_right(
     assert (tried["before"]["columns"], tried["after"]["columns"]) == (["NO_DEV"], ["DEV"])
     assert await customer.get(f"licences/{licence['id']}") == licence
     corrected = await made(await step(customer, licence, "correction", **right), 200)
-    assert corrected == licence | right
+    assert corrected == licence | right | {"held_from": right["purchased_on"]}
     assert (await customer.entitlements())["columns"] == ["DEV"]
     ((_, data),) = await recorded(service, customer.id, "licence.corrected")
     assert json.loads(data) == {
@@ -89,6 +89,34 @@ async def test_the_crm_need_not_know_of_a_corrected_serial_number(customer: Cust
     assert (newer["id"], newer["version"]) == (licence["id"], "12")
     assert await made(await put(customer, licence, version="12"), 200) == newer
     assert len((await customer.get(f"licences?customer_id={customer.id}"))["items"]) == 1
+
+
+async def test_of_two_licences_sent_under_a_serial_number_the_crm_means_the_newer(
+    customer: Customer,
+) -> None:
+    older = await customer.licence()
+    serial = older["serial_number"]
+    await made(await step(customer, older, "correction", serial_number=unique("S")), 200)
+    newer = await customer.licence(serial_number=serial)
+    await made(await step(customer, newer, "correction", serial_number=unique("S")), 200)
+    assert (await made(await put(customer, newer), 200))["id"] == newer["id"]
+    changed = await made(await put(customer, newer, version="12"), 200)
+    assert (changed["id"], changed["version"]) == (newer["id"], "12")
+    assert (await customer.get(f"licences/{older['id']}"))["version"] == "11"
+
+
+async def test_the_crm_means_its_customers_licence_once_another_holder_has_ended(
+    customer: Customer,
+) -> None:
+    """R44: a withdrawn licence of another customer is not in the way of the corrected one."""
+    licence = await customer.licence()
+    serial = licence["serial_number"]
+    await made(await step(customer, licence, "correction", serial_number=unique("S")), 200)
+    another = await Customer.new(customer.client, customer.today)
+    other = await another.licence(days=-90, serial_number=serial)
+    day = str(another.today - 60 * DAY)
+    await made(await step(another, other, "withdrawal", withdrawn_on=day), 200)
+    assert (await made(await put(customer, licence), 200))["id"] == licence["id"]
 
 
 async def test_what_a_correction_refuses(customer: Customer) -> None:

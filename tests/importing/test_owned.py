@@ -46,6 +46,26 @@ async def test_a_licence_is_replaced_and_withdrawn(importer: Importer, customer:
     assert "1 unchanged" in (await importer(licences=table(LICENCES, row[:6]))).said
 
 
+async def test_a_file_means_the_newest_licence_sent_under_a_serial_number(
+    importer: Importer, customer: Customer
+) -> None:
+    """R40: as `PUT /v1/licences/by-serial/…`."""
+    serial = unique("S")
+    older, newer = [
+        await customer.post(
+            f"licences/{(await customer.licence(serial_number=serial))['id']}/correction",
+            serial_number=unique("S"),
+            reason="Entered wrong.",
+        )
+        for _ in range(2)
+    ]
+    row = licence_row(customer, newer, serial_number=serial, version="12")[:6]
+    assert "1 changed" in (await importer(licences=table(LICENCES, row))).said
+    assert (await importer.get(f"licences/{older['id']}"))["version"] == "11"
+    assert (await importer.get(f"licences/{newer['id']}"))["version"] == "12"
+    assert "1 unchanged" in (await importer(licences=table(LICENCES, row))).said
+
+
 async def test_a_withdrawn_licence_is_not_replaced(
     importer: Importer, customer: Customer, today: date
 ) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from app.policy.facts import Licence
 from app.services.imports.owned import OWNED, Owned
 from app.services.imports.staging import ACTOR, Counts
+from app.services.licences import STORED_AS_SENT
 from app.services.service_years import follow_licences
 from app.store.event_types import EventType
 from app.store.facts import load
@@ -40,21 +41,7 @@ class LicenceImport(Owned):
     }
 
     def _stored(self) -> str:
-        # Of several holders the last; one that was withdrawn is registered anew by a purchase of
-        # that day or later, unless it was sent so already (R40, R44). Failing that the licence
-        # whose serial number staff have corrected since it was sent.
-        same = " AND ".join(f"s.{name} = r.{name}" for name in _FACTS)
-        sent = _SENT.replace("o.", "r.")
-        same = f"({same}) OR coalesce(s.sent - 'serial_number' = {sent}, false)"
-        return f"""SELECT * FROM (
-            (SELECT * FROM licences s WHERE lower(s.serial_number COLLATE "C") = r.key
-                ORDER BY coalesce(s.held_from, s.purchased_on) DESC, s.id DESC LIMIT 1)
-            UNION ALL
-            (SELECT * FROM licences s
-                WHERE s.customer_id = c.id AND lower(s.sent->>'serial_number') = r.key)) s
-            WHERE NOT coalesce(s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on
-                AND (s.customer_id <> c.id OR NOT ({same})), false)
-            LIMIT 1"""
+        return STORED_AS_SENT
 
     async def _compare(self) -> None:
         facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
