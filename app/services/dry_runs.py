@@ -50,6 +50,9 @@ class Preview(NamedTuple):
 
 
 _LAST_ENTRY = text("SELECT coalesce(max(id), 0) FROM ledger WHERE customer_id = ANY(:customers)")
+# A savepoint's own transaction id appears nowhere here: `events.xid` and pg_current_xact_id() are
+# both the top-level transaction's. The query finds the events of the step for that reason, and
+# would find earlier ones of the transaction too; a trial records none before its step.
 _FACTS = text("""
     SELECT type, subject_id, coalesce(data->>'serial_number', data->>'number') AS name,
         data->'before' AS before, data->'after' AS after

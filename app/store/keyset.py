@@ -39,6 +39,9 @@ class Rare(NamedTuple):
     The first rows of the list are looked through for it. If they do not fill the page it is rare,
     and the rows are found by an index and sorted. The planner cannot choose between the two: it
     does not know how often a word occurs, least of all in a generic plan.
+
+    Example: `GET /v1/cases?q=valve`. The newest cases are looked through for the word; if it is
+    rare, the trigram index finds its cases.
     """
 
     condition: ColumnElement[bool]
@@ -62,12 +65,17 @@ class Listing(NamedTuple):
     an index answers in the list's order. None if `rows` has its own conditions."""
     among: tuple[FromClause, ColumnElement[bool]] | None = None
     """A few values, and the rows that belong to one of them. An index answers the condition in the
-    list's order for each of the values, but not for all together."""
+    list's order for each of the values, but not for all together.
+
+    Example: `GET /v1/cases?state=open`. The index begins with state, channel and category:
+    the first rows of each channel and category are read in order, and merged."""
     fixed: tuple[ColumnElement[Any], ...] = ()
     """Expressions that `where` fixes to one value, and that stand before `order` in the index.
 
     Row-level security keeps the planner from seeing that they are constant, if their functions are
     not leakproof; it would not read the index in order unless they are sorted by as well.
+
+    Example: `GET /v1/licences?kind=editor`, whose index is on kind, then id.
     """
     rare: Rare | None = None
     sort: tuple[ColumnElement[Any], ...] | None = None
