@@ -21,6 +21,9 @@ _FACTS = ("kind", "product", "version", "purchased_on")
 _WITHDRAWAL = ("withdrawn_on", "withdrawal_reason")
 _SENT = "jsonb_build_object(" + ", ".join(f"'{name}', o.{name}" for name in _FACTS) + ")"
 """A row as the CRM sent it."""
+_SENT_ANEW = f"""jsonb_strip_nulls(
+    {_SENT} || jsonb_build_object('serial_number', k.sent->'serial_number'))"""
+"""The same for a stored licence `k`, which keeps the serial number that the CRM knows (R40)."""
 
 
 class LicenceImport(Owned):
@@ -131,7 +134,7 @@ class LicenceImport(Owned):
             ("withdrawn", _WITHDRAWAL),
         ):
             columns = ", ".join(
-                f"{name} = {_SENT if name == 'sent' else f'o.{name}'}" for name in names
+                f"{name} = {_SENT_ANEW if name == 'sent' else f'o.{name}'}" for name in names
             )
             await self.stage.run(
                 f"""UPDATE licences k SET {columns} FROM {OWNED} o JOIN import_known m USING (line)
