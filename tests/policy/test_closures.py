@@ -180,22 +180,19 @@ def test_against_a_clock_on_the_wall(seed: int) -> None:
 @pytest.mark.parametrize(
     ("language", "said"),
     [
-        (
-            "it",
-            "L'help desk è chiuso e apre lunedì 24 agosto 2026 alle ore 8:30. Il motivo: Ferie.",
-        ),
+        ("it", "L'help desk è chiuso: Ferie. Riapre lunedì 24 agosto alle 8 e 30."),
         (
             "en",
             (
-                "The help desk is closed and opens on Monday, 24 August 2026, at 8:30."
-                " The reason: Summer holidays."
+                "The help desk is closed: Summer holidays. It opens again on Monday the 24th of"
+                " August at half past 8 in the morning."
             ),
         ),
         (
             "de",
             (
-                "Der Help Desk ist geschlossen und öffnet am Montag, dem 24. August 2026, um 8:30"
-                " Uhr. Der Grund: Betriebsferien."
+                "Der Help Desk ist geschlossen: Betriebsferien. Er öffnet am Montag, dem 24."
+                " August, um 8 Uhr 30 wieder."
             ),
         ),
     ],
