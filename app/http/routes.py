@@ -185,21 +185,21 @@ class WriteRoute(ScopedRoute):
                 await authenticate(connection, token, self.scope, now)
         # Receive the body before taking a connection: a slow client must not hold one.
         await receive_body(request)
+        if self._limits and is_bound(token):
+            await self._count(request, token, now)
+        keeps_answer = self._stores_answers and request.method == "POST"
+        if keeps_answer and idempotency.sends_key(request) and _large_body(request):
+            # Before taking a connection too. The token of a large body was checked above.
+            await idempotency.fingerprints(request)
         database: Database = request.app.state.database
         engine = database.bound if is_bound(token) else database.writing
         async with engine.connect() as connection:
-            if self._limits and is_bound(token):
-                async with connection.begin():
-                    caller = await authenticate(connection, token, self.scope, now)
-                    if not await idempotency.is_repeated(connection, caller, request):
-                        quota = request.app.state.settings.bound_writes_per_minute
-                        await count_write(connection, quota)
             try:
                 async with connection.begin():
                     caller = await authenticate(connection, token, self.scope, now)
                     context = Context.enter(request, connection, caller, now)
                     self.refuse_unanswerable(request)
-                    if self._stores_answers and request.method == "POST":
+                    if keeps_answer:
                         return await idempotency.once(context, handler)
                     return await handler(request)
             except RecordedRefusal as refusal:
@@ -209,6 +209,25 @@ class WriteRoute(ScopedRoute):
                         await authenticate(connection, token, self.scope, now)
                     await refusal.record(connection)
                 raise
+
+    async def _count(self, request: Request, token: str, now: datetime) -> None:
+        """Count a bound token's write, unless it repeats one that was answered.
+
+        A write with a new key is counted before its body is parsed, so that the limit bounds what
+        parsing costs. Raises TooManyWrites.
+        """
+        database: Database = request.app.state.database
+        quota = request.app.state.settings.bound_writes_per_minute
+        async with database.bound.begin() as connection:
+            caller = await authenticate(connection, token, self.scope, now)
+            stored = await idempotency.stored_fingerprint(connection, caller, request)
+            if stored is None:
+                return await count_write(connection, quota)
+        if stored not in await idempotency.fingerprints(request):
+            async with database.bound.begin() as connection:
+                await authenticate(connection, token, self.scope, now)
+                await count_write(connection, quota)
+        return None
 
 
 def _large_body(request: Request) -> bool:

@@ -10,6 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
+from app.http import idempotency
 from app.main import create_app
 from app.services.tokens import SCOPES
 from tests.api.build import Customer, made, recorded, refused
@@ -159,6 +160,25 @@ async def test_a_replayed_answer_does_not_count(flood: Flood) -> None:
     # The key of another request is no replay.
     path = f"/v1/cases/{flood.case['id']}/comments"
     assert (await flood.theirs.post(path, json={"body": "x"}, headers=key)).status_code == 429
+
+
+async def test_a_refused_write_is_not_parsed(flood: Flood, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new Idempotency-Key is counted before its body is parsed, so that the limit bounds what
+    parsing costs."""
+    parsed: list[bytes] = []
+    canonical = idempotency._canonical
+
+    def watched(body: bytes) -> bytes:
+        parsed.append(body)
+        return canonical(body)
+
+    monkeypatch.setattr(idempotency, "_canonical", watched)
+    body = {"nothing": [1] * 20_000}
+    for wanted in [422] * WRITES + [429] * 3:
+        key = {"Idempotency-Key": secrets.token_hex()}
+        answer = await flood.theirs.post("/v1/cases", json=body, headers=key)
+        assert answer.status_code == wanted
+    assert len(parsed) == WRITES
 
 
 async def test_a_flood_keeps_no_writer_of_the_staff_waiting(flood: Flood) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import secrets
+import threading
 from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 
+from app.http import idempotency
 from tests.api.build import Customer
 from tests.conftest import Service
 
@@ -115,3 +118,29 @@ async def test_keys_belong_to_the_customer_of_a_bound_token(
             assert answer.status_code == 201, answer.text
             replayed.append(answer.headers.get("Idempotent-Replayed"))
     assert replayed == [None, "true"]
+
+
+@pytest.mark.parametrize("bound", [False, True], ids=["staff", "bound token"])
+async def test_a_large_body_is_parsed_beside_the_loop_and_without_a_connection(
+    customer: Customer, service: Service, monkeypatch: pytest.MonkeyPatch, bound: bool
+) -> None:
+    """Other requests are answered, and can have a connection, while its fingerprint is computed."""
+    parsed: list[tuple[bool, int]] = []
+    canonical = idempotency._canonical
+
+    def watched(body: bytes) -> bytes:
+        pools = service.database.pools()
+        on_the_loop = threading.current_thread() is threading.main_thread()
+        parsed.append((on_the_loop, pools["bound" if bound else "writing"].in_use))
+        return canonical(body)
+
+    monkeypatch.setattr(idempotency, "_canonical", watched)
+    of = {"customer_id": customer.id} if bound else {}
+    async with await service.client_with("cases:write", **of) as client:
+        headers = {"Idempotency-Key": secrets.token_hex()}
+        for _ in range(2):
+            answer = await client.post(
+                "/v1/cases", json={"nothing": "x" * 100_000}, headers=headers
+            )
+            assert answer.status_code == 422
+    assert parsed == [(False, 0)] * 2
