@@ -332,14 +332,18 @@ class Input(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _report_few_unknown_fields(cls, value: Any) -> Any:
+        return cls.with_few_unknown_fields(value, MOST_ERRORS)
+
+    @classmethod
+    def with_few_unknown_fields(cls, value: Any, most: int) -> Any:
         """A body of 1 MiB can hold a hundred thousand unknown fields: an error for each took 4 s.
 
-        Those beyond the most that an answer lists are not looked at.
+        Those beyond the `most` that an answer lists are not looked at.
         """
-        if isinstance(value, dict) and len(value) > MOST_ERRORS:
+        if isinstance(value, dict) and len(value) > most:
             known = {field.alias or name for name, field in cls.model_fields.items()}
             unknown = (name for name in value if name not in known)
-            kept = known.union(islice(unknown, MOST_ERRORS))
+            kept = known.union(islice(unknown, most))
             value = {name: one for name, one in value.items() if name in kept}
         return value
 

@@ -3,6 +3,7 @@
 That they are the same whatever a customer has, `test_answers_agree.py` shows.
 """
 
+import asyncio
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.routers.entitlements import endpoints
 from tests.api.build import Customer, made, unique
 from tests.conftest import Service
 
@@ -173,6 +175,44 @@ async def test_batch_equals_single_answers(
             if "entitlements" in result:
                 found = result["entitlements"]
                 assert found == single[found["customer"]["id"]]
+
+
+async def test_a_batch_lists_few_faults_in_all(client: httpx.AsyncClient) -> None:
+    """The first hundred, then one for each lookup: 95,000 took 7 s and made an answer of 9 MB."""
+    junk = {f"field_{number}": 0 for number in range(60)}
+    lookups = [junk, {**junk, "customer_id": 7}, {"customer_id": 7, **junk}, {"email": "x"}] * 5
+    answer = await client.post(f"{URL}/batch", json={"lookups": lookups})
+    results = (await made(answer, 200))["results"]
+    assert [r["lookup"] for r in results] == lookups
+    faults = [r["problem"]["errors"] for r in results]
+    assert [len(some) for some in faults] == [60, 40] + [1] * 18
+
+
+async def test_a_batch_lets_others_run_by_the_time_it_takes(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after so many lookups: one of them may take long."""
+    pauses, now, step = 0, 0.0, 0.0
+    sleep = asyncio.sleep
+
+    async def counted(seconds: float) -> None:
+        nonlocal pauses
+        pauses += seconds == 0
+        await sleep(seconds)
+
+    def clock() -> float:
+        nonlocal now
+        now += step
+        return now
+
+    monkeypatch.setattr(asyncio, "sleep", counted)
+    monkeypatch.setattr(endpoints, "monotonic", clock, raising=False)
+    # Each lookup is read, then answered.
+    for seconds, wanted in ((0.0, 0), (1.0, 20)):
+        pauses, step = 0, seconds
+        answer = await client.post(f"{URL}/batch", json={"lookups": [{"x": 1}] * 10})
+        await made(answer, 200)
+        assert pauses == wanted
 
 
 async def test_a_bad_envelope_is_422(client: httpx.AsyncClient) -> None:

@@ -51,15 +51,18 @@ _EXPECTED = {
 }
 
 
-def explain(errors: Iterable[Mapping[str, Any]], body: object = None) -> list[InputError]:
-    """The faults in the errors of a RequestValidationError; `body` is needed for the pointers."""
+def explain(
+    errors: Iterable[Mapping[str, Any]], body: object = None, most: int = MOST_ERRORS
+) -> list[InputError]:
+    """The first faults in the errors of a RequestValidationError; `body` is needed for the
+    pointers."""
     explained: list[InputError] = []
     for error in errors:
         one = _explain(error, body)
         # Each branch of a union reports the same field: one message for it is enough.
         if one not in explained:
             explained.append(one)
-        if len(explained) == MOST_ERRORS:
+        if len(explained) == most:
             break
     return explained
 

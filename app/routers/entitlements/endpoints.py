@@ -1,10 +1,11 @@
 """Calls about entitlements."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import date, datetime
 from itertools import islice
+from time import monotonic
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -35,6 +36,7 @@ from app.http.decisions import (
 from app.http.errors.invalid_input import explain
 from app.http.errors.rendering import body_of
 from app.http.exports import ExportResponse
+from app.http.fields import MOST_ERRORS
 from app.http.languages import Language, asked_language
 from app.http.lookups import AdmittedLookup, exchange_of
 from app.http.resource import Resource
@@ -83,8 +85,8 @@ entitlements = Resource("Entitlements")
 _SCOPE = "entitlements:read"
 _NDJSON = "application/x-ndjson"
 _LONGEST_FORECAST_MONTHS = 120
-# Let other requests run after so many answers of a batch: they take some milliseconds.
-_BATCHED_TOGETHER = 25
+# Of a batch, until other requests may run.
+_SECONDS_AT_ONCE = 0.01
 
 MOST_STEPS = 100
 """Of a forecast. Only a customer with a hundred packs that end on different days has more."""
@@ -215,14 +217,23 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     """Read what many customers may use.
 
     All answers are about the same instant and come in the order of the lookups. A wrong lookup has
-    its problem in its place, so that the others are answered. An `Idempotency-Key` is ignored:
+    its problem in its place, so that the others are answered. The first 100 faults of all lookups
+    together are listed, and of every wrong lookup at least one. An `Idempotency-Key` is ignored:
     nothing is written.
     """
     at = body.at or context.now
     on = civil.civil_date(at, context.policies.zone)
     language = context.language
     exchange = exchange_of(context.request)
-    asked = [await _paced(index, _read, one, exchange) for index, one in enumerate(body.lookups)]
+    pace = _Pace()
+    asked: list[Lookup | ServiceError] = []
+    room = MOST_ERRORS
+    for sent in body.lookups:
+        await pace.keep()
+        read = _read(sent, exchange, max(room, 1))
+        asked.append(read)
+        if isinstance(read, InvalidInput):
+            room -= len(read.errors)
     wanted = [(index, one) for index, one in enumerate(asked) if isinstance(one, Lookup)]
     found = await lookups.find_many(context, wanted, at, on)
     closures = await help_desks.standing(context, at)
@@ -230,12 +241,13 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     answers: dict[UUID, bytes] = {}
     results = []
     for index, (sent, one) in enumerate(zip(body.lookups, asked, strict=True)):
+        await pace.keep()
         try:
             if isinstance(one, ServiceError):
                 raise one
             customer = lookups.only(found.get(index, []))
         except ServiceError as error:
-            problem = await _paced(index, body_of, error, language, request_id)
+            problem = body_of(error, language, request_id)
             results.append({"lookup": _repeated(sent), "problem": problem})
             continue
         # Render each customer's answer at once, and once: a thousand answers are a hundred
@@ -245,24 +257,29 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
             asked_of = (customer, context.policies, on, at, closures, language)
             answer = await computed(len(customer.document), _answer, *asked_of)
             answers[customer.id] = answer
-            if len(answers) % _BATCHED_TOGETHER == 0:
-                await asyncio.sleep(0)
         results.append({"lookup": sent, "entitlements": orjson.Fragment(answer)})
     return ok(context, {"results": results}, etag=False, headers={"Content-Language": language})
 
 
-async def _paced(index: int, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function gives for one lookup of a batch; now and then other requests come first."""
-    if index % _BATCHED_TOGETHER == 0:
-        await asyncio.sleep(0)
-    return function(*arguments)
+class _Pace:
+    """Lets other requests run whenever a batch has computed for some time without a pause."""
+
+    def __init__(self) -> None:
+        self._since = monotonic()
+
+    async def keep(self) -> None:
+        if monotonic() - self._since > _SECONDS_AT_ONCE:
+            await asyncio.sleep(0)
+            self._since = monotonic()
 
 
-def _read(lookup: dict[str, Any], exchange: Exchange) -> Lookup | ServiceError:
+def _read(lookup: dict[str, Any], exchange: Exchange, most: int) -> Lookup | ServiceError:
+    """A lookup, or what is wrong with it: the first `most` faults."""
     try:
-        return _batch_lookup.validate_python(lookup).lookup(exchange, "")
+        few = BatchLookup.with_few_unknown_fields(lookup, most)
+        return _batch_lookup.validate_python(few).lookup(exchange, "")
     except ValidationError as error:
-        return InvalidInput(*explain(error.errors(), lookup))
+        return InvalidInput(*explain(error.errors(), lookup, most))
     except ServiceError as error:
         return error
 
