@@ -61,9 +61,9 @@ async def test_what_is_counted(client: httpx.AsyncClient) -> None:
     assert more(total, method="GET", route=one, status="404") == 1
     assert more(total, method="GET", route=many, status="200") == 2
     assert more("assistenza_problems_total", code="not_found") == 1
-    # The token and the rows.
+    # The token, the words among the first rows of the list, and those in the index of words.
     statements = "assistenza_database_statements_total"
-    assert more(statements, method="GET", route=many) == 4
+    assert more(statements, method="GET", route=many) == 6
     duration = "assistenza_request_duration_seconds"
     assert more(f"{duration}_count", method="GET", route=many) == 2
     assert more(f"{duration}_bucket", method="GET", route=many, le="+Inf") == 2

@@ -291,4 +291,5 @@ async def test_the_bound_role_reads_through_policies_alone(serving: asyncpg.Conn
             AND NOT relrowsecurity AND has_any_column_privilege('assistenza_bound', oid,
                 'SELECT, INSERT, UPDATE')"""
     )
-    assert [row["relname"] for row in readable] == []
+    # Closures are the same for everybody (R48).
+    assert [row["relname"] for row in readable] == ["help_desk_closures"]

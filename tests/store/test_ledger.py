@@ -98,22 +98,26 @@ async def balance(database: asyncpg.Connection, allowance: dict[str, Any]) -> tu
 # --- append-only ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", ["ledger", "events"])
 @pytest.mark.parametrize(
     "command",
     [
-        "UPDATE {} SET customer_id = customer_id",
-        "UPDATE {} SET customer_id = customer_id WHERE false",
-        "DELETE FROM {}",
-        "TRUNCATE {} CASCADE",
+        "UPDATE ledger SET customer_id = customer_id",
+        "UPDATE ledger SET customer_id = customer_id WHERE false",
+        "DELETE FROM ledger",
+        "TRUNCATE ledger CASCADE",
+        # Row by row, because an erasure may take a person's words out of an event (R43).
+        "UPDATE events SET customer_id = customer_id",
+        "UPDATE events SET data = '{}'",
+        "DELETE FROM events",
+        "TRUNCATE events CASCADE",
     ],
 )
 async def test_what_is_written_stays(
-    database: asyncpg.Connection, books: tuple[Books, Books], table: str, command: str
+    database: asyncpg.Connection, books: tuple[Books, Books], command: str
 ) -> None:
     """R30, R33: a wrong entry is reversed, never changed."""
     with pytest.raises(Refused):
-        await database.execute(command.format(table))
+        await database.execute(command)
 
 
 # --- minutes ----------------------------------------------------------------------------------
