@@ -3,10 +3,10 @@
 A person is found by a contact, an e-mail address, a phone number or a name, and by the cases that
 they asked for. All texts in those cases are theirs: what staff wrote there cannot be told apart
 from what it quotes. In every other record of the customer it is their name, e-mail addresses and
-phone numbers that identify them. An export lists exactly the values that an erasure changes.
+phone numbers that identify them (see `people`). An export lists exactly the values that an erasure
+changes: both ask `_changed` and `_without`.
 """
 
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, func, select,
 
 from app.errors import AmbiguousPerson, NotFound, invalid
 from app.services.emails import ascii_form
+from app.services.people import Person, folded
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked
@@ -53,7 +54,6 @@ WORDS = frozenset(
     }
 )
 """Members of events and answers that hold what people wrote."""
-_NUMBER = re.compile(r"\+[0-9]{6,15}")
 KEPT = frozenset({"product", "product_version"})
 """Words about the product rather than a person's: only a name in them is replaced."""
 _COLUMNS: dict[Table, tuple[str, ...]] = {
@@ -73,6 +73,7 @@ _COLUMNS: dict[Table, tuple[str, ...]] = {
     licences: ("withdrawal_reason",),
     contracts: ("cancellation_reason",),
 }
+_NOBODY = "erased-0"
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
@@ -128,17 +129,11 @@ class _Person:
     customer: Row[Any]
     contacts: dict[UUID, Row[Any]]
     cases: dict[UUID, Row[Any]]
-    called: frozenset[str]
-    """Their names, e-mail addresses and numbers, as far as nobody else has them."""
-    pattern: re.Pattern[str] | None = field(init=False)
+    who: Person
     numbers: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pattern = _pattern(self.called)
         self.numbers = frozenset(case.number for case in self.cases.values())
-
-    def named_in(self, text: str | None) -> bool:
-        return text is not None and self.pattern is not None and bool(self.pattern.search(text))
 
 
 async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
@@ -156,7 +151,7 @@ async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
         if text is not None
     ]
     for table, names in _COLUMNS.items():
-        async for row, new in _changed(work, person, table, "erased-0"):
+        async for row, new in _changed(work, person, table, _NOBODY):
             record = "time_entry" if table is time_entries else table.name.removesuffix("s")
             held += [
                 Held(record, str(row.id), name, row._mapping[name]) for name in names if name in new
@@ -174,8 +169,7 @@ async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
         own = event.case_id in person.cases
         held += [
             Held("event", str(event.id), path, text)
-            for path, text in _texts(event.data)
-            if (own and path.rpartition("/")[2] not in KEPT) or person.named_in(text)
+            for path, text in _differing(event.data, _without(event.data, person, _NOBODY, own=own))
         ]
     theirs = [
         TheirCase(*(case._mapping[name] for name in TheirCase._fields))
@@ -231,7 +225,7 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
         *map(str, person.cases),
         *person.numbers,
         str(customer.id),
-        *person.called,
+        *person.who.texts,
     }
     answers = await take_out_of_answers(
         work.connection,
@@ -263,7 +257,7 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
 def _calls_of(person: _Person) -> ColumnElement[bool]:
     """The calls from the person's numbers, also those that were put down to no customer."""
     ours = calls.c.customer_id.is_(None) | (calls.c.customer_id == person.customer.id)
-    return and_(calls.c.number.in_(person.called), ours)
+    return and_(calls.c.number.in_(person.who.phones), ours)
 
 
 async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) -> _Person:
@@ -297,10 +291,10 @@ async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) ->
     ]
     if not mine and not asking:
         raise NotFound
-    names = {_folded(row.name): row.name for row in mine.values()}
-    names |= {_folded(row.requester_name): row.requester_name for row in asking}
+    names = {folded(row.name): row.name for row in mine.values()}
+    names |= {folded(row.requester_name): row.requester_name for row in asking}
     if by in ("email", "phone") and len(names) > 1:
-        by_name = {_folded(row.name): row.id for row in mine.values()}
+        by_name = {folded(row.name): row.id for row in mine.values()}
         raise AmbiguousPerson(
             [
                 {"contact_id": str(by_name[one]) if one in by_name else None, "name": name}
@@ -309,14 +303,14 @@ async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) ->
         )
     if by != "contact_id":
         # Within one customer, one name is one person.
-        mine |= {id_: row for id_, row in known.items() if _folded(row.name) in names}
+        mine |= {id_: row for id_, row in known.items() if folded(row.name) in names}
     others = [row for id_, row in known.items() if id_ not in mine]
     # A name that somebody else has too identifies nobody.
     names = {one: name for one, name in names.items() if one not in _names(others)}
     theirs = {
         row.id: row
         for row in requests
-        if row.requester_contact_id in mine or _folded(row.requester_name) in names
+        if row.requester_contact_id in mine or folded(row.requester_name) in names
     }
     emails = {row.email for row in mine.values()} | {row.requester_email for row in theirs.values()}
     phones = {phone for row in mine.values() for phone in row.phones} | {
@@ -325,8 +319,10 @@ async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) ->
     # Nor does an address or a number that the customer's other contacts have as well.
     emails -= {row.email for row in others}
     phones -= {phone for row in others for phone in row.phones}
-    called = {*names.values(), *emails, *phones} - {None}
-    return _Person(customer, mine, theirs, frozenset(called))
+    who = Person.called(
+        names.values(), (one for one in emails if one), (one for one in phones if one)
+    )
+    return _Person(customer, mine, theirs, who)
 
 
 def _fits(by: By, value: Any) -> Callable[[Any, str, str | None, Sequence[str | None]], bool]:
@@ -338,41 +334,16 @@ def _fits(by: By, value: Any) -> Callable[[Any, str, str | None, Sequence[str | 
         return lambda id_, name, email, phones: email is not None and ascii_form(email) == wanted
     if by == "phone":
         return lambda id_, name, email, phones: value in phones
-    return lambda id_, name, email, phones: _folded(name) == _folded(value)
-
-
-def _folded(name: str) -> str:
-    return " ".join(name.casefold().split())
+    return lambda id_, name, email, phones: folded(name) == folded(value)
 
 
 def _names(people: Sequence[Row[Any]]) -> set[str]:
-    return {_folded(row.name) for row in people}
+    return {folded(row.name) for row in people}
 
 
 def _phones(contact: Row[Any]) -> Iterator[tuple[str, str]]:
     for place, phone in enumerate(contact.phones):
         yield f"phones/{place}", phone
-
-
-def _pattern(called: frozenset[str]) -> re.Pattern[str] | None:
-    """Finds a name in either order, an address, or a number however it is written."""
-    forms: set[str] = set()
-    for one in called:
-        words = [re.escape(word) for word in one.split()]
-        forms.add(r"\s+".join(words))
-        forms.add(r",?\s+".join((words[-1], *words[:-1])))
-    for phone in (one for one in called if _NUMBER.fullmatch(one)):
-        digits = r"[\s./()-]*".join(phone.removeprefix("+"))
-        forms.add(r"(?:\+|00)?[\s(]*" + digits)
-        # Without the country's code, which has one to three digits.
-        for code in (1, 2, 3):
-            national = phone[1 + code :]
-            if len(national) >= 6:
-                forms.add(r"0?" + r"[\s./()-]*".join(national))
-    if not forms:
-        return None
-    longest_first = "|".join(sorted(forms, key=len, reverse=True))
-    return re.compile(rf"(?<!\w)(?:{longest_first})(?!\w)", re.IGNORECASE)
 
 
 async def _changed(
@@ -399,29 +370,26 @@ def _replaced(
     table: Table, name: str, row: Row[Any], person: _Person, pseudonym: str, *, own: bool
 ) -> str | None:
     text: str = row._mapping[name]
-    personal = name.startswith("requester_")
     if own and name not in KEPT:
         required = not table.c[name].nullable or name in ("resolution", "reversal_reason")
         return pseudonym if required else None
-    if not person.named_in(text) or person.pattern is None:
+    if not name.startswith("requester_"):
+        return person.who.without(text, pseudonym)
+    if not person.who.has(name.removeprefix("requester_"), text):
         return text
-    if personal and table.c[name].nullable:
-        return None
-    return person.pattern.sub(pseudonym, text)
+    return None if table.c[name].nullable else pseudonym
 
 
-def _texts(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The words in an event's data, and who is named in it, by their paths."""
-    if isinstance(data, dict):
-        for key, value in data.items():
-            below = f"{path}/{key}"
-            if isinstance(value, str) and (key in WORDS or "requester" in path):
-                yield below, value
-            else:
-                yield from _texts(value, below)
-    elif isinstance(data, list):
-        for place, value in enumerate(data):
-            yield from _texts(value, f"{path}/{place}")
+def _differing(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """The texts of an event's data that are not in its changed data, by their paths."""
+    if isinstance(old, dict):
+        for key, value in old.items():
+            yield from _differing(value, new[key], f"{path}/{key}")
+    elif isinstance(old, list):
+        for place, value in enumerate(old):
+            yield from _differing(value, new[place], f"{path}/{place}")
+    elif old != new:
+        yield path, old
 
 
 def _without(value: Any, person: _Person, pseudonym: str, *, own: bool) -> Any:
@@ -438,7 +406,7 @@ def _without(value: Any, person: _Person, pseudonym: str, *, own: bool) -> Any:
             if own and key not in KEPT:
                 changed[key] = pseudonym
             else:
-                changed[key] = person.pattern.sub(pseudonym, inner) if person.pattern else inner
+                changed[key] = person.who.without(inner, pseudonym)
         else:
             changed[key] = _without(inner, person, pseudonym, own=own)
     return changed
@@ -450,7 +418,7 @@ def _requester(
     changed = dict(requester)
     for key in ("name", "email", "phone"):
         text = requester.get(key)
-        if text is not None and (own or person.named_in(text)):
+        if text is not None and (own or person.who.has(key, text)):
             changed[key] = pseudonym if key == "name" else None
     return changed
 
@@ -463,7 +431,7 @@ def _without_in_answer(value: Any, person: _Person, pseudonym: str) -> Any:
         return value
     id_, of_case = value.get("id"), value.get("case_id")
     ours = {str(one) for one in person.cases}
-    if "call_id" in value and value.get("number") in person.called:
+    if "call_id" in value and value.get("number") in person.who.phones:
         return value | {"number": None}
     is_contact = value.keys() == {"id", "name", "email", "phones"}
     if is_contact and (id_ in {str(one) for one in person.contacts} or _is_named(value, person)):
@@ -482,5 +450,5 @@ def _without_in_answer(value: Any, person: _Person, pseudonym: str) -> Any:
 
 def _is_named(contact: dict[str, Any], person: _Person) -> bool:
     """Whether an answer shows a contact that was removed since and is this person."""
-    texts = (contact["name"], contact["email"], *contact["phones"])
-    return any(person.named_in(one) for one in texts)
+    name, email = contact["name"], contact["email"]
+    return person.who.has("name", name) or (email is not None and person.who.has("email", email))
