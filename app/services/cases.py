@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    bindparam,
     case,
     column,
     false,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     null,
     select,
     true,
+    update,
     values,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -36,7 +38,7 @@ from app.policy.cases import State
 from app.policy.document import Channel
 from app.policy.facts import CasePaidBy, Facts
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, of_customer, visible, within
+from app.services.visibility import find, find_locked, of_customer, visible, within
 from app.store.event_types import CaseCommented, EventType
 from app.store.keyset import Listing, Rare
 from app.store.ledger import Ledger
@@ -266,6 +268,13 @@ async def timeline(work: UnitOfWork, key: str) -> Listing:
     return Listing(f"timeline {row.id}", rows, (events.c.id,), long_columns=("data",))
 
 
+_TOUCH = (
+    update(cases)
+    .where(cases.c.id == bindparam("touched_case"))
+    .values(updated_at=bindparam("now"), texts_cleared_at=None)
+)
+
+
 async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> TimelineEntry:
     """Add a comment to a case's timeline. Raises InsufficientScope, NotFound.
 
@@ -273,7 +282,10 @@ async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> T
     """
     if internal and not work.caller.may("cases:work"):
         raise InsufficientScope("cases:work")
-    row = await find(work, cases, key)
+    # Under the lock, so that an erasure or the clearing of old texts misses no comment (R43). They
+    # go by the day of the last change.
+    row = await find_locked(work, cases, key)
+    await work.connection.execute(_TOUCH, {"touched_case": row.id, "now": work.now})
     type_ = EventType.CASE_COMMENTED
     data: CaseCommented = {
         "number": row.number,

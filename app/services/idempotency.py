@@ -43,6 +43,7 @@ async def remember(
     body: bytes | None,
 ) -> None:
     """Store the answer to a key, in the transaction of the work that it answers."""
+    concerned = work.concerned
     await work.connection.execute(
         insert(keys).values(
             client=work.caller.client,
@@ -52,6 +53,7 @@ async def remember(
             headers=dict(headers),
             body=body,
             created_at=work.now,
+            customer_id=next(iter(concerned)) if len(concerned) == 1 else None,
         )
     )
 

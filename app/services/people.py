@@ -41,8 +41,6 @@ class Person:
     """As `ascii_form` gives them."""
     phones: frozenset[str]
     """In E.164."""
-    texts: frozenset[str]
-    """All of them as they are stored."""
     forms: tuple[_Form, ...]
 
     @classmethod
@@ -52,7 +50,6 @@ class Person:
             frozenset(map(folded, names)),
             frozenset(map(ascii_form, emails)),
             frozenset(phones),
-            frozenset((*names, *emails, *phones)),
             tuple(
                 _Form(part, re.compile(pattern, re.IGNORECASE))
                 for part, pattern in (

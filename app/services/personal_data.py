@@ -9,7 +9,7 @@ changes: both ask `_changed` and `_without`.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -74,7 +74,6 @@ _COLUMNS: dict[Table, tuple[str, ...]] = {
     contracts: ("cancellation_reason",),
 }
 _NOBODY = "erased-0"
-_EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 
 
 class Held(NamedTuple):
@@ -207,7 +206,10 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
             update(customers).where(customers.c.id == customer.id).values(updated_at=work.now)
         )
     called = await work.connection.execute(
-        update(calls).where(_calls_of(person)).values(number=None, updated_at=work.now)
+        update(calls)
+        .where(_calls_of(person))
+        .values(number=None, updated_at=work.now)
+        .returning(calls.c.id)
     )
     told = await take_out_of_events(
         work.connection,
@@ -220,17 +222,16 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
         & (events.c.case_id.is_(None) | events.c.case_id.not_in(person.cases)),
         lambda data: _without(data, person, pseudonym, own=False),
     )
-    marks = {
-        *map(str, person.contacts),
-        *map(str, person.cases),
-        *person.numbers,
-        str(customer.id),
-        *person.who.texts,
-    }
+    call_ids = called.scalars().all()
+    # Every case of the customer's: its comments may name the person.
+    all_cases = await work.connection.execute(
+        select(cases.c.id, cases.c.number).where(cases.c.customer_id == customer.id)
+    )
     answers = await take_out_of_answers(
         work.connection,
-        _EARLIEST,
-        marks,
+        customer.id,
+        {str(one) for one in (customer.id, *person.contacts, *call_ids)}
+        | {str(one) for case in all_cases for one in case},
         lambda answer: _without_in_answer(answer, person, pseudonym),
     )
     data: CustomerErased = {
@@ -248,7 +249,7 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
         time_entries=counts[time_entries],
         licences=counts[licences],
         contracts=counts[contracts],
-        calls=called.rowcount,
+        calls=len(call_ids),
         events=told,
         stored_answers=answers,
     )

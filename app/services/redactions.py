@@ -51,7 +51,9 @@ async def redact_comment(
         same = data.get("comment_id", str(comment_id)) == str(comment_id)
         return answer | {"data": without_body(data)} if same else answer
 
-    await take_out_of_answers(work.connection, comment.occurred_at, [body], without_answer)
+    await take_out_of_answers(
+        work.connection, case.customer_id, [str(case.id), case.number], without_answer
+    )
     data: CaseRedacted = {
         "number": case.number,
         "comment_id": str(comment_id),
@@ -81,7 +83,7 @@ async def redact_note(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason
             return answer | {"note": None}
         return answer
 
-    await take_out_of_answers(work.connection, entry.recorded_at, [str(entry_id)], without_note)
+    await take_out_of_answers(work.connection, case.customer_id, [str(entry_id)], without_note)
     data: CaseRedacted = {
         "number": case.number,
         "time_entry_id": str(entry_id),

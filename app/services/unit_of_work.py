@@ -1,6 +1,6 @@
 """What every service function needs: a connection, who asks, and the date and rules that apply."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -54,6 +54,8 @@ class UnitOfWork:
     """The civil date of `now` in the vendor's time zone."""
     policies: Policies
     """Every version of the policy."""
+    concerned: set[UUID | None] = field(default_factory=set, init=False)
+    """The customers whose events were recorded; None for what concerns no single customer."""
 
     async def record(
         self,
@@ -68,6 +70,7 @@ class UnitOfWork:
 
         `customer_id` is None for what concerns no single customer.
         """
+        self.concerned.add(customer_id)
         await events.record(
             self.connection,
             event_type,

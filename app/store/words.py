@@ -5,8 +5,8 @@ after. A stored answer keeps its status, so that a request that is repeated is s
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import ColumnElement, bindparam, select, text, update
@@ -19,9 +19,15 @@ _TAKE_OUT = text(
 )
 _ANSWERS = text("""
     SELECT client, key, body FROM idempotency_keys
-    WHERE created_at >= :since AND body IS NOT NULL AND EXISTS (
-        SELECT FROM unnest(CAST(:needles AS bytea[])) needle WHERE position(needle IN body) > 0)
-    ORDER BY client, key FOR UPDATE""")
+    WHERE customer_id = :customer AND body IS NOT NULL
+    UNION ALL
+    SELECT client, key, body FROM idempotency_keys
+    WHERE customer_id IS NULL AND body IS NOT NULL AND EXISTS (
+        SELECT FROM regexp_matches(convert_from(body, 'UTF8'), CAST(:member AS text), 'g') found
+        WHERE found[1] = ANY (CAST(:ids AS text[])))
+    ORDER BY client, key""")
+# Members of an answer that say what it is about.
+_MEMBER = '"(?:id|case_id|customer_id|number)":"([^"]{1,60})"'
 _SET_BODY = update(idempotency_keys).where(
     idempotency_keys.c.client == bindparam("of_client"),
     idempotency_keys.c.key == bindparam("of_key"),
@@ -49,11 +55,15 @@ async def take_out_of_events(
 
 
 async def take_out_of_answers(
-    connection: AsyncConnection, since: datetime, containing: Collection[str], change: Change
+    connection: AsyncConnection, customer_id: UUID, about: Collection[str], change: Change
 ) -> int:
-    """Change the answers stored since an instant that contain one of these texts: how many."""
-    needles = [orjson.dumps(one)[1:-1] for one in containing if one]
-    rows = await connection.execute(_ANSWERS, {"since": since, "needles": needles})
+    """Change the stored answers of a customer: how many.
+
+    Answers that do not name their customer are its own if they are about one of `about`: ids,
+    and numbers of cases.
+    """
+    parameters = {"customer": customer_id, "member": _MEMBER, "ids": [*about]}
+    rows = await connection.execute(_ANSWERS, parameters)
     found = 0
     for client, key, body in rows.all():
         answer = orjson.loads(body)

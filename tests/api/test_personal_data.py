@@ -328,6 +328,37 @@ def test_matching_takes_time_in_proportion_to_the_text() -> None:
     assert time.process_time() - started < 3
 
 
+async def test_another_customer_s_stored_answers_stay(
+    client: httpx.AsyncClient, service: Service, today: date
+) -> None:
+    person: dict[str, Any] = {"name": "Mario Rossi", "email": None, "phones": []}
+    sent = {"body": "Mario Rossi asked."}
+    answers = []
+    one, two = [await Customer.new(client, today, contacts=[person]) for _ in range(2)]
+    for customer in (one, two):
+        await customer.licence()
+        case = await customer.open(requester={"name": "Bruno Neri"})
+        url = f"/v1/cases/{case['id']}/comments"
+        for _ in range(2):
+            key = fresh()
+            await made(await client.post(url, json=sent, headers=key))
+            answers.append((url, key))
+        # As an earlier release stored it.
+        await service.server.run_in(
+            service.database_name,
+            "UPDATE idempotency_keys SET customer_id = NULL WHERE key = $1",
+            key["Idempotency-Key"],
+        )
+    erasure = await one.post(f"customers/{one.id}/personal-data/erasure", name="Mario Rossi")
+    assert erasure["stored_answers"] == 2
+    said = [
+        (await client.post(url, json=sent, headers=key)).json()["data"]["body"]
+        for url, key in answers
+    ]
+    erased = f"{erasure['pseudonym']} asked."
+    assert said == [erased, erased, sent["body"], sent["body"]]
+
+
 async def test_a_customer_is_archived_and_restored(
     client: httpx.AsyncClient, service: Service, today: date
 ) -> None:

@@ -49,7 +49,10 @@ idempotency_keys = Table(
     Column("headers", JSONB, nullable=False),
     Column("body", LargeBinary),
     Column("created_at", Instant, nullable=False),
+    # Whose data the answer shows, where it is one customer's: an erasure looks here (R43).
+    Column("customer_id", Uuid),
     Index("ix_idempotency_keys_created_at", "created_at"),
+    Index("ix_idempotency_keys_customer_id", "customer_id"),
 )
 
 bound_writes = Table(

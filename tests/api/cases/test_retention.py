@@ -7,7 +7,8 @@ import httpx
 from app import clock
 from app.jobs.housekeeping import Housekeeping
 from app.services.retention import CLEARED, clear_texts
-from tests.api.build import Customer, unique
+from app.services.tokens import BOUND_SCOPES
+from tests.api.build import Customer, made, unique
 from tests.api.cases.test_redaction import found_in_database
 from tests.conftest import Service
 
@@ -63,6 +64,17 @@ async def test_texts_of_old_closed_cases_are_cleared(
         assert (await customer.case(case["number"]))["description"] == kept
     async with service.database.writing.begin() as connection:
         assert await clear_texts(connection, now, now - timedelta(days=30)) == 0
+
+    # A comment written afterwards is kept as long as one written at the closing.
+    later = unique("MARKER")
+    await customer.step(shown, "comments", 201, body=later)
+    async with await service.client_with(*BOUND_SCOPES, customer_id=customer.id) as bound:
+        await made(await bound.post(f"/v1/cases/{old['id']}/comments", json={"body": later}))
+    for age, cleared in ((0, 0), (31, 1)):
+        await _age(service, old["id"], age)
+        async with service.database.writing.begin() as connection:
+            assert await clear_texts(connection, now, now - timedelta(days=30)) == cleared
+    assert await found_in_database(service, later) == []
 
     # Texts written after a reopening are new.
     await customer.reopen(shown)
