@@ -143,7 +143,8 @@ async def test_a_new_licence_as_it_will_be(client: httpx.AsyncClient, customer: 
     nothing: dict[str, Any] = {"withdrawn_on": None, "withdrawal_reason": None, "upgrades": []}
     sent = {**fields, **nothing, "serial_number": serial}
     made_ = await made(await client.put(f"/v1/licences/by-serial/{serial}", json=sent))
-    assert made_ == {**sent, "id": made_["id"]}
+    held = {"held_from": str(customer.today), "transferred_on": None}
+    assert made_ == {**sent, **held, "id": made_["id"]}
 
 
 # --- formats --------------------------------------------------------------------------------

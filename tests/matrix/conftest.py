@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.services import help_desks
 from app.store.raw_reads import RawReadPool, Row
 from tests.conftest import Service
 from tests.matrix.requests import Request
@@ -115,8 +116,17 @@ async def any_scope(service: Service) -> None:
 
 
 @pytest.fixture(scope="module")
+def many_closures() -> Iterator[None]:
+    """The requests of the matrix all close a desk on the same days."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(help_desks, "MOST_OVERLAPPING", 10_000)
+        patch.setattr(help_desks, "MOST_STANDING", 10_000)
+        yield
+
+
+@pytest.fixture(scope="module")
 async def world(
-    service: Service, client: httpx.AsyncClient, statements: list[str]
+    service: Service, client: httpx.AsyncClient, statements: list[str], many_closures: None
 ) -> AsyncIterator[World]:
     today = service.today()
     own, other = await somebody(client, today), await somebody(client, today)

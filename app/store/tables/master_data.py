@@ -85,6 +85,7 @@ customers = Table(
     unique_ignoring_case("customers", "code"),
     words_index("customers", CUSTOMER_TEXT),
     Index("ix_customers_country_id", "country", "id"),
+    Index("ix_customers_archived", "id", postgresql_where=text("archived_at IS NOT NULL")),
 )
 
 external_refs = Table(
