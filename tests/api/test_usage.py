@@ -23,7 +23,9 @@ async def usage(customer: Customer, **query: str) -> dict[str, Any]:
     UsageBody.model_validate_json(answer.content)
     for one in body["allowances"]:
         if one["kind"] == "ticket_pack":
-            parts = one["available"] + one["held"] + one["consumed"] + one["expired"]
+            parts = (
+                one["available"] + one["held"] + one["consumed"] + one["expired"] + one["cancelled"]
+            )
             assert parts == one["quantity"]
         else:
             parts = one["used_minutes"] + one["remaining_minutes"] + one["lapsed_minutes"]
@@ -113,6 +115,7 @@ async def test_hours_tickets_and_cases_add_up(client: httpx.AsyncClient, today: 
         "held": 1,
         "consumed": 1,
         "expired": 0,
+        "cancelled": 0,
     }
 
 
