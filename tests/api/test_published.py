@@ -35,7 +35,7 @@ async def test_the_matrix_is_the_policy_document(
         assert row["names"] == known.names.model_dump()
         assert row["channel"] == known.channel
         assert row["cells"] == known.cells.model_dump()
-    assert matrix["development"] == {"months": 12}
+    assert matrix["development"] == {"months": 12, "transfer_counts_as_purchase": False}
     assert matrix["allowances"] == {
         "free_hours": {"minutes": 300, "months": 12, "anchor": "editor"},
         "contract": {"minutes": 1200, "months": 12},
