@@ -222,7 +222,7 @@ def _expected(policies: Policies, facts: Facts, channel: Channel, day: date) -> 
         # Each ticket by itself, at its own end (R19).
         ends = {ticket.position: ticket.expires_on for ticket in p.lengthened}
         free = {ticket.position for ticket in p.lengthened if ticket.state is None}
-        plain = p.quantity - p.held - p.consumed - len(free)
+        plain = p.quantity - p.held - p.consumed - p.cancelled - len(free)
         if p.purchased_on <= day < p.expires_on and plain:
             candidates.append((2, p.expires_on, p.purchased_on, p.id, Source("ticket", p.id)))
         candidates += [
