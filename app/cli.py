@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from importlib.resources import files
 from io import TextIOWrapper
 from pathlib import Path
@@ -47,10 +48,16 @@ cli.add_typer(keys, name="keys")
 
 
 def main() -> None:
-    """Run the command. An error of its output is one line, and no error where nobody reads it."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    """Run the command. An error of its output is one line, and none where nobody reads it."""
+    with ExitStack() as opened:
+        # The caller may have closed them.
+        sys.stdin = sys.stdin or opened.enter_context(open(os.devnull))
+        sys.stdout = sys.stdout or opened.enter_context(open(os.devnull, "w"))
+        sys.stderr = sys.stderr or opened.enter_context(open(os.devnull, "w"))
+        _run()
+
+
+def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that is not UTF-8 cannot show every name.
         cast("TextIOWrapper", stream).reconfigure(errors="backslashreplace")

@@ -62,7 +62,7 @@ class Cursors:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             seal = raw[:_SEAL_BYTES]
             payload = self._hide(seal, raw[_SEAL_BYTES:])
-            # Another text of the same bytes is no cursor of ours either.
+            # Refuse other spellings of the same bytes too.
             ours = hmac.compare_digest(seal, self._seal(of, payload))
             if ours and base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == cursor:
                 return list(_content(tuple(types)).validate_json(payload, strict=True))

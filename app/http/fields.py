@@ -211,10 +211,10 @@ def _flag(value: object) -> bool:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        parts.port  # noqa: B018 - reading it raises ValueError for an invalid port
+        host, _ = parts.hostname, parts.port  # an invalid port raises ValueError
     except ValueError:
         return False
-    return bool(parts.scheme in {"http", "https"} and parts.hostname and _visible.fullmatch(text))
+    return bool(parts.scheme in {"http", "https"} and host and _visible.fullmatch(text))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Answers to a phone system: what becomes of a call, and what is spoken to the caller.
 
 Telephony builders read the body of an answer of 200 alone, so every caller gets one, whether the
-service knows them or not. What is no question at all is a problem, and can be spoken too.
+service knows them or not. A request that asks nothing is a problem, and can be spoken too.
 """
 
 import textwrap
@@ -63,7 +63,7 @@ def route_of(outcome: Outcome, service: str, state: DeskState | None) -> Route:
 def outcome_of(error: ServiceError) -> Outcome:
     """What a lookup that found no customer, or several, says about the caller.
 
-    Raises the error itself if the request was no question.
+    Raises the error itself if the request asked nothing.
     """
     match error:
         case CustomerNotFound():

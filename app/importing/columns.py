@@ -147,7 +147,7 @@ def layout_of(option: str) -> Layout:
     for layout in LAYOUTS:
         if option in (layout.option, layout.kind):
             return layout
-    raise FileRefused(f"{option!r} is no kind of file. There are: {', '.join(kinds())}")
+    raise FileRefused(f"{option!r} is not a kind of file. There are: {', '.join(kinds())}")
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def recognise(
 ) -> Columns:
     """The kind of file that has this header, and its columns. Raises FileRefused.
 
-    Empty names at the end of the header are no columns: a spreadsheet adds them.
+    Ignore empty names at the end of the header: spreadsheets add them.
     """
     header = list(header)
     while header and not header[-1]:

@@ -22,8 +22,8 @@ _STANDARD_INPUT = "-"
 _OTHER_FORMATS = {
     b"\xff\xfe": "is UTF-16; save it as “CSV UTF-8”",
     b"\xfe\xff": "is UTF-16; save it as “CSV UTF-8”",
-    b"\x1f\x8b": "is no text file but compressed by gzip; unpack it first",
-    b"PK\x03\x04": "is no text file but a workbook or a ZIP archive; save it as “CSV UTF-8”",
+    b"\x1f\x8b": "is not a text file but compressed by gzip; unpack it first",
+    b"PK\x03\x04": "is not a text file but a workbook or a ZIP archive; save it as “CSV UTF-8”",
 }
 """By the bytes with which a file begins."""
 
@@ -90,7 +90,7 @@ def look_at(
             with suppress(csv.Error), _opened(file.path) as text:
                 headers[separator] = _header(_Lines(text), separator)
         if not headers:
-            raise FileRefused("its first line is no CSV")
+            raise FileRefused("its first line is not CSV")
         # The separator under which most of the header means something.
         separator, header = max(
             headers.items(), key=lambda one: (known_headers(one[1], mapping), len(one[1]))
@@ -114,7 +114,7 @@ def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
                 yield BadRow(line, None, str(error))
                 continue
             except csv.Error as error:
-                what = f"is no CSV: {error}"
+                what = f"is not CSV: {error}"
                 if "field limit" in str(error):
                     what = f"a cell is longer than {_LONGEST_CELL:,} characters"
                 elif lines.number > line:
@@ -186,7 +186,7 @@ def _refuse_other_formats(path: Path) -> None:
         if head.startswith(start):
             raise FileRefused(reason)
     if b"\0" in head:
-        raise FileRefused("is no text file; save it as “CSV UTF-8”")
+        raise FileRefused("is not a text file; save it as “CSV UTF-8”")
 
 
 def _header(lines: Iterator[str], separator: str) -> list[str]:

@@ -18,7 +18,7 @@ def anchors(policies: Policies, licence: Licence) -> Iterator[date]:
 
     Its purchase and its paid upgrades: those of an Editor and, where the policy in force on that
     day says so, those of any licence. A licence withdrawn as of such a day never was. A transfer
-    is no purchase (R44).
+    is not a purchase (R44).
     """
     for bought in licence.purchases:
         if licence.withdrawn_on is not None and licence.withdrawn_on <= bought:

@@ -58,8 +58,8 @@ async def note(
     """Note a call, or complete the one with this `call_id`: what is given now takes the place of
     what was, and what is not given stays. Returns the call, and whether it is a new one.
 
-    `number` and `called` are in any notation of the exchange; what is no number is not kept. Raises
-    InvalidInput for an unknown case, and for an end before the beginning.
+    `number` and `called` are in any notation of the exchange; text that is not a number
+    is not kept. Raises InvalidInput for an unknown case, and for an end before the beginning.
     """
     if ended_at is not None and ended_at < started_at:
         raise invalid("/ended_at", "wrong_order")

@@ -41,11 +41,12 @@ from app.store.event_types import (
     EventData,
     EventType,
 )
+from app.store.events import latest_data
 from app.store.keyset import Listing
 from app.store.ledger import Ledger
 from app.store.numbers import insert_numbered
 from app.store.states import ContractState, contract_state
-from app.store.tables import balances, contracts, events, licence_upgrades
+from app.store.tables import balances, contracts, licence_upgrades
 from app.store.tables import ledger as entries
 
 _TERMS = ("starts_on", "ends_on", "included_minutes")
@@ -378,17 +379,7 @@ async def _require_place(work: UnitOfWork, old: Row[Any]) -> None:
 
 async def _given_back(work: UnitOfWork, old: Row[Any]) -> Counter[UUID]:
     """What a contract gave back when it was cancelled, as the event of that says."""
-    cancellations = (
-        select(events.c.data)
-        .where(
-            events.c.customer_id == old.customer_id,
-            events.c.subject_id == old.id,
-            events.c.type == EventType.CONTRACT_CANCELLED,
-        )
-        .order_by(events.c.id.desc())
-        .limit(1)
-    )
-    data = await work.connection.scalar(cancellations) or {}
+    data = await latest_data(work.connection, old.customer_id, old.id, EventType.CONTRACT_CANCELLED)
     given = data.get("given_back", ())
     return Counter({UUID(one["time_entry_id"]): one["minutes"] for one in given})
 

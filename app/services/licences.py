@@ -55,6 +55,7 @@ from app.store.event_types import (
     LicenceWithdrawn,
     UpgradeReversed,
 )
+from app.store.events import latest_data
 from app.store.keyset import Listing, exactly
 from app.store.ledger import Ledger
 from app.store.tables import customers, events, licence_upgrades, licences
@@ -447,17 +448,9 @@ async def history(work: UnitOfWork, key: str) -> History:
 
 async def _undone(work: UnitOfWork, licence: Row[Any]) -> list[Undone]:
     """The cases whose service year a withdrawal has undone, as the event of that says."""
-    withdrawals = (
-        select(events.c.data)
-        .where(
-            events.c.customer_id == licence.customer_id,
-            events.c.subject_id == licence.id,
-            events.c.type == EventType.LICENCE_WITHDRAWN,
-        )
-        .order_by(events.c.id.desc())
-        .limit(1)
+    data = await latest_data(
+        work.connection, licence.customer_id, licence.id, EventType.LICENCE_WITHDRAWN
     )
-    data = await work.connection.scalar(withdrawals) or {}
     return [
         Undone(
             UUID(one["case_id"]),

@@ -138,8 +138,8 @@ class _Person:
 async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
     """Everything held about a person of a customer.
 
-    Raises NotFound, InvalidInput for a phone number that is none, and AmbiguousPerson where people
-    of different names have the address or number.
+    Raises NotFound, InvalidInput for text that is not a phone number, and AmbiguousPerson where
+    people of different names have the address or number.
     """
     customer = await find(work, customers, key)
     person = await _identify(work, customer, by, value)

@@ -40,7 +40,7 @@ class NoNumber(Enum):
 
     WITHHELD = "withheld"
     UNUSABLE = "unusable"
-    """An extension of the exchange, or anything else that is no number of the public network."""
+    """An extension of the exchange, or anything else that the public network does not reach."""
 
 
 # What exchanges write in place of a number that they do not know or may not tell, in lower case,

@@ -1,10 +1,11 @@
 """The one record of what happened: the audit trail, the timeline of a case, the event feed."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.event_types import EventData, EventType
@@ -51,6 +52,23 @@ async def record(
         },
     )
     return int(recorded)
+
+
+async def latest_data(
+    connection: AsyncConnection, customer_id: UUID, subject_id: UUID, event_type: EventType
+) -> Mapping[str, Any]:
+    """The data of the latest event of a type about one thing, empty if there is none."""
+    latest = (
+        select(events.c.data)
+        .where(
+            events.c.customer_id == customer_id,
+            events.c.subject_id == subject_id,
+            events.c.type == event_type,
+        )
+        .order_by(events.c.id.desc())
+        .limit(1)
+    )
+    return await connection.scalar(latest) or {}
 
 
 async def record_each(

@@ -21,10 +21,10 @@ _LICENCES = "customer_code,serial_number,kind,product,version,purchased_on"
     [
         (b"", "is empty"),
         (codecs.BOM_UTF8 + b"\r\n", "is empty"),
-        (b"PK\x03\x04\x14\x00\x06\x00", "is no text file"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "not a text file"),
         (codecs.BOM_UTF16_LE + "code,name,country".encode("utf-16-le"), "is UTF-16"),
         ("code,name,country,Größe\n".encode("latin-1"), "its header is not UTF-8"),
-        (b'"code,name,country\nC,N,IT\n', "its first line is no CSV"),
+        (b'"code,name,country\nC,N,IT\n', "its first line is not CSV"),
         (b"code,name,country,name\n", "the header has more than once: 'name'"),
         (b"code,name,country,color,,size\n", "unknown columns in a file of customers: 'color', ''"),
         (b"number,purchased_on\n", "has no column for customer_code, quantity"),
@@ -117,7 +117,7 @@ async def test_rows_that_are_no_rows(importer: Importer) -> None:
     assert outcome.bad == [
         "odd.csv:3: a cell is longer than 131,072 characters",
         "odd.csv:4: a line is longer than 1,000,000 characters",
-        "odd.csv:5: is no CSV: ',' expected after '\"'",
+        "odd.csv:5: is not CSV: ',' expected after '\"'",
         "odd.csv:7: name: is not UTF-8; save the file as “CSV UTF-8”",
         "odd.csv:8: name: This contains characters that cannot be stored.",
         "odd.csv:9: has 4 fields where the header has 3",

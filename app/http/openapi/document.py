@@ -137,7 +137,7 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         if "$ref" in parameter:
             continue
         glossary.explain_parameter(parameter)
-        # What is left out is absent: the text `null` in a query string is no null.
+        # What is left out is absent: the text `null` in a query string does not mean null.
         if not parameter.get("required"):
             parameter["schema"] = problems.without_null(parameter["schema"])
         said = parameter["schema"].pop("description", None)

@@ -55,8 +55,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     for name, (values, description) in _ENUMS.items()
 }
 _NAMES = {values: name for name, (values, _) in _ENUMS.items()}
-# Two names for the same values would make the name of a field depend on the order here.
-assert len(_NAMES) == len(_ENUMS)  # noqa: S101
+if len(_NAMES) != len(_ENUMS):
+    # The name of a field would depend on the order above.
+    raise TypeError("two enumerations have the same values")
 
 
 def named(schema: dict[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def _check_of_nobody(
 ) -> Response:
     """The answer to a caller who is not known, or not known well enough.
 
-    Raises the error itself if the request was no question.
+    Raises the error itself if the request asked nothing.
     """
     outcome, found = outcome_of(error), lookup.found.customers
     whose = common_desk(policy, found) or desk_of_caller(

@@ -198,8 +198,8 @@ async def reverse_upgrade(context: Ctx, licence: Key, upgrade_id: Id, body: Corr
 async def transfer_licence(context: Ctx, licence: Key, body: Transfer) -> Response:
     """Pass a licence on to another customer.
 
-    From a day on the other customer holds it. It is no purchase: it brings no free hours. Answers
-    with the licence of the new holder, which has an id of its own.
+    From a day on the other customer holds it. A transfer is not a purchase and brings no
+    free hours. Answers with the licence of the new holder, which has an id of its own.
     """
     lock = partial(service.lock_both, context, licence, body.to_customer_id)
     step = partial(service.transfer, context, licence)
