@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from app.http import cors, logs
+from app.http.bound_writes import BoundWrites
 from app.http.errors import handlers
 from app.http.metrics import Metrics
 from app.http.middleware import RequestMiddleware
@@ -86,6 +87,7 @@ def create_app(
     app.state.settings = settings
     app.state.housekeeping = Housekeeping(settings.case_text_keep_days)
     app.state.metrics = Metrics()
+    app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)
     if settings.default_desk and settings.default_desk not in app.state.policies.desk_ids:
         desks = ", ".join(sorted(app.state.policies.desk_ids))

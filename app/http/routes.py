@@ -18,6 +18,7 @@ from app import clock
 from app.errors import RecordedRefusal, RequestTimeout
 from app.http import idempotency
 from app.http.auth.bearer import sent_token
+from app.http.bound_writes import BoundWrites
 from app.http.context import Context, record_of
 from app.http.negotiation import negotiated
 from app.http.openapi.headers import parameters
@@ -179,14 +180,29 @@ class WriteRoute(ScopedRoute):
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         token = sent_token(request)
-        if _large_body(request):
-            # Otherwise a made-up token could make the service keep a megabyte for each connection.
+        limited = self._limits and is_bound(token)
+        writes: BoundWrites = request.app.state.bound_writes
+        if limited:
+            writes.refuse_again(token)
+        customer = writes.customer_of(token)
+        if _large_body(request) or (limited and customer is None):
+            # Otherwise a made-up token could make the service keep a megabyte for each connection,
+            # or wait for a place among a customer's writes.
             async with reader(request) as connection:
-                await authenticate(connection, token, self.scope, now)
+                caller = await authenticate(connection, token, self.scope, now)
+            customer = caller.customer_id
+            if customer is not None:
+                writes.admit(token, customer)
         # Receive the body before taking a connection: a slow client must not hold one.
         await receive_body(request)
-        if self._limits and is_bound(token):
+        if not limited or customer is None:
+            return await self._write(request, handler, now)
+        async with writes.place(token, customer):
             await self._count(request, token, now)
+            return await self._write(request, handler, now)
+
+    async def _write(self, request: Request, handler: Handler, now: datetime) -> Response:
+        token = sent_token(request)
         keeps_answer = self._stores_answers and request.method == "POST"
         if keeps_answer and idempotency.sends_key(request) and _large_body(request):
             # Before taking a connection too. The token of a large body was checked above.

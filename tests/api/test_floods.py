@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -11,8 +12,10 @@ import httpx
 import pytest
 
 from app.http import idempotency
+from app.http.bound_writes import AT_ONCE
 from app.main import create_app
-from app.services.tokens import SCOPES
+from app.services.tokens import SCOPES, authenticate, new_token
+from app.services.unit_of_work import Caller
 from tests.api.build import Customer, made, recorded, refused
 from tests.conftest import Service
 
@@ -44,6 +47,7 @@ class Flood:
             " SELECT at - make_interval(secs => $1) FROM unnest(written_at) at)",
             float(seconds),
         )
+        self.service.app.state.bound_writes.forget_refusals()
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +160,9 @@ async def test_a_replayed_answer_does_not_count(flood: Flood) -> None:
     for _ in range(WRITES - 1):
         assert (await flood.comment(flood.theirs)).status_code == 201
     assert (await flood.comment(flood.theirs)).status_code == 429
+    # Within a second, that is answered without the database; then the stored answer is found.
+    assert (await flood.comment(flood.theirs, **key)).status_code == 429
+    flood.service.app.state.bound_writes.forget_refusals()
     assert (await flood.comment(flood.theirs, **key)).status_code == 201
     # The key of another request is no replay.
     path = f"/v1/cases/{flood.case['id']}/comments"
@@ -197,6 +204,66 @@ async def test_a_flood_keeps_no_writer_of_the_staff_waiting(flood: Flood) -> Non
         assert (await waiting).status_code == 201
     finally:
         await holder.close()
+
+
+async def test_a_flood_holds_few_connections_of_the_other_customers(flood: Flood) -> None:
+    """All of a customer's tokens together, while its counter is locked."""
+    service = flood.service
+    token = await service.token(*SCOPES_OF_A_CUSTOMER, customer_id=flood.staff.id)
+    holder = await asyncpg.connect(service.admin_url)
+    async with service.client(token) as second:
+        for client in (flood.theirs, second):
+            assert (await flood.comment(client)).status_code == 201
+        try:
+            async with holder.transaction():
+                await holder.execute("SELECT FROM bound_writes FOR UPDATE")
+                waiting = [
+                    asyncio.create_task(flood.comment(client))
+                    for client in (flood.theirs, second) * WRITES
+                ]
+                done, _ = await asyncio.wait(waiting, timeout=0.5)
+                assert service.database.pools()["bound"].in_use == AT_ONCE
+                # More than the quota need not wait to be refused.
+                assert [one.result().status_code for one in done] == [429] * (WRITES - AT_ONCE)
+                assert {one.result().headers["Retry-After"] for one in done} == {"1"}
+        finally:
+            await holder.close()
+        answers = await asyncio.gather(*waiting)
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [201] * (WRITES - 2) + [429] * (WRITES + 2)
+
+
+async def test_a_refusal_is_repeated_without_the_database(
+    flood: Flood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the token that was refused, and for no longer than a second."""
+    while (await flood.comment(flood.theirs)).status_code == 201:
+        pass
+    asked: list[str] = []
+
+    async def watched(connection: Any, token: str, *of: Any) -> Caller:
+        asked.append(token)
+        return await authenticate(connection, token, *of)
+
+    monkeypatch.setattr("app.http.routes.authenticate", watched)
+    for _ in range(3):
+        refused(await flood.comment(flood.theirs), "too_many_requests", 429)
+    assert asked == []
+    async with flood.service.client(new_token(True)[0]) as made_up:
+        for _ in range(2):
+            assert (await flood.comment(made_up)).status_code == 401
+    assert len(asked) == 2
+    later = monotonic() + 1
+    monkeypatch.setattr("app.http.bound_writes.monotonic", lambda: later)
+    refused(await flood.comment(flood.theirs), "too_many_requests", 429)
+    assert len(asked) == 3
+
+
+async def test_a_revoked_token_is_told_so(flood: Flood) -> None:
+    assert (await flood.comment(flood.theirs)).status_code == 201
+    await flood.run("UPDATE tokens SET revoked_at = now() WHERE customer_id = $1", flood.staff.id)
+    for _ in range(2):
+        assert (await flood.comment(flood.theirs)).status_code == 401
 
 
 async def test_the_bound_role_cannot_change_what_is_counted(flood: Flood) -> None:

@@ -307,7 +307,7 @@ _SERVICES = (
         "R33",
         "a refusal leaves no record",
         "http/routes",
-        drop("WriteRoute._once", "record"),
+        drop("WriteRoute._write", "record"),
         _CASES,
     ),
     _m(
