@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from app.cli import cli
+from app.importing.columns import LAYOUTS
 from app.main import create_app
 from app.policy.document import load
 from app.settings import Settings
@@ -37,6 +38,18 @@ def test_the_table_of_settings_is_the_settings() -> None:
     table = dict(_SETTING.findall(README))
     assert table.keys() == {name.upper() for name in Settings.model_fields}
     assert {name: table[name] for name in _defaults()} == _defaults()
+
+
+def test_the_table_of_an_import_s_columns_is_that_of_the_command() -> None:
+    start = README.index("| column | | its cells |\n|---|---|---|\n")
+    table = README[start : README.index("\n\n", start)].splitlines()[2:]
+    expected = []
+    for layout in LAYOUTS:
+        expected.append(f"| **{layout.option}** | | |")
+        for column in layout.columns:
+            need = "required" if column.required else "optional"
+            expected.append(f"| `{column.name}` | {need} | {column.form} |")
+    assert table == expected
 
 
 def test_every_variable_named_is_read_by_somebody() -> None:
