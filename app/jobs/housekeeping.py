@@ -2,6 +2,7 @@
 idempotency keys that are too old to be repeated and tokens that expired long ago."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import structlog
 
 from app import clock
 from app.services import idempotency, retention, tokens
-from app.store.database import Database
+from app.store.database import Connection, Database
 from app.store.failures import FAILURES
 
 # API: kept at least 24 hours; twice that leaves room for a client that was down for a day.
@@ -41,23 +42,29 @@ class Housekeeping:
             await self.tidy(database)
 
     async def tidy(self, database: Database) -> None:
+        """Do what is due, each task in a transaction of its own: a slow one undoes no other."""
         now = clock.now()
         used, self._last_used = self._last_used, {}
-        try:
-            # A database host that has vanished must not keep the service from ending.
-            async with (
-                asyncio.timeout(_LONGEST_SECONDS),
-                database.operations.begin() as connection,
-            ):
-                if used:
-                    await tokens.record_uses(connection, used)
-                if self._forgot_at is None or now - self._forgot_at > _FORGET_EVERY:
-                    await idempotency.forget(connection, now - KEYS_KEPT)
-                    if await tokens.forget_expired(connection, now - EXPIRED_TOKENS_KEPT):
-                        self._forgot_at = now
-                if self._text_keep_days is not None:
-                    before = now - timedelta(days=self._text_keep_days)
-                    await retention.clear_texts(connection, now, before)
-        except FAILURES as error:
+        if used and not await _done(database, lambda it: tokens.record_uses(it, used)):
             self._last_used = used | self._last_used
-            log.warning("housekeeping_failed", error=type(error).__name__)
+        if self._forgot_at is None or now - self._forgot_at > _FORGET_EVERY:
+            keys = await _done(database, lambda it: idempotency.forget(it, now - KEYS_KEPT))
+            ended = await _done(
+                database, lambda it: tokens.forget_expired(it, now - EXPIRED_TOKENS_KEPT)
+            )
+            if keys and ended:
+                self._forgot_at = now
+        if self._text_keep_days is not None:
+            before = now - timedelta(days=self._text_keep_days)
+            await _done(database, lambda it: retention.clear_texts(it, now, before))
+
+
+async def _done(database: Database, task: Callable[[Connection], Awaitable[object]]) -> bool:
+    """Whether a task succeeded and left nothing to do (it returns False otherwise)."""
+    try:
+        # A database host that has vanished must not keep the service from ending.
+        async with asyncio.timeout(_LONGEST_SECONDS), database.operations.begin() as connection:
+            return await task(connection) is not False
+    except FAILURES as error:
+        log.warning("housekeeping_failed", error=type(error).__name__)
+        return False

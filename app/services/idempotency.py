@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select
+from sqlalchemy import Row, delete, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.store.tables import idempotency_keys as keys
+
+FORGOTTEN_AT_ONCE = 5_000
 
 
 async def claim(work: UnitOfWork, key: str) -> bool:
@@ -58,6 +60,9 @@ async def remember(
     )
 
 
-async def forget(connection: AsyncConnection, before: datetime) -> int:
-    """Delete the keys that were first used before an instant: how many."""
-    return (await connection.execute(delete(keys).where(keys.c.created_at < before))).rowcount
+async def forget(connection: AsyncConnection, before: datetime) -> bool:
+    """Delete keys that were first used before an instant; False if there may be more to delete."""
+    names = (keys.c.client, keys.c.key)
+    old = select(*names).where(keys.c.created_at < before).limit(FORGOTTEN_AT_ONCE)
+    deleted = await connection.execute(delete(keys).where(tuple_(*names).in_(old)))
+    return deleted.rowcount < FORGOTTEN_AT_ONCE

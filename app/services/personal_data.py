@@ -21,6 +21,7 @@ from app.services.people import Person, folded
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, find_locked
+from app.store.blocks import in_blocks
 from app.store.event_types import CustomerErased, EventType
 from app.store.tables import (
     calls,
@@ -97,6 +98,15 @@ class TheirCase(NamedTuple):
     closed_at: datetime | None
 
 
+_OF_CASE = (
+    *(cases.c[name] for name in TheirCase._fields),
+    cases.c.requester_contact_id,
+    cases.c.requester_name,
+    cases.c.requester_email,
+    cases.c.requester_phone,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What is held about a person."""
@@ -161,10 +171,7 @@ async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
             select(calls).where(_calls_of(person)).order_by(calls.c.id)
         )
     ]
-    rows = await work.connection.execute(
-        select(events).where(events.c.customer_id == customer.id).order_by(events.c.id)
-    )
-    for event in rows:
+    async for event in in_blocks(work.connection, events, events.c.customer_id == customer.id):
         own = event.case_id in person.cases
         held += [
             Held("event", str(event.id), path, text)
@@ -274,7 +281,7 @@ async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) ->
     )
     known = {row.id: row for row in people}
     asked = await work.connection.execute(
-        select(cases).where(cases.c.customer_id == customer.id).order_by(cases.c.opened_at)
+        select(*_OF_CASE).where(cases.c.customer_id == customer.id).order_by(cases.c.opened_at)
     )
     requests = list(asked)
 
@@ -351,10 +358,8 @@ async def _changed(
     work: UnitOfWork, person: _Person, table: Table, pseudonym: str
 ) -> AsyncIterator[tuple[Row[Any], dict[str, str | None]]]:
     """Each row of a table that has values of the person, with what takes their place by column."""
-    rows = await work.connection.execute(
-        select(table).where(table.c.customer_id == person.customer.id).order_by(table.c.id)
-    )
-    for row in rows:
+    ours = table.c.customer_id == person.customer.id
+    async for row in in_blocks(work.connection, table, ours):
         case_id = row.id if table is cases else getattr(row, "case_id", None)
         own = case_id in person.cases
         new = {

@@ -112,7 +112,8 @@ class Database:
         self.reading = pool(address, share.reading, arguments, **_AUTOCOMMIT)
         self.writing = pool(address, share.writing, arguments)
         self.raw = raw_pool(address, share.asking, arguments)
-        self.operations = pool(address, share.operations, arguments)
+        # Used so rarely that its connections may have been lost unnoticed.
+        self.operations = pool(address, share.operations, arguments, pool_pre_ping=True)
         # A reader may take its time: the server must not end an export before `send_timeout` does.
         idle_ms = int(1000 * settings.send_timeout) + 2 * settings.statement_timeout_ms
         self.exports = pool(

@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, bindparam, select, text, update
+from sqlalchemy import ColumnElement, bindparam, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.blocks import in_blocks
 from app.store.tables import events, idempotency_keys
 
 _TAKE_OUT = text(
@@ -41,10 +42,11 @@ async def take_out_of_events(
     connection: AsyncConnection, where: ColumnElement[bool], change: Change
 ) -> int:
     """Change the data of the events that fulfil a condition: of how many."""
-    rows = await connection.execute(
-        select(events.c.id, events.c.data).where(where).order_by(events.c.id)
-    )
-    changed = [(row.id, new) for row in rows if (new := change(row.data)) != row.data]
+    changed = [
+        (row.id, new)
+        async for row in in_blocks(connection, events, where)
+        if (new := change(row.data)) != row.data
+    ]
     if changed:
         parameters: dict[str, Sequence[object]] = {
             "ids": [id_ for id_, _ in changed],

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import ColumnElement, text, true
 
 from app.jobs import housekeeping
-from app.services import visibility
+from app.services import idempotency, visibility
 from app.services.tokens import BOUND_PREFIX, BOUND_SCOPES, SCOPES
 from app.services.unit_of_work import Caller
 from tests.api.build import Customer, made
@@ -173,6 +173,59 @@ async def test_last_use_is_written_in_the_background(service: Service, customer:
         query = text("SELECT last_used_at FROM tokens WHERE name = 'seldom'")
         used: datetime = (await connection.execute(query)).scalar_one()
     assert datetime.now(UTC) - used < timedelta(seconds=30)
+
+
+async def test_a_lost_connection_delays_nothing(service: Service, customer: Customer) -> None:
+    """The database restarted since the last time, half a minute ago or at the end."""
+    token = await service.token("entitlements:read", name="restarted")
+    async with service.client(token) as client:
+        await client.get("/v1/entitlements", params={"customer_id": customer.id})
+    async with service.database.operations.connect() as connection:
+        lost = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+    async with service.database.reading.connect() as connection:
+        await connection.execute(text("SELECT pg_terminate_backend(:lost, 5000)"), {"lost": lost})
+    await service.app.state.housekeeping.tidy(service.database)
+    async with service.database.reading.connect() as connection:
+        query = text("SELECT last_used_at FROM tokens WHERE name = 'restarted'")
+        assert (await connection.execute(query)).scalar_one() is not None
+
+
+async def test_a_task_that_fails_undoes_no_other(
+    service: Service, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise TimeoutError
+
+    token = await service.token("entitlements:read", name="often")
+    async with service.client(token) as client:
+        await client.get("/v1/entitlements", params={"customer_id": customer.id})
+    keeping: housekeeping.Housekeeping = service.app.state.housekeeping
+    monkeypatch.setattr(idempotency, "forget", fails)
+    monkeypatch.setattr(keeping, "_forgot_at", None)
+    await keeping.tidy(service.database)
+    async with service.database.reading.connect() as connection:
+        query = text("SELECT last_used_at FROM tokens WHERE name = 'often'")
+        assert (await connection.execute(query)).scalar_one() is not None
+    assert keeping._forgot_at is None
+
+
+async def test_old_keys_are_deleted_some_at_a_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "FORGOTTEN_AT_ONCE", 2)
+    then = datetime(2001, 1, 1, tzinfo=UTC)
+    async with service.database.writing.begin() as connection:
+        await connection.execute(
+            text("""INSERT INTO idempotency_keys
+                    (client, key, fingerprint, status, headers, created_at)
+                SELECT 'old', n::text, '', 200, '{}'::jsonb, :then FROM generate_series(1, 3) n"""),
+            {"then": then},
+        )
+        until = then + timedelta(days=1)
+        assert not await idempotency.forget(connection, until)
+        assert await idempotency.forget(connection, until)
+        query = text("SELECT count(*) FROM idempotency_keys WHERE client = 'old'")
+        assert (await connection.execute(query)).scalar_one() == 0
 
 
 async def test_revocation_is_effective_at_once(service: Service, customer: Customer) -> None:

@@ -25,6 +25,9 @@ _BEYOND_SCHEMAS = {
     "out_of_range",
 }
 _BEYOND_SCHEMAS_AT = {
+    # Read as it is dialled: spaces around it and a `#` at its end do not count.
+    ("query/case_number", "bad_format"),
+    ("/case_number", "bad_format"),
     # With `queue=true` there is one page.
     ("query/cursor", "unknown_parameter"),
     # The names of the desks are the policy's, which the operator may replace.

@@ -29,7 +29,6 @@ def test_every_request_body_and_every_answer_has_an_example() -> None:
     assert without == []
 
 
-@pytest.mark.long
 async def test_the_examples_are_what_the_service_answers(
     server: Server, new_database: Callable[[], Awaitable[str]]
 ) -> None:
