@@ -11,7 +11,7 @@
     │   ├── TermOver · ContractHasLaterCharges · ContractHasLaterUpgrades · CorrectionConflicts
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
     │   ├── NotEnoughTickets · TooManyOpenCases · NothingToRedact
-    │   ├── AmbiguousPerson
+    │   ├── AmbiguousPerson · CustomerMerged
     │   └── RequestInProgress · SecretAlreadyIssued
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
@@ -23,6 +23,7 @@
     │   └── TooManyWrites                 of a customer's own tokens
     ├── InternalError
     └── ServiceUnavailable
+        └── RecordMerged                  a request that begins again
 
 An error knows its code and parameters, and nothing of HTTP. `app.http.errors` maps a class to its
 status and headers, and a code to its texts in three languages. The parameters fill the
@@ -32,6 +33,7 @@ placeholders of those texts.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+from uuid import UUID
 
 from app.policy.document import Language, Policy
 from app.policy.facts import ServiceAnswer
@@ -56,6 +58,7 @@ InputCode = Literal[
     "out_of_range",
     "read_only",
     "repeated_parameter",
+    "same_customer",
     "too_few",
     "too_large",
     "too_long",
@@ -265,6 +268,14 @@ class AmbiguousPerson(Conflict, code="ambiguous_person"):
         super().__init__(details={"people": list(people)})
 
 
+class CustomerMerged(Conflict, code="customer_merged"):
+    """A record that became part of the customer with this id, code and name (R49)."""
+
+    def __init__(self, id_: UUID, code: str, name: str) -> None:
+        into = {"id": str(id_), "code": code, "name": name}
+        super().__init__(into=code, details={"into": into})
+
+
 class RequestInProgress(Conflict, code="request_in_progress"):
     """The first request with this `Idempotency-Key` is still running."""
 
@@ -373,6 +384,13 @@ class ServiceUnavailable(ServiceError, code="service_unavailable"):
     def __init__(self, shortage: Shortage | None = None) -> None:
         super().__init__()
         self.shortage: Shortage | None = shortage
+
+
+class RecordMerged(ServiceUnavailable):
+    """A customer's record was merged while its lock was waited for: begin again (R49).
+
+    A request does so by itself (`http.routes`).
+    """
 
 
 def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:

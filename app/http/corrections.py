@@ -35,7 +35,7 @@ class ChangedFact(Output):
 
     event: str = Field(description="The type of event that would be recorded.")
     id: UUID
-    name: str | None = Field(description="The serial number or number of the record.")
+    name: str | None = Field(description="The serial number, number or code of the record.")
     before: dict[str, Any] = Field(description="The fields that would change, as they are.")
     after: dict[str, Any] = Field(description="The same fields as they would be.")
 
@@ -78,7 +78,11 @@ class DryRun(Output):
     before: EntitlementsBody = Field(description="What the customer may use as things are.")
     after: EntitlementsBody = Field(description="What the customer could use after the step.")
     other: OtherCustomer | None = Field(
-        default=None, description="The same for the second customer of a transfer."
+        default=None,
+        description=(
+            "The same for the second customer of a transfer or move; for a record that is merged,"
+            " what its code answers."
+        ),
     )
 
 

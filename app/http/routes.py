@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from app import clock
-from app.errors import RecordedRefusal, RequestTimeout
+from app.errors import RecordedRefusal, RecordMerged, RequestTimeout
 from app.http import idempotency
 from app.http.auth.bearer import sent_token
 from app.http.bound_writes import BoundWrites
@@ -202,6 +202,14 @@ class WriteRoute(ScopedRoute):
             return await self._write(request, handler, now)
 
     async def _write(self, request: Request, handler: Handler, now: datetime) -> Response:
+        while True:
+            try:
+                return await self._transact(request, handler, now)
+            except RecordMerged:
+                # Rolled back. Whatever the request names now leads to the survivor (R49).
+                continue
+
+    async def _transact(self, request: Request, handler: Handler, now: datetime) -> Response:
         token = sent_token(request)
         keeps_answer = self._stores_answers and request.method == "POST"
         if keeps_answer and idempotency.sends_key(request) and _large_body(request):

@@ -13,6 +13,7 @@ _REASONS = {
     "already_on_line": "is on line {earlier} already",
     "customer_differs": "differs from line {earlier}, which has the same code",
     "free_upgrade": "stays {kept}: a contract paid for an upgrade of it",
+    "merged": "became part of the customer {survivor}",
     "not_edited": "is {stored} on record; {kind} are not edited",
     "of_another_customer": "is taken by another customer",
     "reference_on_line": "is the reference of another customer on line {earlier}",

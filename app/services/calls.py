@@ -14,7 +14,7 @@ from app.services import lookups
 from app.services.lookups import Lookup
 from app.services.phones import Exchange, caller_number
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, of_customer, within
+from app.services.visibility import find, lock_customer, of_customer, within
 from app.store.keyset import Listing
 from app.store.tables import calls, cases
 
@@ -74,6 +74,9 @@ async def note(
     dialled = None if called is None else caller_number(called, exchange)
     if isinstance(e164, str) and customer_id is None:
         customer_id = await _only_customer(work, e164)
+    if customer_id is not None:
+        # Otherwise it could be merged at this moment, and keep what its survivor lacks (R49).
+        customer_id = await lock_customer(work, customer_id)
     statement = insert(calls).values(
         id=new_id(),
         customer_id=customer_id,

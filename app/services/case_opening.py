@@ -7,7 +7,17 @@ from datetime import date, datetime
 from typing import Any, Literal, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Text, bindparam, insert, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Text,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import (
@@ -42,7 +52,7 @@ from app.store.event_types import (
 )
 from app.store.facts import Known, load
 from app.store.ledger import Ledger
-from app.store.tables import cases, contacts, customers
+from app.store.tables import cases, contacts, customers, merged_customers
 
 
 class Requester(TypedDict):
@@ -162,8 +172,8 @@ async def _day_in_the_past(
 ) -> date:
     """The civil date of an instant in the past. Raises InvalidInput.
 
-    Nothing is known of a customer before its own record, or its first licence, contract or pack if
-    that is earlier.
+    Nothing is known of a customer before its own record, or one that was merged into it, or its
+    first licence, contract or pack if that is earlier.
     """
     if opened_at > work.now:
         raise invalid("/opened_at", "in_future")
@@ -218,7 +228,12 @@ async def requester_columns(
     }
 
 
-_RECORDED_AT = select(customers.c.created_at).where(customers.c.id == bindparam("customer"))
+_MERGED = select(merged_customers.c.customer_id).where(
+    merged_customers.c.survivor_id == bindparam("customer")
+)
+_RECORDED_AT = select(func.min(customers.c.created_at)).where(
+    or_(customers.c.id == bindparam("customer"), customers.c.id.in_(_MERGED))
+)
 # Selected FROM nextval so that the sequence advances once. At least six digits, never cut.
 _RUNNING_NUMBER: ColumnElement[str] = literal_column(
     "(SELECT lpad(n::text, greatest(6, length(n::text)), '0') FROM nextval('case_numbers') n)",

@@ -262,7 +262,9 @@ async def timeline(work: UnitOfWork, key: str) -> Listing:
     shown = (events.c[name] for name in TimelineEntry._fields if name != "data")
     bound = work.caller.customer_id is not None
     rows = select(events.c.id, *shown, _DATA_TO_BOUND if bound else _DATA)
-    rows = rows.where(events.c.case_id == row.id, within(work.caller, events))
+    # The case is in sight, and so are its events. Those from before its customer was merged stand
+    # under the customer that it had then (R49).
+    rows = rows.where(events.c.case_id == row.id)
     if bound:
         rows = rows.where(_NOT_INTERNAL)
     return Listing(f"timeline {row.id}", rows, (events.c.id,), long_columns=("data",))

@@ -29,6 +29,7 @@ from app.services.visibility import (
     find_locked,
     lock_customer,
     of_customer,
+    records,
     visible,
     within,
 )
@@ -379,7 +380,8 @@ async def _require_place(work: UnitOfWork, old: Row[Any]) -> None:
 
 async def _given_back(work: UnitOfWork, old: Row[Any]) -> Counter[UUID]:
     """What a contract gave back when it was cancelled, as the event of that says."""
-    data = await latest_data(work.connection, old.customer_id, old.id, EventType.CONTRACT_CANCELLED)
+    told_under = await records(work, old.customer_id)
+    data = await latest_data(work.connection, told_under, old.id, EventType.CONTRACT_CANCELLED)
     given = data.get("given_back", ())
     return Counter({UUID(one["time_entry_id"]): one["minutes"] for one in given})
 

@@ -4,7 +4,7 @@ Every change goes through `_change`, which writes and records only what differs.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,13 +21,14 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    tuple_,
     union_all,
 )
 from sqlalchemy import update as changing
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.errors import AlreadyExists, NotFound, invalid
+from app.errors import AlreadyExists, CustomerMerged, NotFound, invalid
 from app.ids import new_id
 from app.policy.document import Policies
 from app.services.contacts import (
@@ -39,7 +40,7 @@ from app.services.contacts import (
     replaced,
 )
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked, visible, within
+from app.services.visibility import find, find_locked, survivor, visible, within
 from app.store.event_types import (
     Change,
     ContactChanges,
@@ -68,6 +69,13 @@ _WHOLE = (
             FROM contacts WHERE customer_id = customers.id), '[]')""",
         JSON,
     ).label("contacts"),
+    literal_column(
+        """coalesce((SELECT json_agg(json_build_object('id', r.id, 'code', r.code)
+                ORDER BY r.merged_at, r.id)
+            FROM merged_customers m JOIN customers r ON r.id = m.customer_id
+            WHERE m.survivor_id = customers.id), '[]')""",
+        JSON,
+    ).label("merged_from"),
 )
 """With the customer's own columns, a whole customer in one row."""
 
@@ -97,6 +105,10 @@ class Customer:
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None = None
+    merged_at: datetime | None = None
+    """When it became part of another record."""
+    merged_from: list[dict[str, str]] = field(default_factory=list)
+    """Id and code of each record that became part of it (R49)."""
 
 
 async def read(work: UnitOfWork, key: str | UUID) -> Row[Any]:
@@ -125,7 +137,11 @@ def search(
     or those that are not (R49).
     """
     is_archived = customers.c.archived_at.is_not(None)
-    where = [within(work.caller, customers), is_archived if archived else ~is_archived]
+    where = [
+        within(work.caller, customers),
+        customers.c.merged_at.is_(None),
+        is_archived if archived else ~is_archived,
+    ]
     if country is not None:
         where.append(exactly(customers.c.country, country))
     if reference is not None:
@@ -133,7 +149,7 @@ def search(
         owner = select(external_refs.c.customer_id).where(
             external_refs.c.system == system, external_refs.c.ref == ref
         )
-        where.append(customers.c.id == owner.scalar_subquery())
+        where.append(customers.c.id == survivor(owner.scalar_subquery()))
     rare = None if q is None else _has_words(q)
     return Listing(
         "customers",
@@ -170,7 +186,8 @@ async def put(
     """Create the customer with this code, or replace all its fields and contacts.
 
     Returns the customer, and whether it was created. `precondition` takes what is stored. Raises
-    as `own_fields`, `in_e164`, `contacts.match` and `precondition`.
+    as `own_fields`, `in_e164`, `contacts.match` and `precondition`, and CustomerMerged for the code
+    of a record that became part of another (R49).
     """
     own = own_fields(work.policies, fields)
     given = in_e164(given, own["country"])
@@ -183,6 +200,8 @@ async def put(
             return await read(work, customer.id), True
         # Another request created it in the meantime.
         before = await _read_locked(work, code)
+    if before.code.lower() != code.lower():
+        raise CustomerMerged(before.id, before.code, before.name)
     precondition(before)
     await _change(work, before, replace(before, contacts=replaced(given, before.contacts), **own))
     return await read(work, before.id), False
@@ -365,7 +384,7 @@ async def _insert(work: UnitOfWork, customer: Customer) -> bool:
         return False
     await _insert_references(work, customer)
     await _write_contacts(work, customer)
-    await _record(work, customer.id, {"code": customer.code, "created": True})
+    await record_change(work, customer.id, {"code": customer.code, "created": True})
     return True
 
 
@@ -381,6 +400,7 @@ async def _change(work: UnitOfWork, before: Customer, after: Customer) -> None:
         await work.connection.execute(
             delete(external_refs).where(external_refs.c.customer_id == after.id)
         )
+        await _take_from_merged(work, after)
         await _insert_references(work, after)
     if "contacts" in data:
         if gone := [UUID(id_) for id_ in data["contacts"]["removed"]]:
@@ -390,7 +410,20 @@ async def _change(work: UnitOfWork, before: Customer, after: Customer) -> None:
     await work.connection.execute(
         changing(customers).where(customers.c.id == after.id).values(**own, updated_at=work.now)
     )
-    await _record(work, after.id, data)
+    await record_change(work, after.id, data)
+
+
+async def _take_from_merged(work: UnitOfWork, customer: Customer) -> None:
+    """References that records merged into the customer have kept are its own if it wants them."""
+    if customer.merged_from and customer.external_refs:
+        await work.connection.execute(
+            delete(external_refs).where(
+                external_refs.c.customer_id.in_(UUID(one["id"]) for one in customer.merged_from),
+                tuple_(external_refs.c.system, external_refs.c.ref).in_(
+                    list(customer.external_refs.items())
+                ),
+            )
+        )
 
 
 async def _insert_references(work: UnitOfWork, customer: Customer) -> None:
@@ -415,7 +448,8 @@ async def _write_contacts(work: UnitOfWork, customer: Customer) -> None:
         )
 
 
-async def _record(work: UnitOfWork, customer_id: UUID, data: CustomerUpdated) -> None:
+async def record_change(work: UnitOfWork, customer_id: UUID, data: CustomerUpdated) -> None:
+    """Append the event of a change, as `difference` says it."""
     await work.record(
         EventType.CUSTOMER_UPDATED, data, customer_id=customer_id, subject_id=customer_id
     )

@@ -8,12 +8,12 @@ from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import JSON, Table, column, text
+from sqlalchemy import JSON, Table, column, select, text
 
 from app.errors import RecordedRefusal
 from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find_locked
+from app.services.visibility import find_locked, survivor
 from app.store.facts import Known, load
 
 
@@ -24,7 +24,7 @@ class FactChange(NamedTuple):
     """The type of the event that the step records."""
     id: UUID
     name: str | None
-    """The serial number or number of the record."""
+    """The serial number, number or code of the record."""
     before: Mapping[str, Any]
     after: Mapping[str, Any]
 
@@ -46,7 +46,7 @@ class Preview(NamedTuple):
     facts: list[FactChange]
     charges_moved: list[MovedCharge]
     customers: list[tuple[Known, Known]]
-    """Each customer concerned, before and after the step."""
+    """Each customer concerned, before and after the step; after a merge, as its id is answered."""
 
 
 _LAST_ENTRY = text("SELECT coalesce(max(id), 0) FROM ledger WHERE customer_id = ANY(:customers)")
@@ -54,7 +54,8 @@ _LAST_ENTRY = text("SELECT coalesce(max(id), 0) FROM ledger WHERE customer_id = 
 # both the top-level transaction's. The query finds the events of the step for that reason, and
 # would find earlier ones of the transaction too; a trial records none before its step.
 _FACTS = text("""
-    SELECT type, subject_id, coalesce(data->>'serial_number', data->>'number') AS name,
+    SELECT type, subject_id,
+        coalesce(data->>'serial_number', data->>'number', data->>'code') AS name,
         data->'before' AS before, data->'after' AS after
     FROM events
     WHERE xid = pg_current_xact_id() AND customer_id = ANY(:customers)
@@ -100,7 +101,10 @@ async def preview(
         await connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         facts = await connection.execute(_FACTS, concerned)
         moved = await connection.execute(_MOVED, concerned | {"last": last})
-        after = [await load(connection, id_) for id_ in customers]
+        after = [
+            await load(connection, await connection.scalar(select(survivor(id_))) or id_)
+            for id_ in customers
+        ]
         found = Preview(
             [FactChange(*row) for row in facts],
             [MovedCharge(*row) for row in moved],

@@ -39,7 +39,9 @@ from app.services.visibility import (
     find,
     find_locked,
     lock_customer,
+    lock_customers,
     of_customer,
+    records,
     visible,
     within,
 )
@@ -390,8 +392,7 @@ async def _lock_both(work: UnitOfWork, key: str, to: str) -> tuple[Row[Any], UUI
     holder = await _known(work, to)
     if holder is None:
         raise CustomerNotFound
-    for customer_id in sorted({licence.customer_id, holder}):
-        await lock_customer(work, customer_id)
+    await lock_customers(work, licence.customer_id, holder)
     return await read(work, licence.id), holder
 
 
@@ -418,8 +419,7 @@ async def _lock_chain(
         wanted = sorted(found | {one for one in more if one is not None})
         if not found - {more[0] if more else None}:
             return wanted  # the caller locks its own customer
-        for customer_id in wanted:
-            await lock_customer(work, customer_id)
+        await lock_customers(work, *wanted)
         if set((await work.connection.execute(query)).scalars()) <= found:
             return wanted
 
@@ -433,11 +433,12 @@ async def history(work: UnitOfWork, key: str) -> History:
     rows = _whole(work).where(called(licences, licence.serial_number))
     got_on = func.coalesce(licences.c.held_from, licences.c.purchased_on)
     held = (await work.connection.execute(rows.order_by(got_on, licences.c.id))).all()
+    # The licences are in sight, and so is all that was recorded of them.
+    holders = {id_ for row in held for id_ in await records(work, row.customer_id)}
     steps = (
         select(events)
         .where(
-            within(work.caller, events),
-            events.c.customer_id.in_([row.customer_id for row in held]),
+            events.c.customer_id.in_(holders),
             events.c.subject_id.in_([row.id for row in held]),
             events.c.type.like("licence.%"),
         )
@@ -449,7 +450,10 @@ async def history(work: UnitOfWork, key: str) -> History:
 async def _undone(work: UnitOfWork, licence: Row[Any]) -> list[Undone]:
     """The cases whose service year a withdrawal has undone, as the event of that says."""
     data = await latest_data(
-        work.connection, licence.customer_id, licence.id, EventType.LICENCE_WITHDRAWN
+        work.connection,
+        await records(work, licence.customer_id),
+        licence.id,
+        EventType.LICENCE_WITHDRAWN,
     )
     return [
         Undone(

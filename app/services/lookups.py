@@ -86,15 +86,23 @@ class _Kind(NamedTuple):
             AND ({own} IS NULL OR {self.customer_id} = {own}) LIMIT {_MOST_CONTACTS_READ}) found"""
 
 
+# The id and the code of a merged customer are the survivor's (R49).
+_SURVIVOR = """coalesce((
+            SELECT m.survivor_id FROM merged_customers m WHERE m.customer_id = {id}), {id})"""
 _KINDS = {
     "customer_id": _Kind(
         "customers c",
         "c.id",
-        "c.id = {key}",
+        f"c.id = {_SURVIVOR.format(id='{key}')}",
         # Cast only the keys of this kind: others are not UUIDs.
         "CASE WHEN a.kind = 'customer_id' THEN a.key::uuid END",
     ),
-    "customer_code": _Kind("customers c", "c.id", 'lower(c.code COLLATE "C") = lower({key})'),
+    "customer_code": _Kind(
+        "customers c",
+        "c.id",
+        f"""c.id = (SELECT {_SURVIVOR.format(id="o.id")} FROM customers o
+            WHERE lower(o.code COLLATE "C") = lower({{key}}))""",
+    ),
     "serial_number": _Kind(
         "licences l",
         "l.customer_id",
@@ -117,7 +125,8 @@ _KINDS = {
     ),
     "external_ref": _Kind(
         "external_refs r",
-        "r.customer_id",
+        # A merged customer keeps the references to systems that its survivor has one to.
+        _SURVIVOR.format(id="r.customer_id"),
         """r.system = split_part({key}, ':', 1)
             AND r.ref = substr({key}, strpos({key}, ':') + 1)""",
     ),
@@ -209,7 +218,8 @@ _BATCH = {
 }
 _EXPORT = {
     when: text(f"""SELECT {CUSTOMER}, {facts} FROM customers c
-        WHERE CAST(:customer_id AS uuid) IS NULL OR c.id = :customer_id ORDER BY c.id""")
+        WHERE c.merged_at IS NULL
+            AND (CAST(:customer_id AS uuid) IS NULL OR c.id = :customer_id) ORDER BY c.id""")
     for when, facts in _FACTS.items()
 }
 

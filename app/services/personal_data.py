@@ -20,7 +20,7 @@ from app.services.emails import ascii_form
 from app.services.people import Person, folded
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find, find_locked
+from app.services.visibility import find, find_locked, records
 from app.store.blocks import in_blocks
 from app.store.event_types import CustomerErased, EventType
 from app.store.tables import (
@@ -171,7 +171,8 @@ async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
             select(calls).where(_calls_of(person)).order_by(calls.c.id)
         )
     ]
-    async for event in in_blocks(work.connection, events, events.c.customer_id == customer.id):
+    ours = events.c.customer_id.in_(await records(work, customer.id))
+    async for event in in_blocks(work.connection, events, ours):
         own = event.case_id in person.cases
         held += [
             Held("event", str(event.id), path, text)
@@ -223,9 +224,10 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
         events.c.case_id.in_(person.cases),
         lambda data: _without(data, person, pseudonym, own=True),
     )
+    told_under = await records(work, customer.id)
     told += await take_out_of_events(
         work.connection,
-        (events.c.customer_id == customer.id)
+        events.c.customer_id.in_(told_under)
         & (events.c.case_id.is_(None) | events.c.case_id.not_in(person.cases)),
         lambda data: _without(data, person, pseudonym, own=False),
     )
@@ -236,8 +238,8 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
     )
     answers = await take_out_of_answers(
         work.connection,
-        customer.id,
-        {str(one) for one in (customer.id, *person.contacts, *call_ids)}
+        told_under,
+        {str(one) for one in (*told_under, *person.contacts, *call_ids)}
         | {str(one) for case in all_cases for one in case},
         lambda answer: _without_in_answer(answer, person, pseudonym),
     )

@@ -12,7 +12,7 @@ from app.errors import NotFound, NothingToRedact
 from app.services import time_entries as entries
 from app.services.cases import TimelineEntry, is_comment
 from app.services.unit_of_work import UnitOfWork
-from app.services.visibility import find_locked
+from app.services.visibility import find_locked, records
 from app.store.event_types import CaseRedacted, EventType
 from app.store.tables import cases, events, time_entries
 from app.store.words import take_out_of_answers, take_out_of_events
@@ -51,9 +51,9 @@ async def redact_comment(
         same = data.get("comment_id", str(comment_id)) == str(comment_id)
         return answer | {"data": without_body(data)} if same else answer
 
-    await take_out_of_answers(
-        work.connection, case.customer_id, [str(case.id), case.number], without_answer
-    )
+    told_under = await records(work, case.customer_id)
+    about = [str(case.id), case.number]
+    await take_out_of_answers(work.connection, told_under, about, without_answer)
     data: CaseRedacted = {
         "number": case.number,
         "comment_id": str(comment_id),
@@ -83,7 +83,8 @@ async def redact_note(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason
             return answer | {"note": None}
         return answer
 
-    await take_out_of_answers(work.connection, case.customer_id, [str(entry_id)], without_note)
+    told_under = await records(work, case.customer_id)
+    await take_out_of_answers(work.connection, told_under, [str(entry_id)], without_note)
     data: CaseRedacted = {
         "number": case.number,
         "time_entry_id": str(entry_id),

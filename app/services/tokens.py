@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.errors import CustomerNotFound, InsufficientScope, Unauthorized
 from app.ids import as_id, new_id
 from app.services.unit_of_work import Caller, UnitOfWork
-from app.services.visibility import called, find
+from app.services.visibility import called, find, find_locked, records
+from app.store import lock
 from app.store.event_types import EventType, TokenIssued
 from app.store.tables import customers, tokens
 
@@ -157,7 +158,8 @@ async def issue(
     Raises NotFound, InsufficientScope for a scope that the issuer itself lacks, and Unauthorized
     if the issuer has been revoked meanwhile.
     """
-    owner = await find(work, customers, customer)
+    # Under the lock, because a merge ends the tokens of the record that it finds (R49).
+    owner = await find_locked(work, customers, customer)
     for scope in scopes:
         if not work.caller.may(scope):
             raise InsufficientScope(scope)
@@ -186,9 +188,9 @@ async def read(work: UnitOfWork, customer: str, token_id: UUID) -> Row[Any]:
 
 
 async def _of_customer(work: UnitOfWork, customer_id: UUID, token_id: UUID) -> Row[Any]:
-    return await find(
-        work, tokens, token_id, select(tokens).where(tokens.c.customer_id == customer_id)
-    )
+    # Tokens stay with the record that they were bound to.
+    bound_to = tokens.c.customer_id.in_(await records(work, customer_id))
+    return await find(work, tokens, token_id, select(tokens).where(bound_to))
 
 
 async def create_key(
@@ -206,9 +208,9 @@ async def create_key(
     """
     customer_id: UUID | None = None
     if customer is not None:
-        customer_id = await connection.scalar(
-            select(customers.c.id).where(called(customers, customer))
-        )
+        # Locked, because a merge ends the tokens of the record that it finds (R49).
+        owner = select(customers.c.id).where(called(customers, customer)).scalar_subquery()
+        customer_id = await lock.customer(connection, owner)
         if customer_id is None:
             raise CustomerNotFound
     _, token = await store(
@@ -256,6 +258,18 @@ async def revoke(connection: AsyncConnection, now: datetime, *keys: str) -> int:
         .values(revoked_at=now)
     )
     return ended.rowcount
+
+
+async def revoke_bound(connection: AsyncConnection, now: datetime, customer_id: UUID) -> None:
+    """End every token that is bound to a customer."""
+    bound = tokens.c.customer_id == customer_id, tokens.c.revoked_at.is_(None)
+    # In the order of ids, as by `record_uses`: two writers cannot deadlock.
+    locked = await connection.execute(
+        select(tokens.c.id).where(*bound).order_by(tokens.c.id).with_for_update(key_share=True)
+    )
+    await connection.execute(
+        update(tokens).where(tokens.c.id.in_(locked.scalars().all())).values(revoked_at=now)
+    )
 
 
 async def forget_expired(connection: AsyncConnection, before: datetime) -> bool:

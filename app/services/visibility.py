@@ -28,7 +28,14 @@ from app.errors import CustomerNotFound, NotFound
 from app.ids import as_id
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.store import lock
-from app.store.tables import cases, contracts, customers, licences, ticket_packs
+from app.store.tables import (
+    cases,
+    contracts,
+    customers,
+    licences,
+    merged_customers,
+    ticket_packs,
+)
 
 # The column with the name that people use for a thing; paths take it in place of the id.
 _KNOWN_BY: dict[str, str] = {
@@ -53,15 +60,49 @@ def _identity(key: str | UUID) -> UUID | None:
     return key if isinstance(key, UUID) else as_id(key)
 
 
-def _name(table: Table) -> ColumnElement[str]:
+def _name(table: Table, known_as: str | None = None) -> ColumnElement[str]:
     # The same expression as in the unique index, so that the index is used.
-    return func.lower(literal_column(f'{table.name}.{_KNOWN_BY[table.name]} COLLATE "C"'))
+    name = f'{known_as or table.name}.{_KNOWN_BY[table.name]} COLLATE "C"'
+    return func.lower(literal_column(name))
+
+
+_record = customers.alias("record")
+_merged = merged_customers.alias("merged")
+
+
+def survivor(record: Any) -> ColumnElement[UUID]:
+    """The id of a record, of a merged one that of its survivor (R49)."""
+    into = select(_merged.c.survivor_id).where(_merged.c.customer_id == record)
+    return func.coalesce(into.scalar_subquery(), record)
+
+
+def _leads_to(key: Any, by_id: bool) -> ColumnElement[UUID]:
+    """The id of the customer to whom an id or code leads: of a merged one its survivor's."""
+    if by_id:
+        return survivor(key)
+    known = select(survivor(_record.c.id)).select_from(_record)
+    return known.where(_name(customers, _record.name) == func.lower(key)).scalar_subquery()
+
+
+def itself(key: str | UUID) -> ColumnElement[bool]:
+    """The customer's record with this id or code, merged or not."""
+    identity = _identity(key)
+    return customers.c.id == identity if identity is not None else _named(customers, key)
+
+
+def _named(table: Table, key: Any) -> ColumnElement[bool]:
+    return _name(table) == func.lower(key)
 
 
 def called(table: Table, key: str | UUID) -> ColumnElement[bool]:
-    """The row with this id, code, serial number or number (in upper or lower case)."""
+    """The row with this id, code, serial number or number (in upper or lower case).
+
+    The id and the code of a merged customer are the survivor's (R49).
+    """
     identity = _identity(key)
-    return table.c.id == identity if identity is not None else _name(table) == func.lower(key)
+    if table is customers:
+        return customers.c.id == _leads_to(identity or key, identity is not None)
+    return table.c.id == identity if identity is not None else _named(table, key)
 
 
 def visible(caller: Caller, table: Table) -> Select[Any]:
@@ -89,7 +130,11 @@ def _by_key(table: Table, by_id: bool, of_customer: bool) -> Select[Any]:
     Built once: building it for each request cost 60 µs.
     """
     key: BindParameter[Any] = bindparam("key", type_=Uuid if by_id else String)
-    rows = select(table).where(table.c.id == key if by_id else _name(table) == func.lower(key))
+    if table is customers:
+        found = customers.c.id == _leads_to(key, by_id)
+    else:
+        found = table.c.id == key if by_id else _named(table, key)
+    rows = select(table).where(found)
     rows = rows.where(_owner(table) == bindparam("customer")) if of_customer else rows
     return rows if by_id else latest(rows, table)
 
@@ -116,7 +161,7 @@ async def find_locked(
     """The row that a path names, read under its customer's lock. Raises NotFound.
 
     `rows` as for `find`. What decides is read after the lock, never before (the customer of a row
-    never changes).
+    changes by a merge alone). Raises RecordMerged.
     """
     own = work.caller.customer_id
     identity = _identity(key)
@@ -152,12 +197,9 @@ async def _find(
 
 
 def of_customer(table: Table, key: str | UUID) -> ColumnElement[bool]:
-    """The rows of a table that belong to the customer with this id or code."""
+    """The rows of a table that belong to the customer to whom this id or code leads."""
     identity = _identity(key)
-    if identity is not None:
-        return _owner(table) == identity
-    called_so = select(customers.c.id).where(called(customers, key))
-    return _owner(table) == called_so.scalar_subquery()
+    return _owner(table) == _leads_to(identity or key, identity is not None)
 
 
 async def named_customer(work: UnitOfWork, key: str | UUID) -> UUID:
@@ -171,23 +213,36 @@ async def named_customer(work: UnitOfWork, key: str | UUID) -> UUID:
 
 
 async def lock_customers(work: UnitOfWork, *ids: UUID) -> None:
-    """Lock several customers in the order of their ids, so that two callers cannot deadlock."""
-    for identity in sorted(ids):
-        await lock.customer(work.connection, identity)
+    """Lock several customers, whose ids have just been read, in the order of their ids.
+
+    So two callers cannot deadlock. Raises RecordMerged.
+    """
+    for identity in sorted(set(ids)):
+        await lock.record(work.connection, identity)
 
 
 async def lock_customer(work: UnitOfWork, key: str | UUID) -> UUID:
     """Lock the customer that a body names by id or code, and return its id.
 
-    Raises CustomerNotFound, also for one out of sight.
+    Of a merged one the survivor. Raises CustomerNotFound, also for one out of sight, and
+    RecordMerged.
     """
     identity, own = _identity(key), work.caller.customer_id
-    locked: UUID | None = None
-    if identity is None:
-        whose = _owner_by_key(customers, False, own is not None)
-        locked = await lock.customer(work.connection, whose, {"key": key, "customer": own})
-    elif work.caller.sees(identity):
+    if identity is not None and work.caller.sees(identity):
         locked = await lock.customer(work.connection, identity)
+    else:
+        whose = _owner_by_key(customers, identity is not None, own is not None)
+        parameters = {"key": identity or key, "customer": own}
+        locked = await lock.customer(work.connection, whose, parameters)
     if locked is None:
         raise CustomerNotFound
     return locked
+
+
+async def records(work: UnitOfWork, customer_id: UUID) -> list[UUID]:
+    """The ids under which a customer's events stand: its own, and those of all records that were
+    merged into it (R49). Events stay what they were when they were recorded."""
+    into = select(merged_customers.c.customer_id).where(
+        merged_customers.c.survivor_id == customer_id
+    )
+    return [customer_id, *(await work.connection.execute(into)).scalars()]

@@ -15,7 +15,9 @@ from app.store import entries as standing
 from app.store.entries import Work
 from app.store.ledger import Ledger, overrun_again, reversal
 
-_YEARS = text("SELECT id, starts_on FROM service_years WHERE customer_id = :customer")
+_YEARS = text(
+    "SELECT id, starts_on, superseded_by FROM service_years WHERE customer_id = :customer"
+)
 _CASES = text("""
     SELECT id, number, channel, opened_on, state, category, paid_by, allowance_id,
         first_allowance_id
@@ -31,7 +33,15 @@ _REBIND = text("""
             ELSE first_allowance_id END
     WHERE id = :id""")
 
-
+_FOLLOW = text("""
+    UPDATE cases k SET
+        allowance_id = coalesce(b.superseded_by, k.allowance_id),
+        first_allowance_id = coalesce(f.superseded_by, k.first_allowance_id)
+    FROM cases o
+    LEFT JOIN service_years b ON b.id = o.allowance_id AND b.id = ANY(:years)
+    LEFT JOIN service_years f ON f.id = o.first_allowance_id AND f.id = ANY(:years)
+    WHERE o.id = k.id
+        AND (o.allowance_id = ANY(:years) OR o.first_allowance_id = ANY(:years))""")
 # A case that is still bound as the undoing of its year left it.
 _BOUND = text("""
     SELECT number, state, bound, first FROM (
@@ -105,7 +115,7 @@ async def follow(ledger: Ledger, was: Iterable[Licence], changed: Sequence[UUID]
         )
         moves = moved_years(ledger.policies, before, after, id_)
         if moves:
-            await _Moving(ledger, after, moves, followed).run()
+            await _Moving(ledger, after, moves, followed).run(await _recorded(ledger, moves))
     await ledger.settle()
     return followed
 
@@ -146,6 +156,19 @@ async def give_cases_back(ledger: Ledger, undone: Iterable[Undone]) -> list[Rebo
     return cases
 
 
+async def join_years(ledger: Ledger, superseded: Sequence[UUID]) -> None:
+    """Let what stands on superseded service years stand on those that took their place (R14).
+
+    Their 300 minutes are granted once: charges keep their place, those worked first before the
+    others, while the year has minutes left; the rest is charged again by R20 and R21. Their cases
+    are bound to the year that took their place. Afterwards overrun is covered wherever minutes are
+    left (R22).
+    """
+    if superseded:
+        await _Joining(ledger, await ledger.facts()).run(superseded)
+    await ledger.settle()
+
+
 async def _charge_again(ledger: Ledger, sources: dict[UUID, Source]) -> None:
     rows = (await ledger.connection.execute(_WORK, {"cases": list(sources)})).all()
     entries = await ledger.standing(standing.OF_TIME_ENTRIES, entries=[row.id for row in rows])
@@ -156,6 +179,12 @@ async def _charge_again(ledger: Ledger, sources: dict[UUID, Source]) -> None:
         source = sources[row.case_id]
         facts = await ledger.charge(facts, row.case_id, source, row.channel, [work])
     await ledger.settle()
+
+
+async def _recorded(ledger: Ledger, moves: Moves) -> list[UUID]:
+    """The recorded years that move."""
+    rows = await ledger.connection.execute(_YEARS, {"customer": ledger.customer_id})
+    return [row.id for row in rows if row.starts_on in moves and row.superseded_by is None]
 
 
 class _Moving:
@@ -174,20 +203,20 @@ class _Moving:
         self._facts = after._replace(service_years=years)
         self._sources: dict[UUID, Source | None] = {}
 
-    async def run(self) -> None:
+    async def run(self, moving: Sequence[UUID]) -> None:
+        """Move the recorded years with these ids."""
         ledger = self._ledger
         rows = await ledger.connection.execute(_YEARS, {"customer": ledger.customer_id})
         self._years = {row.id: row.starts_on for row in rows}
-        moving = [id_ for id_, starts_on in self._years.items() if starts_on in self._moves]
         entries = await ledger.standing(standing.OF_ALLOWANCES, allowances=moving)
         await ledger.write(*(reversal(row) for row in entries))
         await self._rebind(moving)
         await self._charge(entries)
 
-    async def _rebind(self, moving: list[UUID]) -> None:
+    async def _rebind(self, moving: Sequence[UUID]) -> None:
         """Cases of the moved years, in the order of their opening."""
         ledger = self._ledger
-        parameters = {"customer": ledger.customer_id, "years": moving}
+        parameters = {"customer": ledger.customer_id, "years": list(moving)}
         for row in (await ledger.connection.execute(_CASES, parameters)).all():
             bound, first = row.allowance_id in moving, row.first_allowance_id in moving
             year = self._years[row.allowance_id if bound else row.first_allowance_id]
@@ -249,9 +278,7 @@ class _Moving:
     async def _keep(self, rows: list[dict[str, Any]], entry: Row[Any], minutes: int) -> int:
         """Charge minutes to the year that their year became: how many it pays."""
         target = self._moves[self._years[entry.allowance_id]]
-        if target is None or not covers(
-            self._policies, self._facts, target.starts_on, entry.worked_on
-        ):
+        if target is None or not self._pays(target.starts_on, entry):
             return 0
         left = year_from(self._policies, self._facts, target.starts_on).remaining_minutes
         kept = min(left, minutes)
@@ -259,6 +286,10 @@ class _Moving:
             source = Source("free_hours", starts_on=target.starts_on)
             await self._drawn(rows, entry, kept, Drawn(((source, kept),), 0))
         return kept
+
+    def _pays(self, starts_on: date, entry: Row[Any]) -> bool:
+        """Whether the year that begins on a day may pay for what has moved."""
+        return covers(self._policies, self._facts, starts_on, entry.worked_on)
 
     async def _drawn(
         self, rows: list[dict[str, Any]], entry: Row[Any], minutes: int, drawn: Drawn
@@ -277,3 +308,20 @@ class _Moving:
         if entry.paid_by == "free_hours":
             return Source("free_hours", starts_on=self._years[entry.own])
         return Source(entry.paid_by, str(entry.own))
+
+
+class _Joining(_Moving):
+    """The same for years that were superseded when two customers were merged (R49).
+
+    Nothing about a year was wrong: its cases stay bound to it, and its charges keep their place
+    even where another Editor has begun a year since, as after any late registration (R14).
+    """
+
+    def __init__(self, ledger: Ledger, facts: Facts) -> None:
+        super().__init__(ledger, facts, facts.service_years, Followed([], []))
+
+    async def _rebind(self, moving: Sequence[UUID]) -> None:
+        await self._ledger.connection.execute(_FOLLOW, {"years": list(moving)})
+
+    def _pays(self, starts_on: date, entry: Row[Any]) -> bool:
+        return bool(entry.used_minutes) or super()._pays(starts_on, entry)

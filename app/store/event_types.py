@@ -58,6 +58,25 @@ class CustomerArchived(TypedDict):
     reason: str
 
 
+class MergedRecord(TypedDict):
+    id: str
+    code: str
+
+
+class RecordsMerged(TypedDict):
+    """Two records of one customer became one: one event for each of the two (R49)."""
+
+    code: str
+    """That of the record whose event it is."""
+    merged: MergedRecord
+    """The record that became part of the other."""
+    into: MergedRecord
+    reason: str
+    before: NotRequired[Mapping[str, str | None]]
+    """What changed of the record that became part of the other, as is `after`."""
+    after: NotRequired[Mapping[str, str | None]]
+
+
 class CustomerErased(TypedDict):
     """A person of the customer was replaced by a pseudonym (R43)."""
 
@@ -348,6 +367,7 @@ class EventType(StrEnum):
     TOKEN_ISSUED = "token.issued", TokenIssued
     CUSTOMER_UPDATED = "customer.updated", CustomerUpdated
     CUSTOMER_ARCHIVED = "customer.archived", CustomerArchived
+    CUSTOMER_MERGED = "customer.merged", RecordsMerged
     CUSTOMER_ERASED = "customer.erased", CustomerErased
     LICENCE_REGISTERED = "licence.registered", LicenceRegistered
     LICENCE_CORRECTED = "licence.corrected", LicenceCorrected
@@ -386,6 +406,7 @@ EventData = (
     | TokenIssued
     | CustomerUpdated
     | CustomerArchived
+    | RecordsMerged
     | CustomerErased
     | LicenceRegistered
     | LicenceUpgraded

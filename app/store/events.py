@@ -1,6 +1,6 @@
 """The one record of what happened: the audit trail, the timeline of a case, the event feed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -55,13 +55,19 @@ async def record(
 
 
 async def latest_data(
-    connection: AsyncConnection, customer_id: UUID, subject_id: UUID, event_type: EventType
+    connection: AsyncConnection,
+    customer_ids: Sequence[UUID],
+    subject_id: UUID,
+    event_type: EventType,
 ) -> Mapping[str, Any]:
-    """The data of the latest event of a type about one thing, empty if there is none."""
+    """The data of the latest event of a type about one thing, empty if there is none.
+
+    It stands under one of `customer_ids`.
+    """
     latest = (
         select(events.c.data)
         .where(
-            events.c.customer_id == customer_id,
+            events.c.customer_id.in_(customer_ids),
             events.c.subject_id == subject_id,
             events.c.type == event_type,
         )

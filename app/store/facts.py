@@ -146,7 +146,8 @@ def _facts(when: Literal["now", "past"]) -> str:
             FROM ticket_packs a {b["tickets"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY({b["later"]} SELECT json_build_array(a.starts_on, a.ends_on, a.granted_minutes,
                 b.used_minutes, b.overrun_minutes)
-            FROM service_years a {b["hours"]} WHERE a.customer_id = c.id),
+            FROM service_years a {b["hours"]}
+            WHERE a.customer_id = c.id AND a.superseded_by IS NULL),
         ARRAY(SELECT json_build_array(k.number, k.channel, k.paid_by) FROM ({_CASES[when]}) k)
         )::text AS facts"""
 

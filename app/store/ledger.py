@@ -219,6 +219,7 @@ class Ledger:
         found = select(service_years.c.id).where(
             service_years.c.customer_id == self.customer_id,
             service_years.c.starts_on == starts_on,
+            service_years.c.superseded_by.is_(None),
         )
         identity: UUID = (await self.connection.execute(found)).scalar_one()
         return identity

@@ -8,20 +8,31 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, Uuid, bindparam, select, text
+from sqlalchemy import ColumnElement, ScalarSelect, Select, Uuid, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.tables import customers
+from app.errors import RecordMerged
+from app.store.tables import customers, merged_customers
 
 
 def _locking(customer_id: ColumnElement[UUID]) -> Select[Any]:
     # FOR NO KEY UPDATE: inserting rows that refer to the customer does not wait for this lock.
-    locked = select(customers.c.id).where(customers.c.id == customer_id)
+    # Whoever had to wait gets `merged_at` as it is after the wait.
+    locked = select(customers.c.id, customers.c.merged_at).where(customers.c.id == customer_id)
     return locked.with_for_update(key_share=True)
 
 
-# Built once: building and comparing it would cost every opening of a case 35 µs.
-_BY_ID = _locking(bindparam("customer_id", type_=Uuid))
+# Built once: building and comparing them would cost every opening of a case 35 µs.
+_ID = bindparam("customer_id", type_=Uuid)
+_RECORD = _locking(_ID)
+_BY_ID = _locking(
+    func.coalesce(
+        select(merged_customers.c.survivor_id)
+        .where(merged_customers.c.customer_id == _ID)
+        .scalar_subquery(),
+        _ID,
+    )
+)
 
 
 async def customer(
@@ -31,33 +42,56 @@ async def customer(
 ) -> UUID | None:
     """Lock a customer until the transaction ends. Returns its id, None if it does not exist.
 
-    `customer_id` may be a query, with its `parameters`, that finds the owner of a thing; an owner
-    never changes.
+    The id of a merged record means its survivor (R49). `customer_id` may be a query, with its
+    `parameters`, that finds the owner of a thing; an owner changes by a merge alone.
 
     Call this before reading anything that the decision depends on, as a separate statement: a
     statement that locks and reads at once sees the data as they were before it waited. Raises
-    RuntimeError outside a transaction, because the lock would end with the statement.
+    RecordMerged, and RuntimeError outside a transaction, because the lock would end with the
+    statement.
     """
-    _require_transaction(connection)
     if isinstance(customer_id, ScalarSelect):
-        statement = _locking(customer_id)
-    else:
-        statement, parameters = _BY_ID, {"customer_id": customer_id}
-    found: UUID | None = (await connection.execute(statement, parameters)).scalar_one_or_none()
+        return await _lock(connection, _locking(customer_id), parameters)
+    return await _lock(connection, _BY_ID, {"customer_id": customer_id})
+
+
+async def record(connection: AsyncConnection, customer_id: UUID) -> None:
+    """Lock a customer's record that is known not to be merged. Raises as `customer` does.
+
+    For those who lock several in the order of their ids: a survivor would come out of turn.
+    """
+    await _lock(connection, _RECORD, {"customer_id": customer_id})
+
+
+async def _lock(
+    connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]
+) -> UUID | None:
+    _require_transaction(connection)
+    row = (await connection.execute(statement, parameters)).one_or_none()
+    if row is None:
+        return None
+    if row.merged_at is not None:
+        # Waiting for the survivor with this lock in hand could end in a deadlock.
+        raise RecordMerged
+    found: UUID = row.id
     return found
 
 
 async def customers_called(connection: AsyncConnection, codes: str) -> None:
     """Lock all customers whose code in lower case is returned by the constant SQL query `codes`.
 
-    The rows are locked in the order of their ids, so that two callers cannot deadlock. Raises as
-    `customer` does.
+    Of merged records the survivors are locked (R49). The rows are locked in the order of their ids,
+    so that two callers cannot deadlock. Raises as `customer` does.
     """
     _require_transaction(connection)
-    locked = f"""SELECT id FROM customers WHERE lower(code COLLATE "C") IN ({codes})
+    locked = f"""SELECT merged_at FROM customers WHERE id IN (
+            SELECT coalesce(m.survivor_id, c.id)
+            FROM customers c LEFT JOIN merged_customers m ON m.customer_id = c.id
+            WHERE lower(c.code COLLATE "C") IN ({codes}))
         ORDER BY id FOR NO KEY UPDATE"""
-    # count(*) keeps the ids in the database: no caller needs them.
-    await connection.execute(text(f"SELECT count(*) FROM ({locked}) AS locked"))
+    # The ids stay in the database: no caller needs them.
+    if await connection.scalar(text(f"SELECT count(merged_at) FROM ({locked}) AS locked")):
+        raise RecordMerged
 
 
 def _require_transaction(connection: AsyncConnection) -> None:

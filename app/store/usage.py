@@ -114,7 +114,7 @@ class Opening(NamedTuple):
 
 
 _SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed), sum(cancelled)"
-# The numbers never change: entries are only added, under the customer's lock.
+# The numbers change by a merge alone: entries are only added, under the customer's lock (R49).
 _STATEMENT = text(f"""
     WITH entries AS MATERIALIZED (
         SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry,

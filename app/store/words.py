@@ -20,7 +20,7 @@ _TAKE_OUT = text(
 )
 _ANSWERS = text("""
     SELECT client, key, body FROM idempotency_keys
-    WHERE customer_id = :customer AND body IS NOT NULL
+    WHERE customer_id = ANY (CAST(:customers AS uuid[])) AND body IS NOT NULL
     UNION ALL
     SELECT client, key, body FROM idempotency_keys
     WHERE customer_id IS NULL AND body IS NOT NULL AND EXISTS (
@@ -57,14 +57,17 @@ async def take_out_of_events(
 
 
 async def take_out_of_answers(
-    connection: AsyncConnection, customer_id: UUID, about: Collection[str], change: Change
+    connection: AsyncConnection,
+    customer_ids: Sequence[UUID],
+    about: Collection[str],
+    change: Change,
 ) -> int:
-    """Change the stored answers of a customer: how many.
+    """Change the stored answers of a customer, who has these ids: how many.
 
     Answers that do not name their customer are its own if they are about one of `about`: ids,
     and numbers of cases.
     """
-    parameters = {"customer": customer_id, "member": _MEMBER, "ids": [*about]}
+    parameters = {"customers": [*customer_ids], "member": _MEMBER, "ids": [*about]}
     rows = await connection.execute(_ANSWERS, parameters)
     found = 0
     for client, key, body in rows.all():

@@ -37,6 +37,7 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
     ids = {
         "desk": "it",
         **names,
+        "into": names["twin"],
         "customer_id": names["customer"],
         "to_customer_id": names["customer"],
         "contract_id": names["contract"],
@@ -48,13 +49,19 @@ def _holdings(names: dict[str, Any], **called: str) -> Holdings:
         "number": called["contract"],
         "external_ref": f"crm:{names['external_refs']['crm']}",
     }
-    names = {**ids, **called, "customer_id": called["customer"], "number": called["ticket_pack"]}
+    names = {
+        **ids,
+        **called,
+        "into": called["twin"],
+        "customer_id": called["customer"],
+        "number": called["ticket_pack"],
+    }
     return Holdings(ids, names)
 
 
 def nobody() -> Holdings:
     """Names as good as any, of nothing."""
-    ids = ("customer", "licence", "contract", "ticket_pack", "case")
+    ids = ("customer", "twin", "licence", "contract", "ticket_pack", "case")
     others = (
         "call",
         "contact_id",
@@ -80,6 +87,8 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
     phone, email, ref = _phone(), f"{unique('help').lower()}@example.com", unique("R")
     contact = {"name": "Help desk", "email": email, "phones": [phone]}
     customer = await Customer.new(client, today, contacts=[contact], external_refs={"crm": ref})
+    # The same company, entered twice (R49).
+    twin = await Customer.new(client, today)
     licence = await customer.licence(days=-90)
     path = f"licences/{licence['id']}/upgrades"
     upgraded = await customer.post(path, 201, version="12", paid_by="purchase")
@@ -110,6 +119,7 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
             "comment_id": comment["data"]["comment_id"],
             "call": call["id"],
             "customer": customer.id,
+            "twin": twin.id,
             "licence": licence["id"],
             "contract": contract["id"],
             "ticket_pack": pack["id"],
@@ -123,6 +133,7 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
             "external_refs": {"crm": ref},
         },
         customer=customer.code,
+        twin=twin.code,
         licence=licence["serial_number"],
         contract=contract["number"],
         ticket_pack=pack["number"],

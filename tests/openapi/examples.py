@@ -288,6 +288,9 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     gone = {"reason": "The company no longer exists"}
     await call("archive_customer", "POST", "/v1/customers/C-0101/archiving", gone)
     await call("restore_customer", "POST", "/v1/customers/C-0101/restoring", {"reason": "It does"})
+    await record.client.put("/v1/customers/by-code/C-0104", json=put | _refs("K00104"))
+    twice = {"into": "C-0101", "reason": "Entered twice"}
+    await call("merge_customer", "POST", "/v1/customers/C-0104/merge", twice)
     token = await call(
         "issue_token",
         "POST",

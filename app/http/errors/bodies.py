@@ -17,6 +17,7 @@ from app.errors import (
     AmbiguousLookup,
     AmbiguousPerson,
     CorrectionConflicts,
+    CustomerMerged,
     InvalidInput,
     NotEnoughTickets,
     NotEntitled,
@@ -185,6 +186,27 @@ class Available(BaseModel):
     )
 
 
+class Survivor(BaseModel):
+    """The customer of whom another record became part."""
+
+    id: UUID = Field(description="The id of the customer.")
+    code: str
+    name: str
+
+
+class MergedInto(BaseModel):
+    into: Survivor = Field(
+        description="The customer that has everything of it, and to whom its code and id lead.",
+        examples=[
+            {
+                "id": "019aa6f0-5b1c-7c3e-9d2f-0a1b2c3d4e5f",
+                "code": "C-0001",
+                "name": "Acme Automazione S.r.l.",
+            }
+        ],
+    )
+
+
 class NamedPerson(BaseModel):
     """One of several people."""
 
@@ -210,6 +232,7 @@ CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     CorrectionConflicts: Conflicts,
     NotEnoughTickets: Available,
     AmbiguousPerson: People,
+    CustomerMerged: MergedInto,
 }
 """What the body of an error carries beyond `ProblemBody`."""
 

@@ -1,13 +1,21 @@
 """Calls about customers and their contacts."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
 from starlette.responses import Response
 
-from app.errors import AlreadyExists, AmbiguousPerson
+from app.errors import (
+    AlreadyExists,
+    AmbiguousPerson,
+    CustomerMerged,
+    CustomerNotFound,
+    WrongState,
+)
 from app.http.context import Ctx
+from app.http.corrections import corrected
 from app.http.erasure_texts import what_stays
 from app.http.fields import Code, Id, Key
 from app.http.paging import paginate
@@ -23,13 +31,14 @@ from app.routers.customers.schemas import (
     CustomersQuery,
     Erasure,
     KnownCustomer,
+    Merge,
     NewCustomer,
     PersonalData,
     PersonSought,
     ReasonGiven,
 )
+from app.services import customer_merges, personal_data
 from app.services import customers as service
-from app.services import personal_data
 
 customers = Resource("Customers")
 
@@ -44,7 +53,9 @@ async def create_customer(context: Ctx, body: NewCustomer) -> Response:
     return created(context, Customer.of(row), f"/v1/customers/{row.id}")
 
 
-@customers.puts("/customers/by-code/{code}", Customer, "customers:write", AlreadyExists)
+@customers.puts(
+    "/customers/by-code/{code}", Customer, "customers:write", AlreadyExists, CustomerMerged
+)
 async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Response:
     """Create or replace a customer, by code.
 
@@ -53,7 +64,7 @@ async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Respons
     left that has it; else by the name, if one is left that has it. Equal contacts are matched in
     the order in which they are stored. The same body again changes nothing. What was read can be
     sent back: `id`, `code`, `created_at` and `updated_at` may say what is stored, and nothing else.
-    `If-None-Match: *` only creates.
+    `If-None-Match: *` only creates. The code of a record that was merged is refused.
     """
     conditions = put_conditions(context, Customer.of, body, code=code)
     row, new = await service.put(context, code, body.own(), body.people(), conditions)
@@ -135,6 +146,27 @@ async def delete_contact(context: Ctx, customer: Key, contact_id: Id) -> Respons
     """
     await service.delete_contact(context, customer, contact_id, if_match(context, Contact.of))
     return Response(status_code=204)
+
+
+@customers.corrects(
+    "/customers/{customer}/merge",
+    Customer,
+    "customers:erase",
+    CustomerMerged,
+    CustomerNotFound,
+    WrongState,
+)
+async def merge_customer(context: Ctx, customer: Key, body: Merge) -> Response:
+    """Merge two records of one customer.
+
+    The customer `into` which it is merged has all licences, contracts, ticket packs, cases,
+    contacts and history of both, and may use what follows from all of them together. The id and
+    the code of the other lead to it ever after; tokens bound to the other are revoked. There is no
+    way back. Answers with the customer that goes on.
+    """
+    lock = partial(customer_merges.lock, context, customer, body.into)
+    step = partial(customer_merges.merge, context, customer)
+    return await corrected(context, body, lock, step, Customer.of)
 
 
 @customers.acts("/customers/{customer}/archiving", Customer, "customers:erase")

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from app.errors import invalid
+from app.http.corrections import Correction
 from app.http.fields import (
     Code,
     Country,
@@ -15,6 +16,7 @@ from app.http.fields import (
     Id,
     Input,
     Instant,
+    Key,
     MergePatch,
     Name,
     NotBlank,
@@ -108,6 +110,13 @@ class NewCustomer(CustomerFields):
         return [contact.person() for contact in self.contacts]
 
 
+class KnownRecord(Input):
+    """A record that became part of a customer."""
+
+    id: Id
+    code: Code
+
+
 class KnownCustomer(SentBack, CustomerFields):
     """The whole customer; what is left out is cleared."""
 
@@ -116,6 +125,7 @@ class KnownCustomer(SentBack, CustomerFields):
     created_at: Instant = read_only()
     updated_at: Instant = read_only()
     archived_at: Instant | None = read_only()
+    merged_from: Annotated[list[KnownRecord], Field(max_length=1_000)] = read_only()
     contacts: Annotated[list[KnownContact], Field(max_length=MOST_CONTACTS)] = []
 
     def own(self) -> dict[str, Any]:
@@ -150,6 +160,12 @@ class CustomersQuery(PageQuery):
     archived: QueryFlag = Field(
         default=False, description="`true`: the archived customers, which no other list has."
     )
+
+
+class Merge(Correction):
+    """Two records of one customer."""
+
+    into: Key = Field(description="The customer that goes on, by id or code.")
 
 
 class ReasonGiven(Input):
@@ -240,6 +256,13 @@ class Contact(StoredOutput):
     phones: list[str] = Field(description="E.164.")
 
 
+class MergedRecord(Output):
+    """A record that became part of a customer."""
+
+    id: UUID = Field(description="The id that it had.")
+    code: str = Field(description="The code that it had.")
+
+
 class Customer(StoredOutput):
     """A company that holds licences."""
 
@@ -255,3 +278,6 @@ class Customer(StoredOutput):
     created_at: datetime
     updated_at: datetime
     archived_at: datetime | None = Field(description="Null unless the customer is archived.")
+    merged_from: list[MergedRecord] = Field(
+        description="The records that became part of this customer. Their codes and ids lead here."
+    )

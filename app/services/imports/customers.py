@@ -39,6 +39,13 @@ class CustomerImport(Import):
 
     async def _faults(self) -> None:
         await self._resolve()
+        await self.stage.faults(
+            "merged",
+            "/code",
+            """SELECT i.line, s.code AS survivor FROM import_customers i
+                JOIN merged_customers m ON m.customer_id = i.known
+                JOIN customers s ON s.id = m.survivor_id""",
+        )
         await self._disagreeing()
         if self._contact:
             await self._contacts()
@@ -108,12 +115,15 @@ class CustomerImport(Import):
         twice = f"""SELECT * FROM (SELECT line, system,
                 min(line) OVER (PARTITION BY system, ref) AS earlier FROM {given}
             ) AS numbered WHERE line > earlier"""
-        # If its owner is in the file too, the owner gives it up, or the file repeats it.
+        # If its owner is in the file too, the owner gives it up, or the file repeats it. One that a
+        # record merged into the customer has kept is the customer's own.
         taken = f"""SELECT given.line, given.system, c.code FROM {given}
             JOIN external_refs e ON e.system = given.system AND e.ref = given.ref
                 AND e.customer_id IS DISTINCT FROM given.known
             JOIN customers c ON c.id = e.customer_id
-            WHERE NOT EXISTS (SELECT FROM import_customers o WHERE o.known = c.id)"""
+            WHERE NOT EXISTS (SELECT FROM import_customers o WHERE o.known = c.id)
+                AND NOT EXISTS (SELECT FROM merged_customers m
+                    WHERE m.customer_id = c.id AND m.survivor_id = given.known)"""
         await self.stage.faults("reference_on_line", "/external_refs/{system}", twice)
         await self.stage.faults("reference_taken", "/external_refs/{system}", taken)
 
@@ -150,6 +160,11 @@ class CustomerImport(Import):
 
     async def _write_references(self) -> None:
         # First delete, then insert: two customers may have exchanged their references.
+        await self.stage.run(
+            """DELETE FROM external_refs e USING import_customers i, merged_customers m
+            WHERE m.customer_id = e.customer_id AND m.survivor_id = i.known
+                AND i.state = 'differs' AND i.refs->>e.system = e.ref"""
+        )
         await self.stage.run(
             """DELETE FROM external_refs e USING import_customers i
             WHERE e.customer_id = i.known AND i.state = 'differs'

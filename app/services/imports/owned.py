@@ -27,7 +27,10 @@ class Owned(Import):
         await self.stage.table_as(
             OWNED,
             f"""SELECT r.*, c.id AS customer_id, k.id AS known, k.customer_id AS owner
-                FROM {ROWS} r LEFT JOIN customers c ON lower(c.code COLLATE "C") = r.customer_key
+                FROM {ROWS} r LEFT JOIN (
+                    SELECT lower(n.code COLLATE "C") AS key, coalesce(m.survivor_id, n.id) AS id
+                    FROM customers n LEFT JOIN merged_customers m ON m.customer_id = n.id
+                ) c ON c.key = r.customer_key
                 LEFT JOIN LATERAL ({self._stored()}) k ON true""",
             "line",
         )

@@ -18,7 +18,7 @@ from zlib import crc32
 from sqlalchemy import CursorResult, Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.errors import InputCode, InvalidInput
+from app.errors import InputCode, InvalidInput, RecordMerged
 from app.policy.document import Policies
 from app.store import lock
 from app.store.events import Actor, record_each
@@ -36,6 +36,7 @@ ImportCode = Literal[
     "customer_differs",
     "editor_licence_required",
     "free_upgrade",
+    "merged",
     "not_edited",
     "of_another_customer",
     "reference_on_line",
@@ -230,13 +231,18 @@ class Import(ABC):
     async def check(self, *, locking: bool = True) -> None:
         """Lock the customers; then report what is wrong between the rows, and with what is stored.
 
-        Without the locks, what is found may have changed before it is written.
+        Without the locks, what is found may have changed before it is written. Raises ImportRefused
+        if a customer was merged meanwhile.
         """
         await self.stage.settle(ROWS, "key")
         if locking:
             # Checking each row by itself took the most time, and needed no lock.
             codes = f"SELECT {self.customers} FROM {ROWS}"
-            await lock.customers_called(self.stage.connection, codes)
+            try:
+                await lock.customers_called(self.stage.connection, codes)
+            except RecordMerged:
+                message = "A customer of the file was merged just now: import it again."
+                raise ImportRefused(message) from None
         await self._faults()
 
     @abstractmethod

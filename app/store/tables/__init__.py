@@ -18,6 +18,7 @@ from app.store.tables.master_data import (
     external_refs,
     licence_upgrades,
     licences,
+    merged_customers,
     tokens,
 )
 from app.store.tables.work import cases, ledger, ticket_uses, time_entries
@@ -38,6 +39,7 @@ __all__ = [
     "ledger",
     "licence_upgrades",
     "licences",
+    "merged_customers",
     "metadata",
     "refusals",
     "schema_compatibility",

@@ -4,6 +4,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Date,
+    ForeignKey,
     Index,
     Integer,
     Table,
@@ -75,8 +76,18 @@ service_years = Table(
     Column("granted_minutes", Integer, nullable=False),
     CheckConstraint("starts_on < ends_on", name="period"),
     CheckConstraint("granted_minutes > 0", name="granted_minutes"),
+    # The year that took its place when two customers whose years began on one day were merged.
+    # Nothing stands on it any more (R14, R49).
+    Column("superseded_by", Uuid, ForeignKey("service_years.id")),
     # A service year is stored when something is first recorded against it, once (R14).
-    UniqueConstraint("customer_id", "starts_on"),
+    Index(
+        "uq_service_years_standing",
+        "customer_id",
+        "starts_on",
+        unique=True,
+        postgresql_where=text("superseded_by IS NULL"),
+    ),
+    Index("ix_service_years_customer_id", "customer_id"),
 )
 
 ticket_packs = Table(

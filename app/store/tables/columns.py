@@ -71,9 +71,14 @@ def words_index(table: str, words: str) -> Index:
 
 
 def within_customer(table: str, key: str, column: str | None = None) -> ForeignKeyConstraint:
-    """A foreign key that includes customer_id: the row it refers to has the same customer."""
+    """A foreign key that includes customer_id: the row it refers to has the same customer.
+
+    A merge of two customers defers it until all their rows have moved (R49).
+    """
     return ForeignKeyConstraint(
-        [column or key, "customer_id"], [f"{table}.{key}", f"{table}.customer_id"]
+        [column or key, "customer_id"],
+        [f"{table}.{key}", f"{table}.customer_id"],
+        deferrable=True,
     )
 
 

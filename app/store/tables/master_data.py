@@ -80,12 +80,26 @@ customers = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("archived_at", Instant),
+    # When it became part of another record of the same customer: see merged_customers.
+    Column("merged_at", Instant),
     CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
     one_of("language", "it", "en", "de"),
     unique_ignoring_case("customers", "code"),
     words_index("customers", CUSTOMER_TEXT),
     Index("ix_customers_country_id", "country", "id"),
     Index("ix_customers_archived", "id", postgresql_where=text("archived_at IS NOT NULL")),
+)
+
+merged_customers = Table(
+    # Records that were merged, each with the customer that has all of theirs (R49). When that one
+    # is merged too, its rows here are changed: everyone leads to the last survivor at once. A table
+    # of its own, because those who wait for a merged record hold the lock of its row.
+    "merged_customers",
+    metadata,
+    Column("customer_id", Uuid, ForeignKey("customers.id"), primary_key=True),
+    Column("survivor_id", Uuid, ForeignKey("customers.id"), nullable=False),
+    CheckConstraint("customer_id <> survivor_id", name="survivor_id"),
+    Index("ix_merged_customers_survivor_id", "survivor_id"),
 )
 
 external_refs = Table(

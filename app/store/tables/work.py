@@ -265,6 +265,11 @@ ledger = Table(
     Index("ix_ledger_allowance_id_counts_on", "allowance_id", "counts_on"),
     Index("ix_ledger_customer_id_counts_on", "customer_id", "counts_on"),
     Index("ix_ledger_time_entry_id", "time_entry_id"),
+    Index(
+        "ix_ledger_cause_case_id",
+        "cause_case_id",
+        postgresql_where=text("cause_case_id IS NOT NULL"),
+    ),
     Index("ix_ledger_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
     # A charge is reversed as a whole, once (R30); overrun can be covered in parts.
     Index("uq_ledger_reverses", "reverses", unique=True, postgresql_where=text("used_minutes < 0")),
