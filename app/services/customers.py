@@ -49,7 +49,7 @@ from app.store.event_types import (
     EventType,
 )
 from app.store.keyset import Listing, Rare, exactly
-from app.store.tables import contacts, customers, external_refs
+from app.store.tables import contacts, customers, external_refs, merged_customers
 from app.store.tables.master_data import CONTACT_TEXT, CUSTOMER_TEXT
 from app.store.tables.words import beginnings
 
@@ -79,6 +79,7 @@ _WHOLE = (
 )
 """With the customer's own columns, a whole customer in one row."""
 
+_record = customers.alias("record")
 # Only a taken code makes the insert do nothing; any other conflict would be our own mistake.
 _INSERT = insert(customers).on_conflict_do_nothing().returning(customers.c.id)
 _INSERT_CONTACT = insert(contacts)
@@ -132,9 +133,9 @@ def search(
 ) -> Listing:
     """Whole customers in the order in which they were created.
 
-    `q`: words or their beginnings, all of the customer itself or all of one contact. `reference`:
-    another system's name, and its reference to the customer. `archived`: those that are archived,
-    or those that are not (R49).
+    `q`: words or their beginnings, all of the customer itself, of a record that was merged into it,
+    or of one contact. `reference`: another system's name, and its reference to the customer.
+    `archived`: those that are archived, or those that are not (R49).
     """
     is_archived = customers.c.archived_at.is_not(None)
     where = [
@@ -366,9 +367,20 @@ def _has_words(q: str) -> Rare:
     of_customer = contacts.c.customer_id == customers.c.id
     people = select(contacts.c.customer_id).where(words.indexed(CONTACT_TEXT))
     itself = select(customers.c.id).where(words.indexed(CUSTOMER_TEXT))
-    found = union_all(itself.correlate(None), people)
+    # The words of a merged record are its survivor's too. Here they stand in the inner table.
+    merged = select(merged_customers.c.survivor_id).join_from(
+        merged_customers, _record, _record.c.id == merged_customers.c.customer_id
+    )
+    found = union_all(itself.correlate(None), people, merged.where(words.indexed(CUSTOMER_TEXT)))
+    of_record = merged.where(
+        merged_customers.c.survivor_id == customers.c.id, words.match(CUSTOMER_TEXT)
+    )
     return Rare(
-        or_(words.match(CUSTOMER_TEXT), exists().where(of_customer, words.match(CONTACT_TEXT))),
+        or_(
+            words.match(CUSTOMER_TEXT),
+            exists().where(of_customer, words.match(CONTACT_TEXT)),
+            of_record.exists(),
+        ),
         customers.c.id == any_(func.array(found.scalar_subquery())),
     )
 

@@ -65,11 +65,11 @@ _MOVED = text(f"""
     SELECT k.number, {PAYER.format(allowance="m.allowance_id")} AS allowance, m.counts_on,
         m.used, m.overrun
     FROM (
-        SELECT case_id, allowance_id, counts_on, sum(used_minutes) AS used,
-            sum(overrun_minutes) AS overrun, min(id) AS first
-        FROM ledger
-        WHERE customer_id = ANY(:customers) AND id > :last AND time_entry_id IS NOT NULL
-        GROUP BY case_id, allowance_id, counts_on) m
+        SELECT e.case_id, coalesce(y.superseded_by, e.allowance_id) AS allowance_id, e.counts_on,
+            sum(e.used_minutes) AS used, sum(e.overrun_minutes) AS overrun, min(e.id) AS first
+        FROM ledger e LEFT JOIN service_years y ON y.id = e.allowance_id
+        WHERE e.customer_id = ANY(:customers) AND e.id > :last AND e.time_entry_id IS NOT NULL
+        GROUP BY 1, 2, 3) m
     JOIN cases k ON k.id = m.case_id
     WHERE m.used <> 0 OR m.overrun <> 0
     ORDER BY m.first""").columns(column("allowance", JSON))

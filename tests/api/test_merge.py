@@ -194,9 +194,12 @@ async def test_the_survivor_has_everything_of_both(
     assert (codes.count(survivor.code), codes.count(old.code)) == (1, 0)
     listed = await client.get("/v1/customers", params={"external_ref": f"crm:{one['refs']['crm']}"})
     assert [item["id"] for item in listed.json()["items"]] == [survivor.id]
-    for query in ({"q": old.code}, {"q": old.code, "archived": "true"}):
+    for query in ({"q": old.code}, {"q": f"customer {old.code}"}):
         found = (await client.get("/v1/customers", params=query)).json()["items"]
+        assert survivor.id in [item["id"] for item in found]
         assert old.id not in [item["id"] for item in found]
+    archived = await client.get("/v1/customers", params={"archived": "true"})
+    assert archived.json()["items"] == []
 
     # The work goes on.
     await old.work(one["case"], 10)
@@ -605,7 +608,8 @@ async def test_a_trial_tells_what_the_merge_does(
 ) -> None:
     for each in (customer, twin):
         await each.licence(days=-40)
-        await each.work(await each.open(), 200)
+        case = await each.open()
+        await each.work(case, 200)
     await twin.pack()
     async with await service.client_with("cases:read", customer_id=twin.id) as bound:
         before = [await everything(client, each.id) for each in (customer, twin)]
@@ -633,9 +637,21 @@ async def test_a_trial_tells_what_the_merge_does(
     befores = [tried["before"], tried["other"]["before"]]
     for answer, was in zip(befores, before, strict=True):
         assert {n: answer[n] for n in answer if n != "at"} == was["entitlements"]
-    sums = [sum(one[name] for one in tried["charges_moved"]) for name in
-            ("used_minutes", "overrun_minutes")]  # fmt: skip
-    assert sums == [-100, 100]
+    # Of 400 minutes the one year pays 300: the other's charges give way.
+    assert tried["charges_moved"] == [
+        {
+            "case_number": case["number"],
+            "allowance": {
+                "kind": "free_hours",
+                "id": None,
+                "number": None,
+                "service_year_start": str(customer.today - 40 * DAY),
+            },
+            "counts_on": str(customer.today),
+            "used_minutes": -100,
+            "overrun_minutes": 100,
+        }
+    ]
 
 
 # --- who may, and who still sees ------------------------------------------------------------------
