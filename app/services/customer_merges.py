@@ -109,10 +109,9 @@ async def _forward(work: UnitOfWork, merged: UUID, kept: UUID) -> None:
     await work.connection.execute(
         insert(merged_customers).values(customer_id=merged, survivor_id=kept)
     )
-    for id_, fields in ((merged, {"merged_at": work.now}), (kept, {})):
-        await work.connection.execute(
-            update(customers).where(customers.c.id == id_).values(updated_at=work.now, **fields)
-        )
+    both, ended = customers.c.id.in_((merged, kept)), customers.c.id == merged
+    await work.connection.execute(update(customers).where(both).values(updated_at=work.now))
+    await work.connection.execute(update(customers).where(ended).values(merged_at=work.now))
 
 
 async def _record(work: UnitOfWork, merged: Customer, kept: Customer, reason: str) -> None:

@@ -430,7 +430,7 @@ async def _take_from_merged(work: UnitOfWork, customer: Customer) -> None:
     if customer.merged_from and customer.external_refs:
         await work.connection.execute(
             delete(external_refs).where(
-                external_refs.c.customer_id.in_(UUID(one["id"]) for one in customer.merged_from),
+                external_refs.c.customer_id.in_([UUID(one["id"]) for one in customer.merged_from]),
                 tuple_(external_refs.c.system, external_refs.c.ref).in_(
                     list(customer.external_refs.items())
                 ),

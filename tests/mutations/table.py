@@ -16,6 +16,7 @@ _CONTRACTS = ("tests/api/test_contracts.py", "tests/api/test_renewal.py", "tests
 _LICENCES = ("tests/api/test_licences.py", "tests/api/cases")
 _PACKS = ("tests/api/test_ticket_packs.py", "tests/api/cases")
 _RACES = ("tests/races",)
+_MERGES = ("tests/api/test_merge.py", "tests/races/test_merges.py")
 _FORMS = ("tests/api/test_answers_agree.py",)
 _TOKENS = ("tests/matrix/test_tokens.py",)
 _STATES = ("tests/store/test_states.py", "tests/api/test_contracts.py")
@@ -35,6 +36,7 @@ def _m(clause: str, what: str, file: str, edit: Edit, tests: tuple[str, ...]) ->
 
 _OPENING = "services/case_opening"
 _MOVES = "services/case_moves"
+_MERGE = "services/customer_merges"
 _STEPS = "services/case_steps"
 _CHANGES = "services/case_changes"
 _BINDING = "services/case_binding"
@@ -230,6 +232,29 @@ _SERVICES = (
             "decide(work.policies, facts, work.today)",
         ),
         _CASES,
+    ),
+    _m(
+        "R49",
+        "a record that was merged during the wait is written to",
+        "store/lock",
+        drop("_lock", "RecordMerged"),
+        _MERGES,
+    ),
+    _m("R49", "a merge locks nobody", _MERGE, drop("_lock_both", "lock_customers"), _MERGES),
+    _m("R49", "the old record's tokens live on", _MERGE, drop("merge", "revoke_bound"), _MERGES),
+    _m(
+        "R49",
+        "hours of two years that became one are granted twice",
+        _MERGE,
+        drop("merge", "join_years"),
+        _MERGES,
+    ),
+    _m(
+        "R49",
+        "who merged with the old record leads nowhere",
+        _MERGE,
+        expression("_forward", "merged_customers.c.survivor_id == merged", "kept == merged"),
+        _MERGES,
     ),
     _m("R28", "training is covered", _OPENING, drop("open_case", "TrainingNotCovered"), _CASES),
     _m("R29", "a case is reopened for ever", _STEPS, drop("reopen", "ReopeningTooLate"), _CASES),
