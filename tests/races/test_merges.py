@@ -222,15 +222,9 @@ async def test_a_ring_of_merges_beside_other_writes(
     for customer_id in lost:
         kept = await rows_of(service, customer_id)
         assert {table for table, count in kept.items() if count} <= STAYING
-    worked = sum(
-        (await made_usage(client, customer_id))["worked_minutes"] for customer_id in survivors
-    )
+    worked = 0
+    for customer_id in survivors:
+        usage = (await client.get(f"/v1/customers/{customer_id}/usage")).json()
+        worked += usage["totals"]["worked_minutes"]
     assert worked == 30 * len(ring)
     assert not await _differences(service)
-
-
-async def made_usage(client: httpx.AsyncClient, customer_id: str) -> dict[str, Any]:
-    totals: dict[str, Any] = (await client.get(f"/v1/customers/{customer_id}/usage")).json()[
-        "totals"
-    ]
-    return totals
