@@ -43,10 +43,11 @@ async def merge(work: UnitOfWork, key: str, *, into: str, reason: str) -> Row[An
     after = _together(kept, merged)
     await _forward(work, merged.id, kept.id)
     await tokens.revoke_bound(work.connection, work.now, merged.id)
-    superseded: Sequence[UUID] = await work.connection.scalar(
-        select(func.move_to_survivor(merged.id, kept.id))
+    superseded = await work.connection.execute(
+        select(func.unnest(func.move_to_survivor(merged.id, kept.id)))
     )
-    await join_years(Ledger(work.connection, work.policies, kept.id, work.now), superseded)
+    ledger = Ledger(work.connection, work.policies, kept.id, work.now)
+    await join_years(ledger, superseded.scalars().all())
     await _record(work, merged, kept, reason)
     if (changes := service.difference(kept, after)) is not None:
         await service.record_change(work, kept.id, changes)

@@ -29,13 +29,13 @@ REASON = "Entered twice."
 STAYING = {"events", "tokens", "idempotency_keys", "bound_writes", "merged_customers"}
 
 
-async def merge(one: Customer, into: Customer, **body: Any) -> httpx.Response:
-    body = {"into": into.id, "reason": REASON, **body}
+async def merge(one: Customer, survivor: Customer, **body: Any) -> httpx.Response:
+    body = {"into": survivor.id, "reason": REASON, **body}
     return await one.client.post(f"/v1/customers/{one.id}/merge", json=body)
 
 
-async def merged(one: Customer, into: Customer, **body: Any) -> dict[str, Any]:
-    return await made(await merge(one, into, **body), 200)
+async def merged(one: Customer, survivor: Customer, **body: Any) -> dict[str, Any]:
+    return await made(await merge(one, survivor, **body), 200)
 
 
 @pytest.fixture
@@ -458,7 +458,7 @@ async def test_every_write_by_the_old_names_is_the_survivor_s(
         name = unique("Renamed")
         changed = await made(await client.patch(f"/v1/customers/{key}", json={"name": name}), 200)
         assert (changed["id"], changed["name"]) == (customer.id, name)
-        contact = {"name": unique("Anna"), "email": None, "phones": []}
+        contact: dict[str, Any] = {"name": unique("Anna"), "email": None, "phones": []}
         await made(await client.post(f"/v1/customers/{key}/contacts", json=contact))
         issued = await made(
             await client.post(f"/v1/customers/{key}/tokens", json={"scopes": ["cases:read"]})
@@ -495,14 +495,13 @@ async def test_moves_and_transfers_by_the_old_names(
     case = await other.open(serial_number=None, channel="phone")
     await merged(twin, customer)
     moved = {"customer_id": twin.code, "reason": "Theirs."}
-    answer = await made(await client.post(f"/v1/cases/{case['id']}/move", json=moved), 200)
-    assert answer["customer_id"] == customer.id
+    here = await made(await client.post(f"/v1/cases/{case['id']}/move", json=moved), 200)
+    assert here["customer_id"] == customer.id
+    refused(await client.post(f"/v1/cases/{here['id']}/move", json=moved), "already_exists")
     passed = {"to_customer_id": twin.id, "on": str(today), "reason": "Sold."}
     url = f"/v1/licences/{licence['id']}/transfer"
     answer = await made(await client.post(url, json=passed), 200)
     assert answer["customer_id"] == customer.id
-    again = {"customer_id": customer.id, "reason": "Theirs."}
-    refused(await client.post(f"/v1/cases/{case['id']}/move", json=again), "already_exists")
 
 
 async def test_a_reference_that_the_old_record_kept_can_be_taken(
@@ -556,7 +555,9 @@ async def test_what_is_refused_changes_nothing(
     await gone.post(f"customers/{gone.id}/archiving", reason="Closed down")
     done = await Customer.new(client, today)
     await merged(done, customer)
-    crowd = [{"name": f"Person {n}", "email": None, "phones": []} for n in range(60)]
+    crowd: list[dict[str, Any]] = [
+        {"name": f"Person {n}", "email": None, "phones": []} for n in range(60)
+    ]
     crowded = [await Customer.new(client, today, contacts=crowd) for _ in range(2)]
     systems = [
         await Customer.new(
@@ -579,10 +580,10 @@ async def test_what_is_refused_changes_nothing(
             problem = refused(await merge(one, into, dry_run=dry_run), code, status)
             if code == "customer_merged":
                 assert problem["into"]["code"] == customer.code
-        for one, into, code in (
-            (twin, twin, "same_customer"),
-            (*crowded, "too_many"),
-            (*systems, "too_many"),
+        for (one, into), code in (
+            ((twin, twin), "same_customer"),
+            (crowded, "too_many"),
+            (systems, "too_many"),
         ):
             assert errors(await merge(one, into, dry_run=dry_run)) == [("/into", code)]
         nobody = await merge(twin, customer, into="C-nobody", dry_run=dry_run)
@@ -689,7 +690,7 @@ async def test_tokens_of_the_old_record_end_and_the_survivor_s_see_both(
         assert "For us." not in (await ours.get(path)).text
         for key in (twin.id, twin.code):
             listed = await made(await ours.get("/v1/cases", params={"customer_id": key}), 200)
-            assert [one["id"] for one in listed["items"]] == [case["id"]]
+            assert case["id"] in [one["id"] for one in listed["items"]]
             by = "customer_id" if key == twin.id else "customer_code"
             asked = await ours.get("/v1/entitlements", params={by: key})
             assert asked.json()["customer"]["id"] == customer.id
@@ -720,7 +721,7 @@ async def test_tokens_of_the_old_record_end_and_the_survivor_s_see_both(
 async def test_the_events_of_a_merge(
     client: httpx.AsyncClient, service: Service, today: date
 ) -> None:
-    person = {"name": "Anna Rossi", "email": None, "phones": []}
+    person: dict[str, Any] = {"name": "Anna Rossi", "email": None, "phones": []}
     system = unique("s").lower()
     ref = unique("R")
     twin = await Customer.new(client, today, contacts=[person], external_refs={system: ref})
