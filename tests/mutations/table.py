@@ -332,7 +332,7 @@ _SERVICES = (
         "R33",
         "a refusal leaves no record",
         "http/routes",
-        drop("WriteRoute._write", "record"),
+        drop("WriteRoute._transact", "record"),
         _CASES,
     ),
     _m(
