@@ -33,6 +33,7 @@ class PackAllowance:
     available: int
     held: int
     consumed: int
+    cancelled: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def _body(s: Situation) -> Body:
                 counts.available,
                 counts.held,
                 counts.consumed,
+                counts.cancelled,
             )
             for pack, counts in s.packs
             if counts.available or counts.held
@@ -132,8 +134,10 @@ def _days(s: Situation) -> Iterator[date]:
         for bought in licence.purchases():
             yield bought
             yield term_end(bought)
-        if licence.withdrawn is not None:
-            yield licence.withdrawn
+        for holding in licence.holdings:
+            yield holding.start
+            if holding.end is not None:
+                yield holding.end
     for anchor in years.anchors(s.customer):
         if s.on >= anchor.day:
             yield anchor.anniversary(anchor.latest(s.on) + 1)
@@ -143,4 +147,7 @@ def _days(s: Situation) -> Iterator[date]:
             yield contract.cancelled
     for pack in s.customer.packs:
         yield from (pack.purchased, pack.ends)
-    yield from (moment.ends for moment in s.snapshot.tickets.values())
+    for ticket, moment in s.snapshot.tickets.items():
+        yield moment.ends
+        if ticket.cancelled is not None:
+            yield ticket.cancelled

@@ -14,7 +14,10 @@ class Records:
 
     player: Player
     code: str
-    id: str = ""
+    ids: list[str] = field(default_factory=list)
+    """Of the customers."""
+    licences: dict[str, str] = field(default_factory=dict)
+    upgrades: dict[str, str] = field(default_factory=dict)
     cases: dict[str, str] = field(default_factory=dict)
     entries: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -32,16 +35,18 @@ _Request = tuple[str, str, dict[str, Any]]
 
 
 def _register(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
-    return "POST", "licences", {**_fields(d, a), "serial_number": f"{d.code}-{a['serial']}"}
+    body = {**_fields(d, a.get("who", 0), a), "serial_number": f"{d.code}-{a['serial']}"}
+    return "POST", "licences", body
 
 
-def _send_again(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
-    return "PUT", f"licences/by-serial/{_serial(d, refs[0])}", _fields(d, a)
+def _send(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    serial = f"{d.code}-{d.player.licences[refs[0]].serial}"
+    return "PUT", f"licences/by-serial/{serial}", _fields(d, a["who"], a)
 
 
-def _fields(d: Records, a: Arguments) -> dict[str, Any]:
+def _fields(d: Records, who: int, a: Arguments) -> dict[str, Any]:
     return {
-        "customer_id": d.id,
+        "customer_id": d.ids[who],
         "kind": a["kind"],
         "product": "Product",
         "version": "1",
@@ -49,8 +54,65 @@ def _fields(d: Records, a: Arguments) -> dict[str, Any]:
     }
 
 
-def _serial(d: Records, label: str) -> str:
-    return f"{d.code}-{d.player.licences[label].serial}"
+def _licence(d: Records, label: str) -> str:
+    """The path of a licence: with its id, since others may have had the serial number."""
+    return f"licences/{d.licences[label]}"
+
+
+def _correct_licence(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {"kind": a["kind"], "purchased_on": _day(a["day"])}
+    return "POST", f"{_licence(d, refs[0])}/correction", body
+
+
+def _reverse_upgrade(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    of = next(label for label, each in d.player.upgrades.items() if each is a["upgrade"])
+    licence = next(
+        label for label, each in d.player.licences.items() if each is a["upgrade"].licence
+    )
+    return "POST", f"{_licence(d, licence)}/upgrades/{d.upgrades[of]}/reversal", {}
+
+
+def _transfer(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    to = d.ids[1 - d.player.owner[refs[0]]]
+    return "POST", f"{_licence(d, refs[0])}/transfer", {"to_customer_id": to, "on": _day(a["day"])}
+
+
+def _correct_contract(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {"starts_on": _day(a["day"]), "included_minutes": a["included"]}
+    return "POST", f"contracts/{d.code}-{refs[0]}/correction", body
+
+
+def _cancel_tickets(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    body: dict[str, Any] = {"cancelled_on": _day(a["day"])}
+    if a["quantity"] is not None:
+        body["quantity"] = a["quantity"]
+    return "POST", f"ticket-packs/{d.code}-{refs[0]}/cancellation", body
+
+
+def _correct_pack(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    return "POST", f"ticket-packs/{d.code}-{refs[0]}/correction", {"purchased_on": _day(a["day"])}
+
+
+def _taken_back(path: str) -> "_Maker":
+    def request(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+        of = _licence(d, refs[0]) if path == "licences" else f"{path}/{d.code}-{refs[0]}"
+        return "POST", f"{of}/reinstatement", {}
+
+    return request
+
+
+def _move(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    body = {"customer_id": d.ids[a["to"]], "as_overrun": a["as_overrun"]}
+    body["serial_number"] = _given_serial(d, a)
+    return "POST", f"cases/{d.cases[refs[0]]}/move", body
+
+
+def _given_serial(d: Records, a: Arguments) -> str | None:
+    return None if a["serial"] is None else f"{d.code}-{a['serial']}"
+
+
+def _change_serial(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    return "PATCH", f"cases/{d.cases[refs[0]]}", {"serial_number": _given_serial(d, a)}
 
 
 def _day(day: date) -> str:
@@ -59,17 +121,17 @@ def _day(day: date) -> str:
 
 def _upgrade(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     body = {"version": label, "upgraded_on": _day(a["day"]), "paid_by": a["paid_by"]}
-    return "POST", f"licences/{_serial(d, refs[0])}/upgrades", body
+    return "POST", f"{_licence(d, refs[0])}/upgrades", body
 
 
 def _withdraw(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     body = {"withdrawn_on": _day(a["day"]), "reason": "A reason"}
-    return "POST", f"licences/{_serial(d, refs[0])}/withdrawal", body
+    return "POST", f"{_licence(d, refs[0])}/withdrawal", body
 
 
 def _sign(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     body: dict[str, Any] = {
-        "customer_id": d.id,
+        "customer_id": d.ids[a.get("who", 0)],
         "number": f"{d.code}-{label}",
         "starts_on": _day(a["day"]),
     }
@@ -93,7 +155,7 @@ def _cancel_contract(d: Records, label: str, refs: list[str], a: Arguments) -> _
 
 def _buy_pack(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     body = {
-        "customer_id": d.id,
+        "customer_id": d.ids[a.get("who", 0)],
         "number": f"{d.code}-{label}",
         "quantity": a["quantity"],
         "purchased_on": _day(a["day"]),
@@ -103,7 +165,7 @@ def _buy_pack(d: Records, label: str, refs: list[str], a: Arguments) -> _Request
 
 def _open(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     body = {
-        "customer_id": d.id,
+        "customer_id": d.ids[a.get("who", 0)],
         "requester": {"name": "A requester"},
         "subject": "A subject",
         "description": "A description",
@@ -113,7 +175,9 @@ def _open(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
         "priority_requested": a["priority"],
     }
     if a["serial"] is not None:
-        body["serial_number"] = f"{d.code}-{a['serial']}"
+        body["serial_number"] = _given_serial(d, a)
+    if a["opened_at"] is not None:
+        body["opened_at"] = instant(a["opened_at"])
     return "POST", "cases", body
 
 
@@ -147,10 +211,22 @@ def _bind(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     return "POST", f"cases/{d.cases[refs[0]]}/binding", {"pay_with": a["pay_with"]}
 
 
+CORRECTIONS = frozenset({"xlic", "rup", "rwd", "tr", "xcon", "rcon", "ctk", "xpack", "mv"})
+"""The steps that take `reason` and `dry_run`."""
 _Maker = Callable[[Records, str, list[str], Arguments], _Request]
 REQUESTS: dict[str, _Maker] = {
     "lic": _register,
-    "fix": _send_again,
+    "fix": _send,
+    "xlic": _correct_licence,
+    "rup": _reverse_upgrade,
+    "rwd": _taken_back("licences"),
+    "tr": _transfer,
+    "xcon": _correct_contract,
+    "rcon": _taken_back("contracts"),
+    "ctk": _cancel_tickets,
+    "xpack": _correct_pack,
+    "mv": _move,
+    "ser": _change_serial,
     "up": _upgrade,
     "wd": _withdraw,
     "con": _sign,

@@ -1,4 +1,4 @@
-"""The steps on cases: R18, R22, R23, R26-R31."""
+"""The steps on cases: R18, R22, R23, R26-R31, R47."""
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -13,6 +13,7 @@ from .facts import (
     Entry,
     Refused,
     Ticket,
+    TicketState,
     refuse,
 )
 from .policy import PRIORITIES, REOPEN_WITHIN_DAYS, civil_date
@@ -37,8 +38,8 @@ def _bind(case: Case, now: datetime, binding: Binding) -> None:
 
 
 def own_serials(customer: Customer, day: date) -> set[str]:
-    """R27: the serial numbers of the customer's licences not withdrawn."""
-    return {each.serial for each in customer.licences if not each.withdrawn_by(day)}
+    """R27: the serial numbers of the customer's licences, as of a day (R47)."""
+    return {each.serial for each in customer.licences if each.held_on(day)}
 
 
 def has_priority_support(customer: Customer, day: date) -> bool:
@@ -46,6 +47,21 @@ def has_priority_support(customer: Customer, day: date) -> bool:
     return columns.holds_editor(customer, day) and any(
         customer.left(each) > 0 for each in columns.contracts_in_force(customer, day)
     )
+
+
+def _serial_codes(customer: Customer, serial: str | None, day: date) -> set[str]:
+    """R27: whoever holds an Editor gives the serial number of a licence of its own."""
+    if not columns.holds_editor(customer, day) or serial in own_serials(customer, day):
+        return set()
+    return {"serial_number_required" if serial is None else "serial_number_not_of_customer"}
+
+
+def _opened_codes(customer: Customer, now: datetime, opened_at: datetime) -> set[str]:
+    """R47: an opening in the past lies between the customer's first fact and now."""
+    codes = {"in_future"} if opened_at > now else set()
+    if civil_date(opened_at) < customer.first_fact():
+        codes.add("before_first_fact")
+    return codes
 
 
 def open_case(
@@ -58,18 +74,19 @@ def open_case(
     pay_with: str,
     serial: str | None,
     priority: str,
+    opened_at: datetime | None = None,
 ) -> Case:
-    """R18, R23, R27, R28, R31. A bug is opened for anybody, with nothing to pay for it."""
-    today = civil_date(now)
+    """R18, R23, R27, R28, R31. A bug is opened for anybody, with nothing to pay for it.
+
+    R47: one of the past is judged as of its day, by what is left now.
+    """
+    at = opened_at or now
+    day = civil_date(at)
     codes = {"training_not_covered"} if category == "training" else set()
-    own = serial in own_serials(customer, today)
-    if columns.holds_editor(customer, today):
-        if serial is None:
-            codes.add("serial_number_required")
-        elif not own:
-            codes.add("serial_number_not_of_customer")
+    codes |= _serial_codes(customer, serial, day)
+    codes |= _opened_codes(customer, now, at)
     bug = category == "bug"
-    binding = None if bug else charging.choose(customer, channel, today, today, pay_with)
+    binding = None if bug else charging.choose(customer, channel, day, day, pay_with)
     if binding is None and not bug:
         codes.add("not_entitled")
     refuse(codes)
@@ -77,16 +94,99 @@ def open_case(
         label,
         customer.next_order(),
         channel,
-        now,
+        at,
         priority,
-        has_priority_support(customer, today),
-        own,
-        [CaseMoment(now, "open", bug, binding)],
+        has_priority_support(customer, day),
+        serial in own_serials(customer, day),
+        [CaseMoment(at, "open", bug, binding)],
+        serial=serial,
     )
     if isinstance(binding, Ticket):
-        charging.hold(binding, case, now)
+        charging.hold(binding, case, at)
     customer.cases.append(case)
     return case
+
+
+def change_serial(customer: Customer, case: Case, serial: str | None) -> None:
+    """R27, as of the day of opening."""
+    day = civil_date(case.opened_at)
+    codes = {"wrong_state"} if case.state == "cancelled" else set()
+    refuse(codes | _serial_codes(customer, serial, day))
+    case.serial, case.verified = serial, serial in own_serials(customer, day)
+
+
+def move(
+    customer: Customer,
+    to: Customer,
+    now: datetime,
+    label: str,
+    case: Case,
+    *,
+    serial: str | None,
+    as_overrun: bool,
+) -> Case:
+    """R47: here it was never, there it begins at the same instant and in the same state."""
+    day = civil_date(case.opened_at)
+    codes = {"wrong_state"} if case.state == "cancelled" else set()
+    if to is customer:
+        codes.add("already_exists")
+    codes |= _serial_codes(to, serial, day) | _opened_codes(to, now, case.opened_at)
+    binding = None if case.bug else charging.choose(to, case.channel, day, day, "auto")
+    if binding is None and not case.bug and not as_overrun:
+        codes.add("not_entitled")
+    refuse(codes)
+    there = Case(
+        label,
+        to.next_order(),
+        case.channel,
+        case.opened_at,
+        case.priority,
+        has_priority_support(to, day),
+        serial in own_serials(to, day),
+        [replace(each, binding=None if each.bug else binding) for each in case.path],
+        serial=serial,
+        closed_at=case.closed_at,
+    )
+    to.cases.append(there)
+    for entry in case.entries:
+        if not entry.reversed:
+            made = Entry(entry.label, to.next_order(), entry.minutes, entry.worked_at)
+            there.entries.append(made)
+    if isinstance(binding, Ticket):
+        _take_as_it_was(binding, there)
+    elif not case.bug:
+        charging.charge_anew(to, there)
+    _leave(customer, now, case)
+    return there
+
+
+def _take_as_it_was(ticket: Ticket, case: Case) -> None:
+    """The ticket was the case's from its opening on, consumed while it was closed."""
+    charging.hold(ticket, case, case.opened_at)
+    state: TicketState = "held"
+    for moment in case.path:
+        wanted: TicketState = "consumed" if moment.state == "closed" else "held"
+        if wanted != state:
+            charging.change(ticket, wanted, moment.since)
+            state = wanted
+
+
+def _leave(customer: Customer, now: datetime, case: Case) -> None:
+    """Everything that a case counted is reversed; no answer about the past knows it here."""
+    binding = case.binding
+    taken = binding.now.taken if isinstance(binding, Ticket) else None
+    charging.uncharge(case)
+    for entry in case.entries:
+        entry.reversed = True
+    for ticket in customer.tickets():
+        ticket.path = [
+            replace(each, state="free", case=None, taken=None) if each.case is case else each
+            for each in ticket.path
+        ]
+        if ticket is binding and taken is not None:
+            charging.give_back_lapsed(ticket, now, taken)
+    _enter(case, now, "cancelled")
+    case.closed_at, case.moved = None, True
 
 
 def record_time(
@@ -160,8 +260,8 @@ def set_no_bug(customer: Customer, now: datetime, case: Case) -> None:
     case.path.append(replace(case.now, since=now, bug=False))
     today = civil_date(now)
     binding = case.first
-    if isinstance(binding, Ticket) and binding.now.state != "free":
-        # R19: it serves another case. One that has expired is not gone.
+    if isinstance(binding, Ticket) and not charging.is_free(binding):
+        # R19: it serves another case or is cancelled. One that has expired is not gone.
         binding = next(iter(charging.available(customer, today)), None)
     if binding is None:
         binding = charging.choose(customer, case.channel, today, today, "auto")

@@ -37,9 +37,14 @@ def available(customer: Customer, day: date) -> list[Ticket]:
     found = [
         each
         for each in customer.tickets()
-        if each.now.state == "free" and each.purchased <= day < each.now.ends
+        if is_free(each) and each.purchased <= day < each.now.ends
     ]
     return sorted(found, key=lambda t: (t.now.ends, t.purchased, t.pack, t.position))
+
+
+def is_free(ticket: Ticket) -> bool:
+    """R19, R45: it serves no case and is not cancelled, expired or not."""
+    return ticket.now.state == "free" and ticket.cancelled is None
 
 
 def kind_of(binding: Binding) -> str:
@@ -133,13 +138,29 @@ def take_over(customer: Customer, contract: Contract, cases: Iterable[Case]) -> 
 def give_back(customer: Customer, contract: Contract) -> None:
     """R24: what a contract took over is overrun again where it came from, as that is now."""
     for _, entry in customer.work():
-        for share in entry.shares:
-            if share.payer == contract and share.taken_over:
-                share.payer, share.taken_over = None, False
+        taken = sum(each.minutes for each in entry.shares if _took(contract, each))
+        if taken:
+            contract.gave_back.append((entry, taken))
+            entry.shares = [each for each in entry.shares if not _took(contract, each)]
+            entry.add(taken, None)
+
+
+def _took(contract: Contract, share: Share) -> bool:
+    return share.taken_over and share.payer is contract
+
+
+def take_over_again(customer: Customer, contract: Contract) -> None:
+    """R46: what still stands of what a contract had taken over and gave back."""
+    for entry, minutes in contract.gave_back:
+        part = min(minutes, entry.overrun, customer.left(contract))
+        if part:
+            entry.drop_overrun(part)
+            entry.shares.append(Share(part, contract, taken_over=True))
+    contract.gave_back = []
 
 
 def hold(ticket: Ticket, case: Case, now: datetime) -> None:
-    """R19: a case takes a ticket when it is bound to it."""
+    """R19, R47: a case takes a ticket when it is bound to it, one of the past at its opening."""
     ends = ticket.now.ends
     ticket.path.append(TicketMoment(now, "held", ends, case, civil_date(now)))
 
@@ -155,3 +176,11 @@ def release(ticket: Ticket, now: datetime, *, bug: bool) -> None:
     assert old.taken is not None
     given_back = civil_date(now) + (old.ends - old.taken)
     ticket.path.append(TicketMoment(now, "free", max(old.ends, given_back) if bug else old.ends))
+
+
+def give_back_lapsed(ticket: Ticket, now: datetime, taken: date) -> None:
+    """R47: a ticket that lapsed while a case of the wrong customer had it gets its days back."""
+    today, ends = civil_date(now), ticket.now.ends
+    if today >= ends:
+        ends = today + (ends - taken)
+    ticket.path.append(TicketMoment(now, "free", ends))

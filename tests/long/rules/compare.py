@@ -23,6 +23,9 @@ FACTS = {
 }
 
 
+_TICKET_COUNTS = ("available", "held", "consumed", "cancelled")
+
+
 def leaves(model: Any, service: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
     """What is compared, leaf by leaf, each with its path."""
     if isinstance(model, dict) and isinstance(service, dict):
@@ -83,6 +86,7 @@ def model_answer(answer: Answer) -> dict[str, Any]:
                 "available": each.available,
                 "held": each.held,
                 "consumed": each.consumed,
+                "cancelled": each.cancelled,
             }
             for each in body.packs
         },
@@ -111,8 +115,7 @@ def service_answer(answer: dict[str, Any], label: Label) -> dict[str, Any]:
         },
         "packs": {
             label(each["number"]): {
-                name: each[name]
-                for name in ("starts_on", "ends_on", "quantity", "available", "held", "consumed")
+                name: each[name] for name in ("starts_on", "ends_on", "quantity", *_TICKET_COUNTS)
             }
             for each in allowances
             if each["kind"] == "ticket_pack"
@@ -147,9 +150,10 @@ def codes(reasons: Iterable[dict[str, Any]]) -> list[tuple[str, str]]:
     return sorted((each["column"], each["code"]) for each in reasons)
 
 
-def model_state(player: Player, parts: Collection[str]) -> dict[str, Any]:
-    """The parts of the state that are asked for."""
-    state = player.state()
+def model_state(player: Player, parts: Collection[str], who: int = 0) -> dict[str, Any]:
+    """The parts of a customer's state that are asked for."""
+    state = player.state(who)
+    state["licences"] = sorted(tuple(map(str, each.values())) for each in state["licences"])
     for case in state["cases"].values():
         case["closed_at"] = _text(case["closed_at"])
         case["paid_by"] = _payer(case["paid_by"])
@@ -183,13 +187,21 @@ def service_payer(payer: dict[str, Any], label: Label) -> tuple[str, ...]:
     return (payer["kind"], which) if which else (payer["kind"],)
 
 
+def service_licences(licences: list[dict[str, Any]], label: Label) -> list[tuple[str, ...]]:
+    names = ("kind", "purchased_on", "held_from", "withdrawn_on", "transferred_on")
+    return sorted(
+        (label(each["serial_number"]), *(str(each[name]) for name in names)) for each in licences
+    )
+
+
 def service_case(case: dict[str, Any], label: Label) -> dict[str, Any]:
     return {
         "number_year": int(case["number"].split("-")[0]),
         "state": case["state"],
         "paid_by": service_payer(case["paid_by"], label),
         "priority_support": case["priority_support"],
-        "serial_verified": case.get("serial_verified"),
+        "serial": label(case["serial_number"]) if case["serial_number"] else None,
+        "serial_verified": case["serial_verified"],
         "worked": case["worked_minutes"],
         "charged": case["charged_minutes"],
         "overrun": case["overrun_minutes"],
@@ -212,7 +224,7 @@ def service_contract(contract: dict[str, Any]) -> dict[str, Any]:
 
 def service_pack(pack: dict[str, Any], label: Label) -> dict[str, Any]:
     return {
-        **{name: pack[name] for name in ("available", "held", "consumed", "expired")},
+        **{name: pack[name] for name in (*_TICKET_COUNTS, "expired")},
         "tickets": {
             each["position"]: {
                 "state": each["state"],

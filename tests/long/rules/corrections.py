@@ -1,33 +1,69 @@
-"""R40 for licences: the service years that move or are undone, and their charges."""
+"""R40, R46 for licences: service years that move, are undone or come back, and their charges."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from typing import TypeAlias
 
 from . import charging, columns, years
-from .facts import Binding, Case, Customer, Entry, Year
+from .facts import Binding, Case, Customer, Entry, Licence, Year
 from .policy import civil_date
 from .years import Anchor
 
+Moved: TypeAlias = tuple[Case, Year, Binding]
 
-def correct(customer: Customer, change: Callable[[], None]) -> None:
-    """Change a licence's facts, and let its service years and what they paid follow.
+
+def correct(customers: list[Customer], change: Callable[[], None]) -> list[Moved]:
+    """Change facts, and let the service years of these customers and what they paid follow.
 
     A year that another purchase shares moves as well: what the moved year does not cover is charged
     again, where it falls to the year that the other purchase still has. It is undone only if no
-    purchase has it any more.
+    purchase has it any more. Returns the cases of years that are undone, with their bindings now.
     """
-    in_use = {year: years.owners(customer, year) for year in _years_in_use(customer)}
+    before = [
+        (customer, {year: years.owners(customer, year) for year in _years_in_use(customer)})
+        for customer in customers
+    ]
     change()
-    after = {(each.licence, each.upgrade): each for each in years.anchors(customer)}
-    moves: dict[Year, Year | None] = {}
-    for year, owners in in_use.items():
-        new = [after.get((each.licence, each.upgrade)) for each in owners]
-        moved = [pair for pair in zip(owners, new, strict=True) if pair[0] != pair[1]]
-        if moved and (moved[0][1] or len(moved) == len(owners)):
-            moves[year] = _moved(year, *moved[0])
-    if moves:
-        _follow(customer, moves)
+    undone: list[Moved] = []
+    for customer, in_use in before:
+        after = {(each.licence, each.upgrade): each for each in years.anchors(customer)}
+        moves: dict[Year, Year | None] = {}
+        for year, owners in in_use.items():
+            new = [after.get((each.licence, each.upgrade)) for each in owners]
+            moved = [pair for pair in zip(owners, new, strict=True) if pair[0] != pair[1]]
+            if moved and (moved[0][1] or len(moved) == len(owners)):
+                moves[year] = _moved(year, *moved[0])
+        if moves:
+            undone += _follow(customer, moves)
+    return undone
+
+
+def give_again(customer: Customer, licence: Licence) -> None:
+    """R14, R46: the years that a withdrawal had undone have their cases again.
+
+    A case that was bound anew meanwhile stays where it is. The others count as bound so from the
+    start, and all their time is charged again, that worked first first.
+    """
+    given = [each for each in customer.undone if each.licence is licence]
+    customer.undone = [each for each in customer.undone if each.licence is not licence]
+    back: set[Case] = set()
+    for each in given:
+        case = each.case
+        if case.bug:
+            if case.first == each.instead:
+                case.first = each.year
+        elif case.binding == each.instead and case.state != "cancelled":
+            _bind(case, each.year)
+            back.add(case)
+    again: list[tuple[Case, Entry, int]] = []
+    for case, entry in customer.work():
+        if case in back:
+            entry.shares = [share for share in entry.shares if share.taken_over]
+            counted = sum(share.minutes for share in entry.shares)
+            again.append((case, entry, entry.minutes - counted))
+    for case, entry, minutes in again:
+        charging.charge(customer, case, entry, minutes)
 
 
 def _years_in_use(customer: Customer) -> set[Year]:
@@ -45,17 +81,28 @@ def _moved(year: Year, old: Anchor, new: Anchor | None) -> Year | None:
     return None if new is None else Year(new.anniversary(number))
 
 
-def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
+def _follow(customer: Customer, moves: dict[Year, Year | None]) -> list[Moved]:
     lifted = _lift(customer, moves)
     overrun: dict[Case, Year] = {}
+    undone: list[Moved] = []
     for case in customer.cases:
-        if isinstance(case.binding, Year) and case.binding in moves:
-            moved = moves[case.binding]
-            if moved is not None:
-                overrun[case] = moved
-            _bind(case, _rebound(customer, case, moves[case.binding]))
-        if isinstance(case.first, Year) and case.first in moves:
-            case.first = _rebound(customer, case, moves[case.first])
+        for old in {case.binding, case.first if case.bug else case.binding}:
+            if not isinstance(old, Year) or old not in moves:
+                continue
+            moved = moves[old]
+            new = _rebound(customer, case, moved)
+            if case.bug:
+                case.first = new
+            else:
+                if moved is not None:
+                    overrun[case] = moved
+                _bind(case, new)
+            if moved is None:
+                undone.append((case, old, new))
+            customer.undone = [
+                replace(each, instead=new) if each.case is case and each.instead == old else each
+                for each in customer.undone
+            ]
     again: list[tuple[Case, Entry, int]] = []
     for case, entry, minutes, old in lifted:
         new = moves[old]
@@ -67,6 +114,7 @@ def _follow(customer: Customer, moves: dict[Year, Year | None]) -> None:
     _cover_moved(customer, overrun)
     for case, entry, minutes in again:
         charging.charge(customer, case, entry, minutes)
+    return undone
 
 
 def _cover_moved(customer: Customer, overrun: dict[Case, Year]) -> None:
@@ -108,6 +156,6 @@ def _bind(case: Case, binding: Binding) -> None:
     """A case counts as bound so from the start."""
     old = case.binding
     case.path = [
-        replace(moment, binding=binding) if moment.binding == old else moment
+        replace(moment, binding=binding) if moment.binding == old and not moment.bug else moment
         for moment in case.path
     ]

@@ -5,6 +5,7 @@ and the numbers of contracts and packs are made of them, those of cases and the 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,24 +14,37 @@ import httpx
 
 from . import compare
 from .answers import Answer
-from .calls import REQUESTS, Records, instant
+from .calls import CORRECTIONS, REQUESTS, Records, instant
 from .generate import History
-from .player import Outcome, Step
+from .player import Arguments, Outcome, Step
 from .policy import SERVICE_OF_CHANNEL
 
 # Refusals for which the clauses name a status alone.
 _BY_STATUS = {"invalid": 422, "in_future": 422}
+# Refusals for which they leave the reason open.
+_ANY = "refused"
 # What is compared after a step besides the answer; after the last one, all.
+_ALL = ("licences", "cases", "entries", "contracts", "packs", "years", "queue")
 _PARTS: dict[str, tuple[str, ...]] = {
-    "lic": ("cases", "years"),
-    "fix": ("cases", "entries", "contracts", "years"),
+    "lic": ("licences", "cases", "years"),
+    "fix": ("licences", "cases", "entries", "contracts", "years"),
+    "xlic": ("licences", "cases", "entries", "contracts", "years"),
     "up": ("cases", "years"),
-    "wd": ("cases", "entries", "contracts", "years"),
+    "rup": ("cases", "entries", "contracts", "years"),
+    "wd": ("licences", "cases", "entries", "contracts", "years"),
+    "rwd": ("licences", "cases", "entries", "contracts", "years"),
+    "tr": ("licences", "cases", "contracts", "years"),
     "con": ("cases", "contracts", "years"),
     "ren": ("cases", "entries", "contracts", "years"),
     "ccon": ("cases", "entries", "contracts", "years"),
+    "xcon": ("cases", "entries", "contracts", "years"),
+    "rcon": ("cases", "entries", "contracts", "years"),
     "pack": ("packs",),
+    "ctk": ("packs",),
+    "xpack": ("cases", "packs"),
     "case": ("cases", "packs"),
+    "mv": _ALL,
+    "ser": ("cases",),
     "time": ("cases", "contracts", "years"),
     "rev": ("cases", "contracts", "years"),
     "bug": ("cases", "contracts", "packs", "years"),
@@ -41,8 +55,10 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "reopen": ("cases", "packs"),
     "cancel": ("cases", "packs"),
     "bind": ("cases", "entries", "contracts", "packs", "years"),
-    "end": ("cases", "entries", "contracts", "packs", "years", "queue"),
+    "end": _ALL,
 }
+_OF_BOTH = {"fix", "xlic", "tr", "mv", "end"}
+"""Steps that can change what the other customer has, too."""
 _Pair = tuple[str, Any, Any]
 
 
@@ -71,7 +87,7 @@ class Disagreement:
 
 @dataclass(kw_only=True)
 class Driver(Records):
-    """A customer of the service, with its model."""
+    """Two customers of the service, with their model."""
 
     client: httpx.AsyncClient
     every: int = 1
@@ -80,15 +96,16 @@ class Driver(Records):
 
     async def play(self, history: History) -> Disagreement | None:
         """The first difference, if any."""
-        body = {"code": self.code, "name": "Model", "country": self.player.customer.country}
-        self.id = (await self._send("POST", "customers", body)).json()["id"]
+        for who, customer in enumerate(self.player.customers):
+            body = {"code": f"{self.code}-{who}", "name": "Model", "country": customer.country}
+            self.ids.append((await self._send("POST", "customers", body)).json()["id"])
         for number, step in enumerate(history.steps):
             records = number % self.every == 0
             for where, model, service in await self._both(step, records=records):
                 if model != service:
                     return Disagreement(number, step, where, model, service)
         end: Step = ("end", "", (), {})
-        for where, model, service in await self._compare("end"):
+        for where, model, service in await self._compare("end", (0, 1)):
             if model != service:
                 return Disagreement(len(history.steps), end, where, model, service)
         return None
@@ -99,72 +116,119 @@ class Driver(Records):
             outcome = self.player.play(step)
             if outcome.answer is None:
                 return []
-            return await self._compare_answer(outcome.answer, self.player.instant(arguments))
+            at, who = self.player.instant(arguments), arguments.get("who", 0)
+            return await self._compare_answer(outcome.answer, at, who)
         self.player.tick()
         resolved = self.player.resolve(step)
         if resolved is None:
             return []
-        before = self.player.ask() if kind == "case" else None
-        method, path, body = REQUESTS[kind](self, label, list(refs), resolved)
+        who = self.player.who(step)
+        before = self.player.ask(who=who)
+        method, path, body = REQUESTS[kind](self, label, list(refs), {**arguments, **resolved})
+        tried = None
+        if kind in CORRECTIONS:
+            body["reason"] = "A reason"
+            tried = await self._send(method, path, {**body, "dry_run": True})
         outcome = self.player.apply(step, resolved)
         answer = await self._send(method, path, body)
         model, service = _results(outcome, answer)
         if model != service:
             return [("result", model, service)]
+        pairs = self._tried(tried, answer, before, who)
         if outcome.result == "refused":
-            if before and outcome.codes == {"not_entitled"} and resolved["pay_with"] == "auto":
+            if kind in CORRECTIONS:
+                return pairs + await self._compare(kind, (0, 1), records=records)
+            if kind == "case" and _is_asked_now(outcome, resolved):
                 return _refusal(before, resolved["channel"], answer.json())
             return []
-        if kind == "case":
-            self.cases[label] = answer.json()["number"]
-        if kind == "time":
-            self.entries[label] = refs[0], answer.json()["id"]
-        return await self._compare(kind, records=records)
+        await self._keep(step, answer.json())
+        whose = (0, 1) if kind in _OF_BOTH else (who,)
+        return pairs + await self._compare(kind, whose, records=records)
 
-    async def _compare(self, kind: str, *, records: bool = True) -> list[_Pair]:
-        """The answer as of now, then every record."""
-        pairs = await self._compare_answer(self.player.ask(), None)
-        if records and all(model == service for _, model, service in pairs):
-            model = compare.model_state(self.player, _PARTS[kind])
-            service = {part: await self._part(part) for part in _PARTS[kind]}
-            pairs += compare.leaves(model, service)
+    async def _keep(self, step: Step, made: dict[str, Any]) -> None:
+        """The ids and numbers of what a step made."""
+        kind, label, refs, _ = step
+        if kind == "case" or kind == "mv":
+            self.cases[label] = made["number"]
+        elif kind == "time":
+            self.entries[label] = refs[0], made["id"]
+        elif kind == "up":
+            self.upgrades[label] = next(
+                each["id"] for each in made["upgrades"] if each["version"] == label
+            )
+        if label in self.player.licences:  # one that has come back has another id than before
+            for known, licence in self.player.licences.items():
+                if licence is self.player.licences[label]:
+                    self.licences[known] = made["id"]
+
+    def _tried(
+        self, tried: httpx.Response | None, answer: httpx.Response, before: Answer, who: int
+    ) -> list[_Pair]:
+        """The same step tried before says the same, and what came of it."""
+        if tried is None:
+            return []
+        pairs: list[_Pair] = [("dry_run.status", answer.status_code, tried.status_code)]
+        if tried.is_success:
+            body, after = tried.json(), self.player.ask(who=who)
+            for name, model in (("before", before), ("after", after)):
+                seen = compare.service_answer(body[name], self.label)
+                pairs += compare.leaves(compare.model_answer(model), seen, f"dry_run.{name}")
         return pairs
 
-    async def _compare_answer(self, answer: Answer, at: datetime | None) -> list[_Pair]:
+    async def _compare(
+        self, kind: str, whose: Sequence[int], *, records: bool = True
+    ) -> list[_Pair]:
+        """The answers as of now, then every record."""
+        pairs: list[_Pair] = []
+        for who in whose:
+            pairs += await self._compare_answer(self.player.ask(who=who), None, who)
+        if records and all(model == service for _, model, service in pairs):
+            for who in whose:
+                model = compare.model_state(self.player, _PARTS[kind], who)
+                service = {part: await self._part(part, who) for part in _PARTS[kind]}
+                pairs += compare.leaves(model, service)
+        return pairs
+
+    async def _compare_answer(self, answer: Answer, at: datetime | None, who: int) -> list[_Pair]:
         query = {} if at is None else {"at": instant(at)}
-        seen = await self.get("entitlements", customer_id=self.id, **query)
+        seen = await self.get("entitlements", customer_id=self.ids[who], **query)
         service = compare.service_answer(seen, self.label)
         return list(compare.leaves(compare.model_answer(answer), service))
 
-    async def _part(self, part: str) -> Any:
-        """A part of what the service shows of the customer, by labels."""
+    async def _part(self, part: str, who: int) -> Any:
+        """A part of what the service shows of a customer, by labels."""
+        id_, player = self.ids[who], self.player
         match part:
+            case "licences":
+                return compare.service_licences(await self._listed("licences", id_), self.label)
             case "cases":
-                cases = await self._listed("cases")
+                cases = await self._listed("cases", id_)
                 return {self.label(c["number"]): compare.service_case(c, self.label) for c in cases}
             case "contracts":
-                contracts = await self._listed("contracts")
+                contracts = await self._listed("contracts", id_)
                 return {self.label(c["number"]): compare.service_contract(c) for c in contracts}
             case "packs":
                 packs = {
-                    p: await self.get(f"ticket-packs/{self.code}-{p}") for p in self.player.packs
+                    p: await self.get(f"ticket-packs/{self.code}-{p}")
+                    for p in player.mine(player.packs, who)
                 }
                 return {p: compare.service_pack(seen, self.label) for p, seen in packs.items()}
             case "years":
-                return compare.service_years(await self.get(f"customers/{self.id}/usage"))
+                return compare.service_years(await self.get(f"customers/{id_}/usage"))
             case "queue":
-                queue = await self.get("cases", customer_id=self.id, queue="true")
+                queue = await self.get("cases", customer_id=id_, queue="true")
                 return [self.label(each["number"]) for each in queue["items"]]
             case "entries":
-                return {label: await self._entry(label) for label in self.entries}
+                mine = player.mine(player.entries, who)
+                return {label: await self._entry(label) for label in mine}
 
     async def _entry(self, label: str) -> dict[str, Any]:
         case, id_ = self.entries[label]
         seen = await self.get(f"cases/{self.cases[case]}/time-entries/{id_}")
         return compare.service_entry(seen, self.label)
 
-    async def _listed(self, what: str) -> list[dict[str, Any]]:
-        page = await self.get(what, customer_id=self.id, limit="200")
+    async def _listed(self, what: str, id_: str) -> list[dict[str, Any]]:
+        page = await self.get(what, customer_id=id_, limit="200")
         assert page["next_cursor"] is None
         items: list[dict[str, Any]] = page["items"]
         return items
@@ -190,9 +254,15 @@ def _results(outcome: Outcome, answer: httpx.Response) -> tuple[Any, Any]:
     problem = answer.json()
     codes = {problem["code"], *(each["code"] for each in problem.get("errors") or ())}
     for code in sorted(outcome.codes):
-        if code in codes or _BY_STATUS.get(code) == answer.status_code:
+        if code == _ANY or code in codes or _BY_STATUS.get(code) == answer.status_code:
             return code, code
     return sorted(outcome.codes) or "done", sorted(codes)
+
+
+def _is_asked_now(outcome: Outcome, resolved: Arguments) -> bool:
+    """Whether a refused opening says what the answer as of now says."""
+    nothing_pays = outcome.codes == {"not_entitled"}
+    return nothing_pays and resolved["pay_with"] == "auto" and not resolved["opened_at"]
 
 
 def _refusal(before: Answer, channel: str, problem: dict[str, Any]) -> list[_Pair]:

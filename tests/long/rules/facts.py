@@ -38,29 +38,87 @@ class Upgrade:
 
     day: date
     contract: "Contract | None"
+    licence: "Licence"
+    reversed: bool = False
+
+
+@dataclass(eq=False)
+class Purchase:
+    """What was bought under a serial number, as now known; its holders share it (R44)."""
+
+    serial: str
+    kind: LicenceKind
+    day: date
+    upgrades: list[Upgrade] = field(default_factory=list)
+
+
+@dataclass
+class Holding:
+    """The days `[start, end)` on which a customer holds a licence (R44)."""
+
+    start: date
+    end: date | None = None
+    withdrawn: bool = False
+    """How it ended: by a withdrawal, else by a transfer."""
+
+    def ended_by(self, day: date) -> bool:
+        return self.end is not None and self.end <= day
+
+    def includes(self, day: date) -> bool:
+        """R1, R2: bought or got on or before the day, not gone on or before it."""
+        return self.start <= day and not self.ended_by(day)
+
+    def overlaps(self, start: date, end: date | None) -> bool:
+        return (end is None or self.start < end) and not self.ended_by(start)
 
 
 @dataclass(eq=False)
 class Licence:
-    """A licence as now known; `sent` is what the last PUT or POST said (R40)."""
+    """A purchase as one customer has it, who bought it or got it by a transfer (R44).
 
-    serial: str
-    kind: LicenceKind
-    purchased: date
-    sent: tuple[LicenceKind, date]
-    withdrawn: date | None = None
-    upgrades: list[Upgrade] = field(default_factory=list)
+    It has a second holding when it comes back. `sent` is what the last PUT or POST said (R40).
+    """
+
+    purchase: Purchase
+    holdings: list[Holding]
+    bought: bool
+    sent: tuple[LicenceKind, date] | None
+
+    @property
+    def serial(self) -> str:
+        return self.purchase.serial
+
+    @property
+    def kind(self) -> LicenceKind:
+        return self.purchase.kind
+
+    @property
+    def last(self) -> Holding:
+        return self.holdings[-1]
+
+    @property
+    def withdrawn(self) -> date | None:
+        return self.last.end if self.last.withdrawn else None
+
+    @property
+    def transferred(self) -> bool:
+        """Whether it has passed to another customer and has not come back."""
+        return self.last.end is not None and not self.last.withdrawn
 
     def withdrawn_by(self, day: date) -> bool:
         return self.withdrawn is not None and self.withdrawn <= day
 
     def held_on(self, day: date) -> bool:
-        """R1, R2: bought on or before the day, not withdrawn on or before it."""
-        return self.purchased <= day and not self.withdrawn_by(day)
+        return any(each.includes(day) for each in self.holdings)
+
+    def upgrades(self) -> list[Upgrade]:
+        """Those that its customer had, reversed ones left out."""
+        return [e for e in self.purchase.upgrades if e.licence is self and not e.reversed]
 
     def purchases(self) -> list[date]:
-        """R2: the days of the purchase and of the paid upgrades."""
-        return [self.purchased, *(each.day for each in self.upgrades if each.contract is None)]
+        """R2, R44: the days of the purchase, unless it was another's, and of the paid upgrades."""
+        bought = [self.purchase.day] if self.bought else []
+        return bought + [each.day for each in self.upgrades() if each.contract is None]
 
 
 @dataclass(eq=False)
@@ -73,6 +131,7 @@ class Contract:
     included: int = CONTRACT_MINUTES
     predecessor: "Contract | None" = None
     cancelled: date | None = None
+    gave_back: list[tuple["Entry", int]] = field(default_factory=list)  # R46
 
     @property
     def ends(self) -> date:
@@ -120,6 +179,7 @@ class Ticket:
     pack: int
     position: int
     path: list[TicketMoment]
+    cancelled: date | None = None  # R45: taken out of its pack from that day on
 
     def at(self, instant: datetime) -> TicketMoment:
         return next(moment for moment in reversed(self.path) if moment.since <= instant)
@@ -221,8 +281,10 @@ class Case:
     verified: bool
     path: list[CaseMoment]
     entries: list[Entry] = field(default_factory=list)
+    serial: str | None = None
     first: Binding = None  # what it is bound to again if it proves no bug (R22)
     closed_at: datetime | None = None
+    moved: bool = False  # R47: to another customer, so that it was never here
 
     @property
     def now(self) -> CaseMoment:
@@ -250,7 +312,9 @@ class Case:
         return self.binding is None and not self.bug
 
     def at(self, instant: datetime) -> CaseMoment | None:
-        """What it was at an instant, None before it was opened."""
+        """What it was at an instant; None before it was opened, and if it was moved away (R47)."""
+        if self.moved:
+            return None
         return next((moment for moment in reversed(self.path) if moment.since <= instant), None)
 
     def standing(self) -> list[Entry]:
@@ -262,20 +326,40 @@ class Case:
         return sum(entry.minutes for entry in self.standing())
 
 
-@dataclass
+@dataclass(frozen=True)
+class Undone:
+    """R46: a case of a year that a withdrawal undid, and what the case is bound to instead."""
+
+    licence: Licence
+    case: Case
+    year: Year
+    instead: Binding
+
+
+@dataclass(eq=False)
 class Customer:
     """A customer's whole history; `order` numbers its records as they are made."""
 
+    created: datetime
     country: str = "IT"
     licences: list[Licence] = field(default_factory=list)
     contracts: list[Contract] = field(default_factory=list)
     packs: list[Pack] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
+    undone: list[Undone] = field(default_factory=list)
     order: int = 0
 
     def next_order(self) -> int:
         self.order += 1
         return self.order
+
+    def first_fact(self) -> date:
+        """R47: the day on which the first thing known of it happened, its own record included."""
+        days = [civil_date(self.created)]
+        days += [holding.start for each in self.licences for holding in each.holdings]
+        days += [each.starts for each in self.contracts]
+        days += [each.purchased for each in self.packs]
+        return min(days)
 
     def tickets(self) -> Iterator[Ticket]:
         for pack in self.packs:

@@ -66,6 +66,10 @@ class _Writer:
         suitable = [label for label, case in every.items() if suits(case)]
         return self.some(suitable if suitable or self.random.random() < 0.7 else list(every))
 
+    def who(self) -> int:
+        """The customer, or the second one."""
+        return int(self.random.random() < 0.25)
+
     def off(self, day: date) -> int:
         return (day - civil_date(self.now)).days
 
@@ -86,7 +90,7 @@ class _Writer:
         return day + timedelta(days=self.random.choice((0, 0, 0, -1, 1)))
 
 
-def generate(seed: int, length: int = 40) -> History:
+def generate(seed: int, length: int = 48) -> History:
     """A history of so many steps, and a few more that set the scene."""
     random = Random(seed)
     hour, minute = random.choice(CLOCKS)
@@ -106,25 +110,27 @@ def _scene(w: _Writer) -> None:
     if w.random.random() < 0.85:
         recent = w.random.choice((0, -1, -20, -100, -200, -300, -364))
         _buy(w, "editor", w.random.choice((recent, w.past())))
+    if w.random.random() < 0.4:
+        _buy(w, "editor", w.past(), who=1)
     for step in (_licence, _contract, _pack):
         if w.random.random() < 0.6:
             step(w)
 
 
-def _buy(w: _Writer, kind: str, off: int) -> None:
+def _buy(w: _Writer, kind: str, off: int, who: int = 0) -> None:
     w.bought.append(civil_date(w.now) + timedelta(days=off))
-    w.add("lic", what=kind, off=off)
+    w.add("lic", what=kind, off=off, who=who)
 
 
 def _licence(w: _Writer) -> None:
-    _buy(w, w.random.choice(("editor", "editor", "runtime", "other")), w.past())
+    _buy(w, w.random.choice(("editor", "editor", "runtime", "other")), w.past(), w.who())
 
 
 def _contract(w: _Writer) -> None:
     off = w.random.choice((0, 0, 1, 30, -1, -10, -364, -365, -366, w.past()))
     w.bought.append(civil_date(w.now) + timedelta(days=off))
     included = w.random.choice((None, 10, 60, 100, 300))
-    w.add("con", off=off, included=included, take=w.random.random() < 0.4)
+    w.add("con", off=off, included=included, take=w.random.random() < 0.4, who=w.who())
 
 
 def _renew(w: _Writer) -> None:
@@ -141,19 +147,83 @@ def _cancel_contract(w: _Writer) -> None:
             w.add("ccon", ref, rel="today", off=w.random.choice((0, 0, 1, -1, 30)))
 
 
+def _correct_contract(w: _Writer) -> None:
+    if ref := w.some(list(w.player.contracts)):
+        starts = w.player.contracts[ref[0]].starts
+        shift = w.random.choice((0, 1, -1, 2, -10, 30, 365, -365))
+        day = w.random.choice((starts, starts, civil_date(w.now))) + timedelta(days=shift)
+        off = w.random.choice((None, w.off(day), w.off(day)))
+        included = w.random.choice((None, None, 10, 60, 100, 300, 1200))
+        w.add("xcon", ref, off=off, included=included)
+
+
+def _reinstate_contract(w: _Writer) -> None:
+    every = w.player.contracts
+    cancelled = [label for label, each in every.items() if each.cancelled is not None]
+    if ref := w.some(cancelled if w.random.random() < 0.8 else list(every)):
+        w.add("rcon", ref)
+
+
 def _pack(w: _Writer) -> None:
     off = w.random.choice((0, -1, -364, -365, -363, -360, w.past()))
     w.bought.append(civil_date(w.now) + timedelta(days=off))
-    w.add("pack", off=off, quantity=w.random.choice((1, 1, 2, 3)))
+    w.add("pack", off=off, quantity=w.random.choice((1, 1, 2, 3)), who=w.who())
+
+
+def _cancel_tickets(w: _Writer) -> None:
+    if ref := w.some(list(w.player.packs)):
+        bought = w.off(w.player.packs[ref[0]].purchased)
+        off = w.random.choice((0, 0, -1, bought, bought - 1, w.past(), 1))
+        w.add("ctk", ref, off=off, quantity=w.random.choice((None, 1, 1, 2)))
+
+
+def _correct_pack(w: _Writer) -> None:
+    if ref := w.some(list(w.player.packs)):
+        pack = w.player.packs[ref[0]]
+        days = [each.now.taken for each in pack.tickets if each.now.taken] or [pack.purchased]
+        day = w.random.choice((pack.purchased, *days)) + timedelta(
+            days=w.random.choice((0, 1, -1, 10, -10, -364, -365, 365))
+        )
+        off = min(w.off(day), w.random.choice((0, 0, 0, 1)))
+        w.bought.append(civil_date(w.now) + timedelta(days=off))
+        w.add("xpack", ref, off=off)
 
 
 def _fix(w: _Writer) -> None:
+    _correct_licence(w, "fix")
+
+
+def _correct_licence(w: _Writer, step: str = "xlic") -> None:
     if ref := w.some(list(w.player.licences)):
         kind = w.random.choice((None, None, None, "runtime", "editor", "other"))
         off = w.random.choice((w.past(), w.past(), None))
+        withdrawn = w.player.licences[ref[0]].withdrawn
+        if withdrawn is not None and w.random.random() < 0.6:
+            off = w.off(withdrawn) + w.random.choice((0, 0, 1, -1))
         if off is not None:
             w.bought.append(civil_date(w.now) + timedelta(days=off))
-        w.add("fix", ref, what=kind, off=off)
+        if step == "fix" and w.random.random() < 0.15:
+            w.add("fix", ref, what=kind, off=off, who=w.random.choice((0, 1)))
+        else:
+            w.add(step, ref, what=kind, off=off)
+
+
+def _reinstate(w: _Writer) -> None:
+    every = w.player.licences
+    withdrawn = [label for label, each in every.items() if each.withdrawn is not None]
+    if ref := w.some(withdrawn if w.random.random() < 0.8 else list(every)):
+        w.add("rwd", ref)
+
+
+def _transfer(w: _Writer) -> None:
+    if ref := w.some(list(w.player.licences)):
+        got = w.off(w.player.licences[ref[0]].last.start)
+        w.add("tr", ref, off=w.random.choice((0, 0, 0, -1, -10, got, got + 1, w.past(), 1)))
+
+
+def _reverse_upgrade(w: _Writer) -> None:
+    if ref := w.some(list(w.player.upgrades)):
+        w.add("rup", ref)
 
 
 def _upgrade(w: _Writer) -> None:
@@ -180,7 +250,20 @@ def _case(w: _Writer) -> None:
         pay_with=w.random.choices(("auto", "free_hours", "contract", "ticket"), (8, 1, 2, 2))[0],
         serial=serial,
         priority=w.random.choice(("high", "normal", "normal", "low")),
+        ago=w.random.choice((0, 0, 0, 0, 1, 24, 24 * 10, 24 * 30, 24 * 365)),
+        who=w.who(),
     )
+
+
+def _move(w: _Writer) -> None:
+    if ref := w.case(lambda case: case.state != "cancelled"):
+        serial = w.random.choices(("own", "none", "foreign"), (12, 1, 1))[0]
+        w.add("mv", ref, as_overrun=w.random.random() < 0.5, serial=serial)
+
+
+def _serial(w: _Writer) -> None:
+    if ref := w.case(lambda case: case.state != "cancelled"):
+        w.add("ser", ref, serial=w.random.choice(("own", "none", "foreign")))
 
 
 def _time(w: _Writer) -> None:
@@ -232,7 +315,7 @@ def _ask(w: _Writer) -> None:
     if w.bought and w.random.random() < 0.7:
         off = w.off(w.anniversary())
     hour, minute = w.random.choice(CLOCKS)
-    w.add("ask", off=off, h=hour, m=minute, s=w.random.choice((0, 0, -1, 1)))
+    w.add("ask", off=off, h=hour, m=minute, s=w.random.choice((0, 0, -1, 1)), who=w.who())
 
 
 def _story_of_overrun(w: _Writer) -> None:
@@ -252,6 +335,8 @@ def _story_of_overrun(w: _Writer) -> None:
     w.maybe("bug", [case])
     w.maybe("ccon", [renewal], rel="start", off=w.random.choice((0, 0, 0, 1)))
     w.maybe("unbug", [case])
+    w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
+    w.maybe("rcon", [renewal])
 
 
 def _story_of_a_ticket(w: _Writer) -> None:
@@ -304,17 +389,112 @@ def _story_of_reopening(w: _Writer) -> None:
         w.add("reopen", ref)
 
 
+def _story_of_a_withdrawal(w: _Writer) -> None:
+    """R14, R46: an Editor withdrawn as of its own day, perhaps worked meanwhile, taken back."""
+    w.maybe("con", off=0, included=w.random.choice((10, 60, 100)), take=False)
+    off = w.random.choice((0, -1, -20, -100))
+    _buy(w, "editor", off)
+    licence = w.steps[-1][1]
+    cases = []
+    for _ in range(w.random.choice((1, 1, 2))):
+        w.add("case", channel="email", category="problem", pay_with="auto", serial="own")
+        cases.append(w.steps[-1][1])
+        w.add("time", cases[-1:], minutes=w.random.choice(SPANS), when="now")
+    w.maybe("bug", cases[:1])
+    w.add("wd", [licence], off=w.random.choice((off, off, off, 0, 7)))
+    for case in cases:
+        w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
+    w.maybe("unbug", cases[:1])
+    if w.random.random() < 0.3:
+        w.add("bind", cases[-1:], pay_with="auto")
+    if w.random.random() < 0.2:
+        w.add("fix", [licence], what=None, off=off)
+    w.add("rwd", [licence])
+
+
+def _story_of_an_upgrade(w: _Writer) -> None:
+    """R40: a paid upgrade begins a year, pays for a case, and never was."""
+    _buy(w, "editor", w.random.choice((-1, -100, -364, -500)))
+    licence = w.steps[-1][1]
+    w.add("up", [licence], off=w.random.choice((0, 0, -1)), paid_by="purchase")
+    upgrade = w.steps[-1][1]
+    w.maybe("con", off=0, included=w.random.choice((10, 60, 100)), take=False)
+    w.add("case", channel="email", category="problem", pay_with="auto", serial="own")
+    case = w.steps[-1][1]
+    for _ in range(w.random.choice((1, 2))):
+        w.add("time", [case], minutes=w.random.choice(SPANS), when="now")
+    w.add("rup", [upgrade])
+
+
+def _story_of_a_sale(w: _Writer) -> None:
+    """R44: an Editor passes on, with a case that it opened; it is upgraded there, or comes back."""
+    _buy(
+        w, w.random.choice(("editor", "editor", "runtime")), w.random.choice((-1, -20, -100, -364))
+    )
+    licence = w.steps[-1][1]
+    w.maybe("case", channel="email", category="problem", pay_with="auto", serial="own")
+    w.maybe("pack", off=0, quantity=1, who=1)
+    w.maybe("lic", what="runtime", off=w.random.choice((0, -100, -364)), who=1)
+    w.add("tr", [licence], off=w.random.choice((0, 0, -1, -10)))
+    got = w.steps[-1][1]
+    w.maybe("con", off=0, included=60, take=False, who=1)
+    w.maybe("case", channel="email", category="problem", pay_with="auto", serial="own", who=1)
+    if w.random.random() < 0.4:
+        w.add("adv", hours=24 * w.random.choice((1, 1, 2, 300)), minutes=0)
+    if w.random.random() < 0.4:
+        w.add("up", [got], off=0, paid_by=w.random.choice(("purchase", "contract")))
+        w.add("adv", hours=24, minutes=0)
+    w.maybe("tr", [got], off=0)
+    last = w.steps[-1][1]
+    w.maybe(w.random.choice(("xlic", "fix")), [last], what=None, off=w.random.choice((-30, -110)))
+
+
+def _story_of_a_wrong_customer(w: _Writer) -> None:
+    """R47: a case is moved to the second customer, in any state, and perhaps back."""
+    for who in (0, 1):
+        if w.random.random() < 0.6:
+            w.add("pack", off=w.random.choice((0, -364, -360, -100)), quantity=1, who=who)
+        if w.random.random() < 0.6:
+            w.add("con", off=w.random.choice((0, -10)), included=60, take=False, who=who)
+    channel = w.random.choice(("email", "phone"))
+    w.add("case", channel=channel, category="problem", pay_with="auto", serial="own")
+    case = w.steps[-1][1]
+    for _ in range(w.random.choice((0, 1, 2))):
+        w.add("time", [case], minutes=w.random.choice(SPANS), when="now")
+        w.maybe("adv", hours=w.random.choice((1, 24, 24 * 10)), minutes=0)
+    w.maybe(w.random.choice(("bug", "close", "take")), [case])
+    w.maybe("unbug", [case])
+    if w.random.random() < 0.3:
+        w.add("reopen", [case])
+    w.add("mv", [case], as_overrun=w.random.random() < 0.6, serial="own")
+    moved = w.steps[-1][1]
+    w.maybe("bind", [moved], pay_with="auto")
+    w.maybe("time", [moved], minutes=w.random.choice(SPANS), when="now")
+    if w.random.random() < 0.3:
+        w.add("mv", [moved], as_overrun=True, serial="own")
+
+
 _Make = Callable[[_Writer], None]
 _STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
     "lic": (6, _licence),
     "con": (4, _contract),
     "ren": (3, _renew),
     "ccon": (3, _cancel_contract),
+    "xcon": (5, _correct_contract),
+    "rcon": (3, _reinstate_contract),
     "pack": (3, _pack),
-    "fix": (5, _fix),
+    "ctk": (4, _cancel_tickets),
+    "xpack": (3, _correct_pack),
+    "fix": (4, _fix),
+    "xlic": (3, _correct_licence),
     "up": (3, _upgrade),
+    "rup": (2, _reverse_upgrade),
     "wd": (3, _withdraw),
+    "rwd": (3, _reinstate),
+    "tr": (3, _transfer),
     "case": (12, _case),
+    "mv": (3, _move),
+    "ser": (2, _serial),
     "time": (20, _time),
     "rev": (4, _reverse),
     "bug": (4, _of_case("bug", lambda case: not case.bug)),
@@ -331,4 +511,8 @@ _STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
     "ticket": (2, _story_of_a_ticket),
     "correction": (2, _story_of_a_correction),
     "reopening": (2, _story_of_reopening),
+    "withdrawal": (2, _story_of_a_withdrawal),
+    "upgrade": (1, _story_of_an_upgrade),
+    "sale": (2, _story_of_a_sale),
+    "wrong customer": (2, _story_of_a_wrong_customer),
 }

@@ -34,22 +34,22 @@ MUTANTS = (
         "an Editor is held from the day after its purchase",
         "R1",
         "facts",
-        "return self.purchased <= day and not",
-        "return self.purchased < day and not",
+        "return self.start <= day and not",
+        "return self.start < day and not",
     ),
     Mutant(
         "a licence is held on the day of its withdrawal",
         "R1",
         "facts",
-        "self.withdrawn is not None and self.withdrawn <= day",
-        "self.withdrawn is not None and self.withdrawn < day",
+        "return self.end is not None and self.end <= day",
+        "return self.end is not None and self.end < day",
     ),
     Mutant(
         "an upgrade that a contract paid is a purchase",
         "R2",
         "facts",
-        "*(each.day for each in self.upgrades if each.contract is None)",
-        "*(each.day for each in self.upgrades)",
+        "each.day for each in self.upgrades() if each.contract is None",
+        "each.day for each in self.upgrades()",
     ),
     Mutant(
         "DEV stands on the anniversary itself",
@@ -247,7 +247,8 @@ def trace(history: History, player: Player) -> Iterator[Any]:
     for step in history.steps:
         outcome = player.play(step)
         said = outcome.result, outcome.codes, repr(outcome.answer)
-        yield said, repr(player.ask()), player.state()
+        answers = repr([player.ask(who=who) for who in (0, 1)])
+        yield said, answers, [player.state(who) for who in (0, 1)]
 
 
 def told_apart(mutant: Mutant, histories: Iterator[tuple[History, list[Any]]]) -> int | None:

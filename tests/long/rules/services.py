@@ -83,12 +83,13 @@ def _dev(s: Situation, service: str) -> Grant | Reason:
         return Reason("DEV", "no_editor_licence")
     if not s.dev:
         last = last_purchase(s.customer, s.on)
-        assert last is not None
-        facts = (("purchased_on", last), ("lapsed_on", term_end(last)))
+        lapsed = None if last is None else term_end(last)  # R14: nothing was ever bought
+        facts = (("purchased_on", last), ("lapsed_on", lapsed))
         return Reason("DEV", "last_purchase_lapsed", facts)
     if MATRIX[service]["DEV"] == "nothing":
         return Grant("DEV", "nothing", None)
-    assert s.year is not None  # a bought Editor is held, so that a year stands
+    if s.year is None:  # R14: no Editor that is held was bought
+        return Reason("DEV", "no_free_hours")
     left = s.snapshot.left(s.year)
     if left > 0:
         return Grant("DEV", "free_hours", left)

@@ -85,8 +85,14 @@ class PackCounts:
     available: int
     held: int
     consumed: int
+    cancelled: int
     expired: int
     ends: date
+
+    @property
+    def none(self) -> bool:
+        """R45: wholly cancelled."""
+        return not (self.available or self.held or self.consumed or self.expired)
 
 
 @dataclass(frozen=True)
@@ -126,25 +132,32 @@ class Situation:
 
     @cached_property
     def packs(self) -> list[tuple[Pack, PackCounts]]:
-        """The packs bought by the day."""
-        return [
-            (each, self.count(each)) for each in self.customer.packs if each.purchased <= self.on
-        ]
+        """The packs bought by the day; one that is wholly cancelled counts as none (R45)."""
+        bought = [each for each in self.customer.packs if each.purchased <= self.on]
+        counted = [(each, self.count(each)) for each in bought]
+        return [(each, counts) for each, counts in counted if not counts.none]
 
     def count(self, pack: Pack) -> PackCounts:
-        """R5, R19: a pack's tickets by state, and the end of the last that is not consumed."""
-        moments = [self.snapshot.tickets[each] for each in pack.tickets]
+        """R5, R19, R45: a pack's tickets by state, and the end of the last that is left."""
+        every = [(each, self.snapshot.tickets[each]) for each in pack.tickets]
+        moments = [moment for ticket, moment in every if not self._is_cancelled(ticket, moment)]
         free = [each for each in moments if each.state == "free"]
         available = sum(self.on < each.ends for each in free)
         return PackCounts(
             available=available,
             held=sum(each.state == "held" for each in moments),
             consumed=sum(each.state == "consumed" for each in moments),
+            cancelled=len(every) - len(moments),
             expired=len(free) - available,
             ends=max(
                 (each.ends for each in moments if each.state != "consumed"), default=pack.ends
             ),
         )
+
+    def _is_cancelled(self, ticket: Ticket, moment: TicketMoment) -> bool:
+        """R13, R45: gone from its day on, except while a case had it."""
+        gone = ticket.cancelled is not None and ticket.cancelled <= self.on
+        return gone and moment.state == "free"
 
     @cached_property
     def available(self) -> int:

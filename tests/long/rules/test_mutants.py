@@ -44,7 +44,8 @@ def test_what_holds_after_every_step(seed: int) -> None:
     player = Player(history.base)
     for step in history.steps:
         player.play(step)
-        _check(player.customer)
+        for customer in player.customers:
+            _check(customer)
 
 
 def _check(customer: Customer) -> None:

@@ -25,6 +25,22 @@ def _name(customer: Customer, binding: Binding) -> dict[str, Any]:
     return found
 
 
+def of_licences(customer: Customer) -> list[dict[str, Any]]:
+    """Every holding of a licence."""
+    return [
+        {
+            "serial": licence.serial,
+            "kind": licence.kind,
+            "purchased_on": licence.purchase.day,
+            "held_from": holding.start,
+            "withdrawn_on": holding.end if holding.withdrawn else None,
+            "transferred_on": None if holding.withdrawn else holding.end,
+        }
+        for licence in customer.licences
+        for holding in licence.holdings
+    ]
+
+
 def of_entry(customer: Customer, entry: Entry) -> dict[str, Any]:
     """Its charges and its overrun; a ticket's case and a bug have neither."""
     return {
@@ -47,6 +63,7 @@ def of_case(customer: Customer, case: Case) -> dict[str, Any]:
         "state": case.state,
         "paid_by": _name(customer, case.binding),
         "priority_support": case.priority_support,
+        "serial": case.serial,
         "serial_verified": case.verified,
         "worked": case.worked,
         "charged": sum(share.minutes for share in shares) - overrun,
@@ -93,6 +110,7 @@ def of_pack(customer: Customer, pack: Pack, now: datetime) -> dict[str, Any]:
         "available": counts.available,
         "held": counts.held,
         "consumed": counts.consumed,
+        "cancelled": counts.cancelled,
         "expired": counts.expired,
         "ends": counts.ends,
         "tickets": [
@@ -110,6 +128,8 @@ def of_pack(customer: Customer, pack: Pack, now: datetime) -> dict[str, Any]:
 def _ticket_state(ticket: Ticket, today: date) -> str:
     if ticket.now.state != "free":
         return ticket.now.state
+    if ticket.cancelled is not None:
+        return "cancelled"
     return "available" if today < ticket.now.ends else "expired"
 
 

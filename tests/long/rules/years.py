@@ -35,21 +35,20 @@ class Anchor:
 
 
 def anchors(customer: Customer) -> list[Anchor]:
-    """Every Editor purchase. One withdrawn as of its own day never was."""
+    """Every Editor purchase of its own (R44). One withdrawn as of its own day never was."""
     found = []
     for licence in customer.licences:
         if licence.kind == "editor":
-            found.append(Anchor(licence, None, licence.purchased))
-            paid = (each for each in licence.upgrades if each.contract is None)
+            if licence.bought:
+                found.append(Anchor(licence, None, licence.purchase.day))
+            paid = (each for each in licence.upgrades() if each.contract is None)
             found += [Anchor(licence, each, each.day) for each in paid]
-    return [each for each in found if not each.licence.withdrawn_by(each.day)]
+    return [each for each in found if each.licence.held_on(each.day)]
 
 
 def anchor_on(customer: Customer, day: date) -> Anchor | None:
     """The latest Editor purchase held on a day."""
-    held = [
-        each for each in anchors(customer) if each.day <= day and not each.licence.withdrawn_by(day)
-    ]
+    held = [each for each in anchors(customer) if each.day <= day and each.licence.held_on(day)]
     return max(held, key=lambda each: each.day, default=None)
 
 
@@ -100,9 +99,7 @@ def covers(customer: Customer, year: Year, day: date) -> bool:
     every = anchors(customer)
     for anchor, number in generators(customer, year):
         inside = year.start <= day < anchor.anniversary(number + 1)
-        ended = any(
-            anchor.day < each.day <= day and not each.licence.withdrawn_by(day) for each in every
-        )
+        ended = any(anchor.day < each.day <= day and each.licence.held_on(day) for each in every)
         if inside and not ended:
             return True
     return False
