@@ -1,31 +1,28 @@
 """R40, R46 for licences: service years that move, are undone or come back, and their charges."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
-from typing import TypeAlias
 
 from . import charging, columns, years
-from .facts import Binding, Case, Customer, Entry, Licence, Year
+from .facts import Binding, Case, Customer, Entry, Licence, Share, Undone, Year
 from .policy import civil_date
 from .years import Anchor
 
-Moved: TypeAlias = tuple[Case, Year, Binding]
 
-
-def correct(customers: list[Customer], change: Callable[[], None]) -> list[Moved]:
+def correct(customers: list[Customer], change: Callable[[], None]) -> list[Undone]:
     """Change facts, and let the service years of these customers and what they paid follow.
 
     A year that another purchase shares moves as well: what the moved year does not cover is charged
     again, where it falls to the year that the other purchase still has. It is undone only if no
-    purchase has it any more. Returns the cases of years that are undone, with their bindings now.
+    purchase has it any more. Returns what came of the cases that years which are undone paid for.
     """
     before = [
         (customer, {year: years.owners(customer, year) for year in _years_in_use(customer)})
         for customer in customers
     ]
     change()
-    undone: list[Moved] = []
+    undone: list[Undone] = []
     for customer, in_use in before:
         after = {(each.licence, each.upgrade): each for each in years.anchors(customer)}
         moves: dict[Year, Year | None] = {}
@@ -43,27 +40,36 @@ def give_again(customer: Customer, licence: Licence) -> None:
     """R14, R46: the years that a withdrawal had undone have their cases again.
 
     A case that was bound anew meanwhile stays where it is. The others count as bound so from the
-    start, and all their time is charged again, that worked first first.
+    start: what was charged before the withdrawal lies where it lay, and time recorded since is
+    charged again, that worked first first.
     """
-    given = [each for each in customer.undone if each.licence is licence]
-    customer.undone = [each for each in customer.undone if each.licence is not licence]
-    back: set[Case] = set()
-    for each in given:
-        case = each.case
-        if case.bug:
-            if case.first == each.instead:
-                case.first = each.year
-        elif case.binding == each.instead and case.state != "cancelled":
-            _bind(case, each.year)
-            back.add(case)
-    again: list[tuple[Case, Entry, int]] = []
-    for case, entry in customer.work():
-        if case in back:
-            entry.shares = [share for share in entry.shares if share.taken_over]
-            counted = sum(share.minutes for share in entry.shares)
-            again.append((case, entry, entry.minutes - counted))
-    for case, entry, minutes in again:
-        charging.charge(customer, case, entry, minutes)
+    back: dict[Entry, tuple[Case, list[Share]]] = {}
+    for undone in [each for each in customer.undone if each.licence is licence]:
+        customer.undone.remove(undone)
+        case, again = undone.case, undone.before != undone.instead
+        if _bound(case) != undone.instead:
+            continue
+        if again:
+            _rebind(case, undone.before)
+        for entry in case.entries:
+            if entry.shares and (again or entry in undone.shares):
+                back[entry] = case, undone.shares.get(entry, [])
+    for entry in back:
+        entry.shares = [share for share in entry.shares if share.taken_over]
+    for entry, (_, shares) in back.items():
+        _restore(customer, entry, shares)
+    for entry in sorted(back, key=lambda each: each.age):
+        counted = sum(share.minutes for share in entry.shares)
+        charging.charge(customer, back[entry][0], entry, entry.minutes - counted)
+
+
+def _restore(customer: Customer, entry: Entry, shares: list[Share]) -> None:
+    """As it was, except for what was taken over since and what an allowance has no longer left."""
+    for share in shares:
+        if not share.taken_over:
+            minutes = entry.minutes - sum(each.minutes for each in entry.shares)
+            left = minutes if share.payer is None else customer.left(share.payer)
+            entry.add(min(share.minutes, minutes, left), share.payer)
 
 
 def _years_in_use(customer: Customer) -> set[Year]:
@@ -81,28 +87,22 @@ def _moved(year: Year, old: Anchor, new: Anchor | None) -> Year | None:
     return None if new is None else Year(new.anniversary(number))
 
 
-def _follow(customer: Customer, moves: dict[Year, Year | None]) -> list[Moved]:
+def _follow(customer: Customer, moves: dict[Year, Year | None]) -> list[Undone]:
+    undone = list(_paid_by(customer, {year for year, moved in moves.items() if moved is None}))
     lifted = _lift(customer, moves)
     overrun: dict[Case, Year] = {}
-    undone: list[Moved] = []
     for case in customer.cases:
-        for old in {case.binding, case.first if case.bug else case.binding}:
-            if not isinstance(old, Year) or old not in moves:
-                continue
+        old = _bound(case)
+        if isinstance(old, Year) and old in moves:
             moved = moves[old]
-            new = _rebound(customer, case, moved)
-            if case.bug:
-                case.first = new
-            else:
-                if moved is not None:
-                    overrun[case] = moved
-                _bind(case, new)
-            if moved is None:
-                undone.append((case, old, new))
-            customer.undone = [
-                replace(each, instead=new) if each.case is case and each.instead == old else each
-                for each in customer.undone
-            ]
+            if moved is not None and not case.bug:
+                overrun[case] = moved
+            _rebind(case, _rebound(customer, case, moved))
+            for each in customer.undone:
+                each.follow(case, old, _bound(case))
+            for each in undone:
+                if each.case is case:
+                    each.instead = _bound(case)
     again: list[tuple[Case, Entry, int]] = []
     for case, entry, minutes, old in lifted:
         new = moves[old]
@@ -140,6 +140,32 @@ def _lift(
         ]
         entry.shares = [share for share in entry.shares if share.payer not in moves]
     return lifted
+
+
+def _paid_by(customer: Customer, undone: set[Year]) -> Iterator[Undone]:
+    """The cases that years to be undone pay for, wholly or in part, with what they count now."""
+    for case in customer.cases:
+        every = {entry: [replace(each) for each in entry.shares] for entry in case.entries}
+        if _bound(case) not in undone:
+            every = {
+                entry: shares
+                for entry, shares in every.items()
+                if any(share.payer in undone for share in shares)
+            }
+        if every or _bound(case) in undone:
+            yield Undone(case, _bound(case), _bound(case), every)
+
+
+def _bound(case: Case) -> Binding:
+    """What a case is bound to, or will be again if it proves no bug (R22)."""
+    return case.first if case.bug else case.binding
+
+
+def _rebind(case: Case, binding: Binding) -> None:
+    if case.bug:
+        case.first = binding
+    else:
+        _bind(case, binding)
 
 
 def _rebound(customer: Customer, case: Case, new: Year | None) -> Binding:

@@ -326,14 +326,25 @@ class Case:
         return sum(entry.minutes for entry in self.standing())
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Undone:
-    """R46: a case of a year that a withdrawal undid, and what the case is bound to instead."""
+    """R46: a case for which a year paid that was undone, and what the case is bound to instead.
 
-    licence: Licence
+    `shares` is what its entries counted before: of a case bound to the year all of them, of others
+    those that the year paid in part.
+    """
+
     case: Case
-    year: Year
+    before: Binding
     instead: Binding
+    shares: dict[Entry, list[Share]]
+    licence: Licence | None = None  # whose withdrawal undid the year
+
+    def follow(self, case: Case, old: Binding, new: Binding) -> None:
+        """What the case is bound to has moved."""
+        if case is self.case and self.instead == old:
+            self.before = new if self.before == old else self.before
+            self.instead = new
 
 
 @dataclass(eq=False)

@@ -90,7 +90,7 @@ class _Writer:
         return day + timedelta(days=self.random.choice((0, 0, 0, -1, 1)))
 
 
-def generate(seed: int, length: int = 48) -> History:
+def generate(seed: int, length: int = 55) -> History:
     """A history of so many steps, and a few more that set the scene."""
     random = Random(seed)
     hour, minute = random.choice(CLOCKS)
@@ -336,7 +336,33 @@ def _story_of_overrun(w: _Writer) -> None:
     w.maybe("ccon", [renewal], rel="start", off=w.random.choice((0, 0, 0, 1)))
     w.maybe("unbug", [case])
     w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
+    if w.random.random() < 0.3:
+        w.add("ren", [contract], starts="today", take=w.random.random() < 0.5)
+        w.maybe("ccon", w.some(list(w.player.contracts)), rel="start", off=w.random.choice((0, 3)))
     w.maybe("rcon", [renewal])
+    w.maybe("rcon", [contract])
+
+
+def _story_of_a_contract(w: _Writer) -> None:
+    """R40: a contract that pays for work of some days, with another first day or other minutes."""
+    off = w.random.choice((0, -1, -20, -350))
+    w.add("con", off=off, included=w.random.choice((60, 100, 300)), take=w.random.random() < 0.3)
+    contract = w.steps[-1][1]
+    w.add("case", channel="phone", category="problem", pay_with="contract", serial="own")
+    case = w.steps[-1][1]
+    first = w.off(civil_date(w.now))
+    for _ in range(w.random.choice((1, 2))):
+        w.add("time", [case], minutes=w.random.choice((10, 60, 120)), when="now")
+        w.maybe("adv", hours=24 * w.random.choice((1, 5, 20)), minutes=0)
+    w.maybe("ccon", [contract], rel="today", off=w.random.choice((0, 1)))
+    if w.random.random() < 0.5:
+        w.add("xcon", [contract], off=None, included=w.random.choice((1, 10, 60, 100, 1200)))
+    worked = [each.day for each in w.player.cases[case].entries] if case in w.player.cases else []
+    day = w.random.choice(worked or [civil_date(w.now)])
+    near = add_months(day, w.random.choice((0, 0, -12))) + timedelta(w.random.choice((-1, 0, 1)))
+    w.add("xcon", [contract], off=w.off(near), included=None)
+    w.maybe("rcon", [contract])
+    w.maybe("xcon", [contract], off=first - 3, included=None)
 
 
 def _story_of_a_ticket(w: _Writer) -> None:
@@ -356,6 +382,12 @@ def _story_of_a_ticket(w: _Writer) -> None:
         w.add("pack", off=0, quantity=1)
     w.maybe("con", off=0, included=100, take=False)
     w.add("unbug", [case])
+    pack = next(iter(w.some(list(w.player.packs))))
+    taken = [each.now.taken for each in w.player.packs[pack].tickets if each.now.taken]
+    day = w.random.choice(taken or [civil_date(w.now)])
+    near = add_months(day, w.random.choice((0, 0, -12))) + timedelta(w.random.choice((-1, 0, 1)))
+    w.maybe("xpack", [pack], off=min(0, w.off(near)))
+    w.maybe("ctk", [pack], off=0, quantity=None)
 
 
 def _story_of_a_correction(w: _Writer) -> None:
@@ -400,15 +432,21 @@ def _story_of_a_withdrawal(w: _Writer) -> None:
         w.add("case", channel="email", category="problem", pay_with="auto", serial="own")
         cases.append(w.steps[-1][1])
         w.add("time", cases[-1:], minutes=w.random.choice(SPANS), when="now")
+    w.maybe("con", off=w.random.choice((0, -10)), included=60, take=False)
     w.maybe("bug", cases[:1])
     w.add("wd", [licence], off=w.random.choice((off, off, off, 0, 7)))
     for case in cases:
         w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
     w.maybe("unbug", cases[:1])
-    if w.random.random() < 0.3:
+    if w.random.random() < 0.5:
+        w.maybe("pack", off=0, quantity=1)
         w.add("bind", cases[-1:], pay_with="auto")
     if w.random.random() < 0.2:
         w.add("fix", [licence], what=None, off=off)
+    if w.random.random() < 0.3:
+        day = w.off(w.player.licences[licence].last.end or civil_date(w.now))
+        shift = w.random.choice((-1, 0, 0, 1))
+        w.add("fix", [licence], what=None, off=min(0, day + shift), who=w.random.choice((0, 1, 1)))
     w.add("rwd", [licence])
 
 
@@ -432,7 +470,9 @@ def _story_of_a_sale(w: _Writer) -> None:
         w, w.random.choice(("editor", "editor", "runtime")), w.random.choice((-1, -20, -100, -364))
     )
     licence = w.steps[-1][1]
-    w.maybe("case", channel="email", category="problem", pay_with="auto", serial="own")
+    if w.random.random() < 0.6:
+        w.add("case", channel="email", category="problem", pay_with="auto", serial="own")
+        w.add("time", [w.steps[-1][1]], minutes=w.random.choice(SPANS), when="now")
     w.maybe("pack", off=0, quantity=1, who=1)
     w.maybe("lic", what="runtime", off=w.random.choice((0, -100, -364)), who=1)
     w.add("tr", [licence], off=w.random.choice((0, 0, -1, -10)))
@@ -468,6 +508,9 @@ def _story_of_a_wrong_customer(w: _Writer) -> None:
         w.add("reopen", [case])
     w.add("mv", [case], as_overrun=w.random.random() < 0.6, serial="own")
     moved = w.steps[-1][1]
+    for who in (0, 1):
+        off, hour = w.random.choice((0, -1, -5, -10)), w.random.choice((0, 9, 23))
+        w.add("ask", off=off, h=hour, m=0, who=who)
     w.maybe("bind", [moved], pay_with="auto")
     w.maybe("time", [moved], minutes=w.random.choice(SPANS), when="now")
     if w.random.random() < 0.3:
@@ -507,12 +550,13 @@ _STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
     "bind": (5, _bind),
     "adv": (8, _advance),
     "ask": (5, _ask),
-    "overrun": (2, _story_of_overrun),
+    "overrun": (3, _story_of_overrun),
     "ticket": (2, _story_of_a_ticket),
     "correction": (2, _story_of_a_correction),
     "reopening": (2, _story_of_reopening),
-    "withdrawal": (2, _story_of_a_withdrawal),
+    "contract": (3, _story_of_a_contract),
+    "withdrawal": (3, _story_of_a_withdrawal),
     "upgrade": (1, _story_of_an_upgrade),
-    "sale": (2, _story_of_a_sale),
-    "wrong customer": (2, _story_of_a_wrong_customer),
+    "sale": (3, _story_of_a_sale),
+    "wrong customer": (3, _story_of_a_wrong_customer),
 }

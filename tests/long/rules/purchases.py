@@ -16,7 +16,6 @@ from .facts import (
     Purchase,
     Ticket,
     TicketMoment,
-    Undone,
     Upgrade,
     refuse,
 )
@@ -134,8 +133,9 @@ def withdraw(customer: Customer, licence: Licence, day: date) -> None:
     def change() -> None:
         licence.last.end, licence.last.withdrawn = day, True
 
-    undone = corrections.correct([customer], change)
-    customer.undone += [Undone(licence, *each) for each in undone]
+    for undone in corrections.correct([customer], change):
+        undone.licence = licence
+        customer.undone.append(undone)
 
 
 def reinstate(customers: list[Customer], customer: Customer, licence: Licence) -> None:

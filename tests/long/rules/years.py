@@ -35,12 +35,13 @@ class Anchor:
 
 
 def anchors(customer: Customer) -> list[Anchor]:
-    """Every Editor purchase of its own (R44). One withdrawn as of its own day never was."""
+    """Every Editor purchase held on its day: not of licences got by a transfer (R44), and not those
+    withdrawn as of that day, which never were.
+    """
     found = []
     for licence in customer.licences:
         if licence.kind == "editor":
-            if licence.bought:
-                found.append(Anchor(licence, None, licence.purchase.day))
+            found.append(Anchor(licence, None, licence.purchase.day))
             paid = (each for each in licence.upgrades() if each.contract is None)
             found += [Anchor(licence, each, each.day) for each in paid]
     return [each for each in found if each.licence.held_on(each.day)]
