@@ -338,7 +338,7 @@ def _story_of_overrun(w: _Writer) -> None:
     w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
     if w.random.random() < 0.3:
         w.add("ren", [contract], starts="today", take=w.random.random() < 0.5)
-        w.maybe("ccon", w.some(list(w.player.contracts)), rel="start", off=w.random.choice((0, 3)))
+        w.maybe("ccon", [w.steps[-1][1]], rel="start", off=w.random.choice((0, 3)))
     w.maybe("rcon", [renewal])
     w.maybe("rcon", [contract])
 

@@ -244,8 +244,8 @@ MUTANTS = (
         "a licence that comes back does not count as bought any more",
         "R44",
         "purchases",
-        "            known.holdings.append(Holding(day))\n",
-        "            known.holdings.append(Holding(day))\n            known.bought = False\n",
+        "        if known.purchase is licence.purchase:\n",
+        "        if known.purchase is licence.purchase and not known.bought:\n",
     ),
     Mutant(
         "a correction reaches the present holder alone",
