@@ -162,13 +162,10 @@ def move(
 
 def _take_as_it_was(ticket: Ticket, case: Case) -> None:
     """The ticket was the case's from its opening on, consumed while it was closed."""
-    charging.hold(ticket, case, case.opened_at)
-    state: TicketState = "held"
-    for moment in case.path:
-        wanted: TicketState = "consumed" if moment.state == "closed" else "held"
-        if wanted != state:
-            charging.change(ticket, wanted, moment.since)
-            state = wanted
+    states: list[tuple[datetime, TicketState]] = [
+        (each.since, "consumed" if each.state == "closed" else "held") for each in case.path
+    ]
+    charging.hold_since(ticket, case, states)
 
 
 def _leave(customer: Customer, now: datetime, case: Case) -> None:

@@ -160,9 +160,23 @@ def take_over_again(customer: Customer, contract: Contract) -> None:
 
 
 def hold(ticket: Ticket, case: Case, now: datetime) -> None:
-    """R19, R47: a case takes a ticket when it is bound to it, one of the past at its opening."""
-    ends = ticket.now.ends
-    ticket.path.append(TicketMoment(now, "held", ends, case, civil_date(now)))
+    """R19: a case takes a ticket when it is bound to it."""
+    hold_since(ticket, case, [(now, "held")])
+
+
+def hold_since(ticket: Ticket, case: Case, states: list[tuple[datetime, TicketState]]) -> None:
+    """R47: a ticket was a case's since an instant in the past, in one state after another.
+
+    Its own end is at any instant what it was then.
+    """
+    first = states[0][0]
+    instants = {since for since, _ in states}
+    instants |= {moment.since for moment in ticket.path if moment.since > first}
+    ends = {instant: ticket.at(instant).ends for instant in instants}
+    for instant in sorted(instants):
+        state = next(state for since, state in reversed(states) if since <= instant)
+        made = TicketMoment(instant, state, ends[instant], case, civil_date(first))
+        ticket.path.append(made)
 
 
 def change(ticket: Ticket, state: TicketState, now: datetime) -> None:

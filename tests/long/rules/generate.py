@@ -484,8 +484,10 @@ def _story_of_a_sale(w: _Writer) -> None:
     if w.random.random() < 0.4:
         w.add("up", [got], off=0, paid_by=w.random.choice(("purchase", "contract")))
         w.add("adv", hours=24, minutes=0)
-    w.maybe("tr", [got], off=0)
-    last = w.steps[-1][1]
+    last = got
+    if w.random.random() < 0.5:
+        w.add("tr", [got], off=0)
+        last = w.steps[-1][1] if w.steps[-1][1] in w.player.licences else got
     w.maybe(w.random.choice(("xlic", "fix")), [last], what=None, off=w.random.choice((-30, -110)))
 
 

@@ -419,8 +419,8 @@ MUTANTS = (
         "a moved case takes its ticket on the day of the move",
         "R47",
         "cases",
-        "    charging.hold(ticket, case, case.opened_at)\n",
-        "    charging.hold(ticket, case, case.path[-1].since)\n",
+        "    charging.hold_since(ticket, case, states)\n",
+        "    charging.hold_since(ticket, case, states[-1:])\n",
     ),
     Mutant(
         "a move is never refused",

@@ -116,6 +116,8 @@ class Player:
                 case = self.cases[refs[0]]
                 whose = 1 - who if kind == "mv" else who
                 serial = self.serial(a.get("serial", "own"), whose, civil_date(case.opened_at))
+                if kind == "mv" and serial is None:  # by default the case's own
+                    serial = case.serial
                 return {**a, "serial": serial, "to": whose}
             case "time":
                 return {**a, "worked_at": self.worked_at(self.cases[refs[0]], a)}

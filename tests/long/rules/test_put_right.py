@@ -100,18 +100,16 @@ def too_many(random: Random, player: Player) -> Twins:
 
 def bought(random: Random, player: Player) -> Twins | None:
     kinds, who = ("editor", "editor", "runtime"), random.choice((0, 1))
-    wrong, right = (
-        {"what": random.choice(kinds), "off": _past(random), "who": who} for _ in range(2)
-    )
+    wrong, right = ((random.choice(kinds), _past(random)) for _ in range(2))
     licences = player.customers[who].licences
     days = {(day.month, day.day) for each in licences for day in each.purchases()}
-    wrong_day = player.day(wrong["off"])
+    wrong_day = player.day(wrong[1])
     if (wrong_day.month, wrong_day.day) in days:
         return None  # R40: years that are one move together
-    fix = {"what": right["what"], "off": right["off"]}
+    done, fix = ({"what": what, "off": off, "who": who} for what, off in (wrong, right))
     return Twins(
-        [("lic", EXTRA, [], wrong), ("xlic", "", [EXTRA], fix)],
-        [("lic", EXTRA, [], right), IDLE],
+        [("lic", EXTRA, [], done), ("xlic", "", [EXTRA], fix)],
+        [("lic", EXTRA, [], fix), IDLE],
     )
 
 
