@@ -262,9 +262,13 @@ async def withdraw(work: UnitOfWork, key: str, *, withdrawn_on: date, reason: st
 
 
 async def lock(work: UnitOfWork, key: str) -> list[UUID]:
-    """Lock the customer of a licence, for a correction that is tried out. Raises NotFound."""
+    """Lock the holders of a licence, for a correction that is tried out: its customer, then others.
+
+    Raises NotFound.
+    """
     found = await find(work, licences, key, _whole(work))
-    return await _lock_chain(work, licences.c.id == found.id)
+    holders = await _lock_chain(work, licences.c.id == found.id)
+    return sorted(holders, key=lambda one: one != found.customer_id)
 
 
 async def correct(work: UnitOfWork, key: str, *, reason: str, **given: Any) -> Row[Any]:

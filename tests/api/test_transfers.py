@@ -178,6 +178,25 @@ async def test_a_correction_reaches_every_holder(
     refused(await step(customer, licence, "correction", product="Other"), "wrong_state")
 
 
+@pytest.mark.parametrize("back", [False, True])
+async def test_a_dry_run_answers_about_the_holder_first(
+    customer: Customer, buyer: Customer, back: bool
+) -> None:
+    """R40: `before` and `after` are those of the licence's customer, whichever came first."""
+    got = await customer.licence(days=-100)
+    away = customer.today - 20 * DAY
+    got = await made(await transfer(customer, got, buyer, away), 200)
+    holder, other = buyer, customer
+    if back:
+        got = await made(await transfer(buyer, got, customer, away + DAY), 200)
+        holder, other = customer, buyer
+    right = str(customer.today - 90 * DAY)
+    tried = await made(await step(holder, got, "correction", purchased_on=right, dry_run=True), 200)
+    for answers, one in ((tried, holder), (tried["other"], other)):
+        for name in ("before", "after"):
+            assert answers[name]["customer"]["id"] == one.id
+
+
 async def test_what_a_transfer_refuses(customer: Customer, buyer: Customer) -> None:
     licence = await customer.licence(days=-100)
     upgraded = str(customer.today - 30 * DAY)
