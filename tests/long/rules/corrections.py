@@ -51,6 +51,8 @@ def give_again(customer: Customer, licence: Licence) -> None:
             continue
         if again:
             _rebind(case, undone.before)
+            for each in customer.undone:
+                each.follow(case, undone.instead, undone.before)
         for entry in case.entries:
             if entry.shares and (again or entry in undone.shares):
                 back[entry] = case, undone.shares.get(entry, [])

@@ -16,7 +16,7 @@ from . import compare
 from .answers import Answer
 from .calls import CORRECTIONS, REQUESTS, Records, instant
 from .generate import History
-from .player import Arguments, Outcome, Step
+from .player import OF_BOTH, Arguments, Outcome, Step
 from .policy import SERVICE_OF_CHANNEL
 
 # Refusals for which the clauses name a status alone.
@@ -57,8 +57,6 @@ _PARTS: dict[str, tuple[str, ...]] = {
     "bind": ("cases", "entries", "contracts", "packs", "years"),
     "end": _ALL,
 }
-_OF_BOTH = {"fix", "xlic", "tr", "mv", "end"}
-"""Steps that can change what the other customer has, too."""
 _Pair = tuple[str, Any, Any]
 
 
@@ -142,7 +140,7 @@ class Driver(Records):
                 return _refusal(before, resolved["channel"], answer.json())
             return []
         await self._keep(step, answer.json())
-        whose = (0, 1) if kind in _OF_BOTH else (who,)
+        whose = (0, 1) if kind in OF_BOTH else (who,)
         return pairs + await self._compare(kind, whose, records=records)
 
     async def _keep(self, step: Step, made: dict[str, Any]) -> None:

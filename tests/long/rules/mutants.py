@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from .generate import History
-from .player import Player
+from .player import OF_BOTH, Player
 
 HERE = Path(__file__).parent
 
@@ -460,12 +460,14 @@ def copy_of(mutant: Mutant) -> Iterator[ModuleType]:
 
 
 def trace(history: History, player: Player) -> Iterator[Any]:
-    """All that a player answers, step by step, as plain data."""
+    """What a player answers the customers whom a step concerns, step by step, as plain data."""
     for step in history.steps:
+        known = all(ref in player.owner for ref in step[2])
+        whose = (0, 1) if step[0] in OF_BOTH else (player.who(step),) if known else ()
         outcome = player.play(step)
         said = outcome.result, outcome.codes, repr(outcome.answer)
-        answers = repr([player.ask(who=who) for who in (0, 1)])
-        yield said, answers, [player.state(who) for who in (0, 1)]
+        answers = repr([player.ask(who=who) for who in whose])
+        yield said, answers, [player.state(who) for who in whose]
 
 
 def told_apart(mutant: Mutant, histories: Iterator[tuple[History, list[Any]]]) -> int | None:

@@ -373,3 +373,5 @@ _STEPS: dict[str, Callable[[Player, Customer, str, list[str], Arguments], None]]
     "bind": _on_case(lambda p, c, case, a: cases.bind(c, p.now, case, a["pay_with"])),
 }
 KINDS = frozenset(_STEPS) | {"adv", "ask"}
+OF_BOTH = frozenset({"fix", "xlic", "tr", "mv"})
+"""Steps that can change what the other customer has, too."""

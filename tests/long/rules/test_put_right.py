@@ -16,7 +16,7 @@ from .answers import Answer
 from .generate import SPANS, generate
 from .player import Player, Step
 
-HISTORIES = 150
+HISTORIES = 60
 IDLE: Step = ("rev", "", ("nothing",), {})  # a step that comes to nothing but takes its second
 EXTRA = "extra"  # what the mistake made, where doing it right makes nothing
 
@@ -161,15 +161,15 @@ def opened_late(random: Random, player: Player) -> Twins:
 
 Make = Callable[[Random, Player], Twins | None]
 MISTAKES: dict[str, tuple[Make, int]] = {  # with in how many histories it is put right at least
-    "a withdrawal": (withdrawn, 60),
-    "an upgrade": (upgraded, 30),
+    "a withdrawal": (withdrawn, 40),
+    "an upgrade": (upgraded, 12),
     "a cancellation": (cancelled, 15),
-    "a contract's day and minutes": (signed, 60),
-    "a pack's day": (packed, 80),
-    "too many tickets": (too_many, 80),
-    "a licence's day and kind": (bought, 80),
+    "a contract's day and minutes": (signed, 15),
+    "a pack's day": (packed, 40),
+    "too many tickets": (too_many, 40),
+    "a licence's day and kind": (bought, 40),
     "the customer of a case": (of_the_wrong_customer, 20),
-    "the opening of a case": (opened_late, 40),
+    "the opening of a case": (opened_late, 25),
 }
 
 
@@ -181,6 +181,8 @@ def _seen(player: Player) -> Iterator[Any]:
         state = player.state(who)
         state["cases"] = {k: each for k, each in state["cases"].items() if k not in moved}
         state["entries"] = {k: each for k, each in state["entries"].items() if EXTRA not in k}
+        for case in state["cases"].values():
+            case.pop("serial")  # R47: one that the right customer does not have is kept
         for pack in state["packs"].values():
             pack.pop("cancelled")
             pack["tickets"] = [each for each in pack["tickets"] if each["state"] != "cancelled"]
@@ -230,7 +232,7 @@ def _compare(seed: int, make: Make) -> bool:
         one, other = wrong.play(step), right.play(step)
         assert one.codes == other.codes, (step, seed)
         assert _left(one.answer) == _left(other.answer), (step, seed)
-        assert list(_seen(wrong)) == list(_seen(right)), (step, seed)
+    assert list(_seen(wrong)) == list(_seen(right)), seed
     return True
 
 
