@@ -38,6 +38,9 @@ from uuid import UUID
 from app.policy.document import Language, Policy
 from app.policy.facts import ServiceAnswer
 
+MOST_ERRORS = 100
+"""The most faults that an answer lists."""
+
 InputCode = Literal[
     "bad_cursor",
     "bad_format",
@@ -64,6 +67,7 @@ InputCode = Literal[
     "too_long",
     "too_many",
     "too_many_overlapping",
+    "too_many_values",
     "too_short",
     "too_small",
     "unknown_field",
@@ -322,10 +326,10 @@ class Unprocessable(ServiceError):
 
 
 class InvalidInput(Unprocessable, code="invalid_input"):
-    """`errors` has one entry for each fault of the input."""
+    """`errors` has one entry for each fault of the input, up to MOST_ERRORS."""
 
     def __init__(self, *errors: InputError) -> None:
-        super().__init__(errors=errors)
+        super().__init__(errors=errors[:MOST_ERRORS])
 
 
 class AnonymousCaller(Unprocessable, code="anonymous_caller"):

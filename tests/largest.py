@@ -1,6 +1,7 @@
 """A customer with as much of everything as the service lets anybody make, and the calls whose
 answers grow with it. The tests bound the answers; a benchmark tells how long each takes."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -96,6 +97,16 @@ def _body_of_faults() -> bytes:
     return b"{" + ",".join(body).encode() + b"}"
 
 
+def _marked_customer() -> bytes:
+    """As many texts as a customer has that are normalised, all as long as they may be before."""
+    contact = {
+        "name": "u\u0308" * 400,
+        "email": "u\u0308" * 500,
+        "phones": ["u\u0308" * 120] * 10,
+    }
+    return json.dumps({"contacts": [contact] * 100}, ensure_ascii=False).encode()
+
+
 async def fill(service: Service, client: httpx.AsyncClient | None = None) -> Largest:
     """Fill an empty database. `client` is by default one that checks the answers."""
     customer, licence, case = new_id(), new_id(), new_id()
@@ -154,5 +165,28 @@ async def fill(service: Service, client: httpx.AsyncClient | None = None) -> Lar
         ),
         "wrong contacts": Call("POST", "/v1/customers", {"contacts": contacts}),
         "wrong references": Call("POST", "/v1/customers", {"external_refs": one_each}),
+        "empty lists": Call(
+            "POST", "/v1/customers", b'{"x":[' + b",".join([b"[]"] * 349_000) + b"]}"
+        ),
+        "most values": Call("POST", "/v1/customers", {"x": [1.5] * 49_000}),
+        "text of letters with marks": Call(
+            "POST",
+            "/v1/cases",
+            json.dumps({"description": "u\u0308" * 349_000}, ensure_ascii=False).encode(),
+        ),
+        "many texts with marks": Call("POST", "/v1/customers", _marked_customer()),
+        "odd telephone numbers": Call(
+            "POST",
+            "/v1/customers",
+            {
+                "code": "ODD",
+                "name": "Odd",
+                "country": "IT",
+                "contacts": [
+                    {"name": "Somebody", "phones": [f"+39 {'.' * 50}{n}" for n in range(10)]}
+                ]
+                * 100,
+            },
+        ),
     }
     return Largest(client or await service.client_with(*SCOPES), calls)

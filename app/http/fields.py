@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import islice
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -31,13 +31,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from app.errors import InputCode
+from app.errors import MOST_ERRORS, InputCode
 from app.ids import UUID_PATTERN, looks_like_id
 from app.services.contacts import MOST_PHONES
 from app.services.emails import read_domain
 
-MOST_ERRORS = 100
-"""The most faults that an answer lists."""
 EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
 """Dates and instants outside this range are refused: they are typing errors, and date arithmetic
 on them could overflow."""
@@ -71,16 +69,23 @@ def refuse(code: InputCode, **params: object) -> PydanticCustomError:
     return PydanticCustomError(f"ours.{code}", "refused", params)
 
 
-def _mark_ranges() -> str:
-    """Unicode's combining marks, as the inside of a regular expression's character class."""
-    marks = [code for code in range(0x300, 0x20000) if unicodedata.combining(chr(code))]
-    return "".join(map(chr, marks))
-
-
 _MOST_MARKS = 30
 # Normalisation sorts the marks of a letter in quadratic time: 40,000 of them took three seconds.
 # No language needs more than these (UAX #15, Stream-Safe Text Format).
-_too_many_marks = re.compile(f"[{_mark_ranges()}]{{{_MOST_MARKS + 1}}}")
+
+
+def _too_many_marks(last: int) -> re.Pattern[str]:
+    """Finds more marks in a row than `_MOST_MARKS`, of those up to the code point `last`."""
+    marks = (chr(code) for code in range(0x300, last + 1) if unicodedata.combining(chr(code)))
+    return re.compile(f"[{''.join(marks)}]{{{_MOST_MARKS + 1}}}")
+
+
+# A class with characters beyond the basic plane is searched twenty times more slowly.
+_too_many_common_marks, _too_many_marks_at_all = map(_too_many_marks, (0xFFFF, 0x1FFFF))
+_beyond_basic_plane = re.compile("[\U00010000-\U0010ffff]")
+_MOST_DECOMPOSED = 4
+"""The most code points that make up one in NFC: the canonical decomposition of U+1F82 and others
+has so many, of none more (UAX #15)."""
 
 
 def clean(text: str) -> str:
@@ -94,7 +99,8 @@ def clean(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise refuse("forbidden_characters") from None
-    if _too_many_marks.search(text):
+    crowded = _too_many_marks_at_all if _beyond_basic_plane.search(text) else _too_many_common_marks
+    if crowded.search(text):
         raise refuse("forbidden_characters")
     return unicodedata.normalize("NFC", text)
 
@@ -224,17 +230,27 @@ class _Text:
     check: Callable[[str], str]
     pattern: str
     before: bool = False
-    """Whether it comes before the length is checked, because it may change it."""
+    """Whether it comes before the length is checked, because it may shorten the text: by
+    normalisation, to a quarter at most."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        if self.before:
-            return core_schema.no_info_before_validator_function(self._if_text, handler(source))
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
+        inner = handler(source)
+        if not self.before:
+            return core_schema.no_info_after_validator_function(self.check, inner)
+        length: Any = dict(inner).get("max_length")
+        if length is None:
+            raise TypeError("a length comes first: Annotated[str, Field(max_length=…), Sound]")
+        longest = _MOST_DECOMPOSED * length
 
-    def _if_text(self, value: Any) -> Any:
-        return self.check(value) if isinstance(value, str) else value
+        def check(value: Any) -> Any:
+            # What stays too long is left to the check of the length: to normalise a megabyte took
+            # a third of a second.
+            sound = isinstance(value, str) and len(value) <= longest
+            return self.check(value) if sound else value
+
+        return core_schema.no_info_before_validator_function(check, inner)
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
@@ -328,11 +344,13 @@ class Input(BaseModel):
     """A body. Unknown fields are refused, and values of another type are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    most_unknown: ClassVar[int] = MOST_ERRORS
+    """The unknown fields of which each is an error."""
 
     @model_validator(mode="before")
     @classmethod
     def _report_few_unknown_fields(cls, value: Any) -> Any:
-        return cls.with_few_unknown_fields(value, MOST_ERRORS)
+        return cls.with_few_unknown_fields(value, cls.most_unknown)
 
     @classmethod
     def with_few_unknown_fields(cls, value: Any, most: int) -> Any:
@@ -346,6 +364,13 @@ class Input(BaseModel):
             kept = known.union(islice(unknown, most))
             value = {name: one for name, one in value.items() if name in kept}
         return value
+
+
+class Listed(Input):
+    """One of many in a body, such as a contact. A few of its unknown fields are reported, as an
+    answer lists MOST_ERRORS faults of the whole body."""
+
+    most_unknown = 5
 
 
 class SentBack(Input):

@@ -27,7 +27,13 @@ from app.http.context import note_caller
 from app.http.fields import CUSTOMER, Code, Country, Email, Input, Key, Query, Sound
 from app.http.languages import Language, language_of
 from app.http.references import SystemReference
-from app.http.routes import Handler, ScopedRoute, reader, receive_body
+from app.http.routes import (
+    Handler,
+    ScopedRoute,
+    reader,
+    receive_body,
+    refuse_too_many_values,
+)
 from app.ids import as_id
 from app.policy.civil import Closures, civil_date
 from app.policy.document import Policies
@@ -209,6 +215,7 @@ class LookupRoute(ScopedRoute):
             # Before the body is received and parsed: a made-up token must not cost that.
             await self._admit(request, token, now)
             await receive_body(request)
+            await refuse_too_many_values(request)
         try:
             self.refuse_unanswerable(request)
             if self._in_body:

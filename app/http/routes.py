@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from app import clock
-from app.errors import RecordedRefusal, RecordMerged, RequestTimeout
+from app.errors import RecordedRefusal, RecordMerged, RequestTimeout, invalid
 from app.http import idempotency
 from app.http.auth.bearer import sent_token
 from app.http.bound_writes import BoundWrites
@@ -28,6 +28,8 @@ from app.services.tokens import BOUND_SCOPES, authenticate, is_bound
 from app.store.database import Connection, Database, statements
 from app.store.failures import FAILURES, error_of, is_disconnect
 
+MOST_VALUES = 50_000
+"""The most values of a body. Those that the calls take have far fewer."""
 _SMALL_BODY = 16_384
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -202,6 +204,7 @@ class WriteRoute(ScopedRoute):
             return await self._write(request, handler, now)
 
     async def _write(self, request: Request, handler: Handler, now: datetime) -> Response:
+        await refuse_too_many_values(request)
         while True:
             try:
                 return await self._transact(request, handler, now)
@@ -272,3 +275,15 @@ async def receive_body(request: Request) -> None:
             await request.body()
     except (TimeoutError, ClientDisconnect):
         raise RequestTimeout from None
+
+
+async def refuse_too_many_values(request: Request) -> None:
+    """Raises InvalidInput for a received body that may have more than MOST_VALUES values, before it
+    is parsed: a mebibyte of empty lists took a third of a second and 30 MB.
+
+    Every value but the first follows one of the signs that are counted. Those inside of texts are
+    counted too, as it would cost more to find out where the texts are.
+    """
+    body = await request.body()
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise invalid("", "too_many_values", limit=MOST_VALUES)

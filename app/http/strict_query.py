@@ -11,9 +11,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from app.errors import InputError, InvalidInput, invalid
+from app.errors import MOST_ERRORS, InputError, InvalidInput, invalid
 from app.http.errors.invalid_input import safe_name
-from app.http.fields import MOST_ERRORS
 
 
 def _declared(dependant: Dependant) -> Iterator[tuple[str, bool]]:
@@ -63,11 +62,13 @@ class StrictRoute(APIRoute):
         sent = request.query_params
         if len(sent) == len(sent.multi_items()) and parameters.keys() >= sent.keys():
             return
-        errors = []
+        errors: list[InputError] = []
         for name, count in Counter(name for name, _ in sent.multi_items()).items():
             if name not in parameters:
                 errors.append(InputError(f"query/{safe_name(name)}", "unknown_parameter"))
             elif count > 1 and not parameters[name]:
                 errors.append(InputError(f"query/{name}", "repeated_parameter"))
+            if len(errors) == MOST_ERRORS:
+                break
         if errors:
-            raise InvalidInput(*errors[:MOST_ERRORS])
+            raise InvalidInput(*errors)

@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.http.context import Ctx
-from app.http.fields import Id, Input, Instant, Key, NotBlank, Sound, StoredOutput
+from app.http.fields import Id, Input, Instant, Key, Listed, NotBlank, Sound, StoredOutput
 from app.http.paging import PageQuery, paginate
 from app.http.resource import Resource
 from app.http.responses import created, if_match, ok
@@ -20,7 +20,7 @@ Clock = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0
 Reason = Annotated[str, Field(min_length=1, max_length=80), Sound, NotBlank]
 
 
-class GivenHours(Input):
+class GivenHours(Listed):
     """A time of the day in which the desk is open, by its own clock."""
 
     opens: Clock

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from app.errors import InputError, InvalidInput
+from app.errors import MOST_ERRORS, InputError, InvalidInput
 from app.ids import new_id
 from app.services.emails import ascii_form
 from app.services.phones import e164
@@ -46,12 +46,14 @@ def in_e164(given: Sequence[GivenContact], country: str) -> list[GivenContact]:
 def phones_in_e164(given: Iterable[tuple[str, list[str]]], country: str) -> list[list[str]]:
     """Each contact's numbers in E.164 without repetition; national ones are read in `country`.
 
-    Takes each contact's pointer with its numbers. Raises InvalidInput, naming every text that is
+    Takes each contact's pointer with its numbers. Raises InvalidInput, naming the texts that are
     not a phone number.
     """
     errors: list[InputError] = []
     read: list[list[str]] = []
     for pointer, phones in given:
+        if len(errors) >= MOST_ERRORS:
+            break
         numbers: dict[str, None] = {}
         for position, text in enumerate(phones):
             number = e164(text, country)

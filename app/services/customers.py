@@ -48,6 +48,7 @@ from app.store.event_types import (
     CustomerUpdated,
     EventType,
 )
+from app.store.facts import computed
 from app.store.keyset import Listing, Rare, exactly
 from app.store.tables import contacts, customers, external_refs, merged_customers
 from app.store.tables.master_data import CONTACT_TEXT, CUSTOMER_TEXT
@@ -168,9 +169,8 @@ async def create(
 ) -> Row[Any]:
     """Create a customer. Raises as `own_fields` and `in_e164`; AlreadyExists for its code."""
     own = own_fields(work.policies, fields)
-    people = [
-        Contact(new_id(), one.name, one.email, one.phones) for one in in_e164(given, own["country"])
-    ]
+    given = await _read_numbers(given, own["country"])
+    people = [Contact(new_id(), one.name, one.email, one.phones) for one in given]
     customer = _new(work, contacts=people, **own)
     if not await _insert(work, customer):
         raise AlreadyExists("code")
@@ -191,7 +191,7 @@ async def put(
     of a record that became part of another (R49).
     """
     own = own_fields(work.policies, fields)
-    given = in_e164(given, own["country"])
+    given = await _read_numbers(given, own["country"])
     try:
         before = await _read_locked(work, code)
     except NotFound:
@@ -383,6 +383,12 @@ def _has_words(q: str) -> Rare:
         ),
         customers.c.id == any_(func.array(found.scalar_subquery())),
     )
+
+
+async def _read_numbers(given: Sequence[GivenContact], country: str) -> list[GivenContact]:
+    """`in_e164`, beside the event loop where they are many: a thousand odd ones took 140 ms."""
+    characters = sum(len(phone) for contact in given for phone in contact.phones)
+    return await computed(characters, in_e164, given, country)
 
 
 def _new(work: UnitOfWork, **fields: Any) -> Customer:

@@ -41,6 +41,11 @@ _BOUNDS: dict[str, tuple[int, dict[str, int]]] = {
     "unknown fields of a question": (20_000, {"errors": 100}),
     "wrong contacts": (20_000, {"errors": 100}),
     "wrong references": (20_000, {"errors": 100}),
+    "empty lists": (1_000, {"errors": 1}),
+    "most values": (2_000, {"errors": 10}),
+    "text of letters with marks": (2_000, {"errors": 10}),
+    "many texts with marks": (20_000, {"errors": 100}),
+    "odd telephone numbers": (20_000, {"errors": 100}),
 }
 
 

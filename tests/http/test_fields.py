@@ -1,8 +1,9 @@
 """What a field takes and what it refuses."""
 
 import re
+import sys
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Annotated, Any
 from unicodedata import normalize
 from uuid import UUID
 
@@ -68,6 +69,43 @@ def test_a_name_of_marks(text: str) -> None:
 def test_length_is_that_of_what_is_stored() -> None:
     assert len(read(fields.Name, "u\u0308" * 200)) == 200
     assert refused(fields.Name, "u\u0308" * 201) == "string_too_long"
+
+
+def test_no_text_becomes_shorter_than_a_quarter() -> None:
+    """Otherwise a text could be refused as too long although it fits in NFC."""
+    longest = max(range(sys.maxunicode + 1), key=lambda code: len(normalize("NFD", chr(code))))
+    composed = chr(longest)
+    decomposed = normalize("NFD", composed)
+    assert normalize("NFC", decomposed) == composed
+    assert len(decomposed) == 4
+    assert read(fields.Name, decomposed * 200) == composed * 200
+
+
+@pytest.mark.parametrize("kind", [fields.Name, fields.Text, fields.Email, fields.HttpUrl])
+def test_a_text_that_is_far_too_long_is_not_normalised(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To normalise a megabyte held the event loop for a third of a second."""
+    normalised: list[int] = []
+
+    def watched(form: Any, text: str) -> str:
+        normalised.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr("app.http.fields.unicodedata.normalize", watched)
+    for sign in ("ü", "u\u0308", "\U0001d15e"):
+        assert refused(kind, sign * 260_000) == "string_too_long"
+    assert normalised == []
+
+
+def test_a_text_is_sound_only_with_a_length() -> None:
+    with pytest.raises(TypeError):
+        TypeAdapter(Annotated[str, fields.Sound])
+
+
+def test_marks_beyond_the_basic_plane_count_too() -> None:
+    assert refused(fields.Name, "x" + "\u0301\U0001e944" * 16) == "forbidden_characters"
+    assert read(fields.Name, "x" + "\u0301\U0001e944" * 15)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))

@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.errors import InputCode, InputError
-from app.http.fields import MOST_ERRORS
+from app.errors import MOST_ERRORS, InputCode, InputError
 
 _LONGEST_NAME = 100
 _quoted = re.compile("'([^']*)'")

@@ -17,6 +17,7 @@ from app.http.fields import (
     Input,
     Instant,
     Key,
+    Listed,
     MergePatch,
     Name,
     NotBlank,
@@ -53,7 +54,7 @@ Words = Annotated[
 ]
 
 
-class ContactFields(Input):
+class ContactFields(Listed):
     """A person of the customer."""
 
     name: Name
@@ -110,7 +111,7 @@ class NewCustomer(CustomerFields):
         return [contact.person() for contact in self.contacts]
 
 
-class KnownRecord(Input):
+class KnownRecord(Listed):
     """A record that became part of a customer."""
 
     id: Id

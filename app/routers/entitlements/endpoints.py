@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response, StreamingResponse
 
 from app.errors import (
+    MOST_ERRORS,
     EditorLicenceRequired,
     InvalidInput,
     NotEntitled,
@@ -36,7 +37,6 @@ from app.http.decisions import (
 from app.http.errors.invalid_input import explain
 from app.http.errors.rendering import body_of
 from app.http.exports import ExportResponse
-from app.http.fields import MOST_ERRORS
 from app.http.languages import Language, asked_language
 from app.http.lookups import AdmittedLookup, exchange_of
 from app.http.resource import Resource

@@ -21,6 +21,7 @@ from app.http.fields import (
     IncludedMinutes,
     Input,
     Instant,
+    Listed,
     Minutes,
     Output,
     Query,
@@ -161,7 +162,7 @@ class ForecastBody(Output):
     steps: list[ForecastStep]
 
 
-class LicenceAssumed(Input):
+class LicenceAssumed(Listed):
     """A licence bought."""
 
     kind: Literal["licence"]
@@ -171,7 +172,7 @@ class LicenceAssumed(Input):
     )
 
 
-class ContractAssumed(Input):
+class ContractAssumed(Listed):
     """A contract signed."""
 
     kind: Literal["contract"]
@@ -181,7 +182,7 @@ class ContractAssumed(Input):
     )
 
 
-class PackAssumed(Input):
+class PackAssumed(Listed):
     """Tickets bought."""
 
     kind: Literal["ticket_pack"]
@@ -191,7 +192,7 @@ class PackAssumed(Input):
     )
 
 
-class TimeAssumed(Input):
+class TimeAssumed(Listed):
     """A case that is opened, worked on for some minutes, and closed."""
 
     kind: Literal["time"]

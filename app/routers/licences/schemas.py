@@ -14,6 +14,7 @@ from app.http.fields import (
     Id,
     Input,
     Key,
+    Listed,
     MergePatch,
     Name,
     Output,
@@ -46,7 +47,7 @@ class NewLicence(LicenceFields):
     )
 
 
-class SentUpgrade(Input):
+class SentUpgrade(Listed):
     """An upgrade as it was read."""
 
     id: Id | None = None
