@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -38,27 +39,30 @@ def _sent_key(request: Request) -> str | None:
     return key
 
 
-async def fingerprints(request: Request) -> tuple[bytes, bytes]:
-    """That of what the request means, which is stored, and that of its bytes.
+async def meant_fingerprint(request: Request) -> bytes:
+    """That of what the request means, for which its body is parsed.
 
-    The latter is what 0.1 stored: its keys are honoured until they have expired.
     Computed once for each request, for a large body beside the event loop.
     """
-    known: tuple[bytes, bytes] | None = getattr(request.state, "fingerprints", None)
+    known: bytes | None = getattr(request.state, "meant_fingerprint", None)
     if known is None:
-        target = orjson.dumps((request.method, request.url.path, request.url.query))
         body = await request.body()
         if len(body) > _SMALL_BODY:
-            known = await asyncio.to_thread(_fingerprints, target, body)
+            canonical = await asyncio.to_thread(_canonical, body)
         else:
-            known = _fingerprints(target, body)
-        request.state.fingerprints = known
+            canonical = _canonical(body)
+        known = request.state.meant_fingerprint = _fingerprint(request, canonical)
     return known
 
 
-def _fingerprints(target: bytes, body: bytes) -> tuple[bytes, bytes]:
-    meant, sent = (hashlib.sha256(target + one).digest() for one in (_canonical(body), body))
-    return meant, sent
+async def sent_fingerprint(request: Request) -> bytes:
+    """That of the request's bytes."""
+    return _fingerprint(request, await request.body())
+
+
+def _fingerprint(request: Request, body: bytes) -> bytes:
+    target = orjson.dumps((request.method, request.url.path, request.url.query))
+    return hashlib.sha256(target + body).digest()
 
 
 def _canonical(body: bytes) -> bytes:
@@ -88,14 +92,17 @@ def sends_key(request: Request) -> bool:
     return request.method == "POST" and len(request.headers.getlist("idempotency-key")) == 1
 
 
-async def stored_fingerprint(
-    connection: Connection, caller: Caller, request: Request
-) -> bytes | None:
-    """The fingerprint of the request that was answered before with the same key; None without."""
+async def repeats(connection: Connection, caller: Caller, request: Request) -> bool:
+    """Whether the same bytes were answered before with the same key."""
     if not sends_key(request):
-        return None
+        return False
     row = await idempotency.stored(connection, caller, request.headers["idempotency-key"])
-    return None if row is None else row.fingerprint
+    return row is not None and _same_bytes(row, await sent_fingerprint(request))
+
+
+def _same_bytes(row: Any, sent: bytes) -> bool:
+    # 0.1 stored that of the bytes as the only one: its keys are honoured until they have expired.
+    return sent in (row.sent_fingerprint, row.fingerprint)
 
 
 async def once(context: Context, handler: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -109,10 +116,10 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
         return await handler(request)
     if not await idempotency.claim(context, key):
         raise RequestInProgress
-    meant, sent = await fingerprints(request)
+    sent = await sent_fingerprint(request)
     row = await idempotency.stored(context.connection, context.caller, key)
     if row is not None:
-        if row.fingerprint not in (meant, sent):
+        if not _same_bytes(row, sent) and row.fingerprint != await meant_fingerprint(request):
             raise IdempotencyKeyReused
         if row.body is None:
             raise SecretAlreadyIssued
@@ -124,5 +131,6 @@ async def once(context: Context, handler: Callable[[Request], Awaitable[Response
             name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers
         }
         shown = None if isinstance(response, SecretResponse) else bytes(response.body)
-        await idempotency.remember(context, key, meant, response.status_code, headers, shown)
+        meant = await meant_fingerprint(request)
+        await idempotency.remember(context, key, meant, sent, response.status_code, headers, shown)
     return response

@@ -200,24 +200,28 @@ class WriteRoute(ScopedRoute):
         if not limited or customer is None:
             return await self._write(request, handler, now)
         async with writes.place(token, customer):
-            await self._count(request, token, now)
-            return await self._write(request, handler, now)
+            repeats = await self._count(request, token, now)
+            return await self._write(request, handler, now, repeats=repeats)
 
-    async def _write(self, request: Request, handler: Handler, now: datetime) -> Response:
+    async def _write(
+        self, request: Request, handler: Handler, now: datetime, *, repeats: bool = False
+    ) -> Response:
         await refuse_too_many_values(request)
         while True:
             try:
-                return await self._transact(request, handler, now)
+                return await self._transact(request, handler, now, repeats=repeats)
             except RecordMerged:
                 # Rolled back. Whatever the request names now leads to the survivor (R49).
                 continue
 
-    async def _transact(self, request: Request, handler: Handler, now: datetime) -> Response:
+    async def _transact(
+        self, request: Request, handler: Handler, now: datetime, *, repeats: bool
+    ) -> Response:
         token = sent_token(request)
         keeps_answer = self._stores_answers and request.method == "POST"
-        if keeps_answer and idempotency.sends_key(request) and _large_body(request):
+        if keeps_answer and idempotency.sends_key(request) and _large_body(request) and not repeats:
             # Before taking a connection too. The token of a large body was checked above.
-            await idempotency.fingerprints(request)
+            await idempotency.meant_fingerprint(request)
         database: Database = request.app.state.database
         engine = database.bound if is_bound(token) else database.writing
         async with engine.connect() as connection:
@@ -237,24 +241,20 @@ class WriteRoute(ScopedRoute):
                     await refusal.record(connection)
                 raise
 
-    async def _count(self, request: Request, token: str, now: datetime) -> None:
-        """Count a bound token's write, unless it repeats one that was answered.
+    async def _count(self, request: Request, token: str, now: datetime) -> bool:
+        """Count a bound token's write, unless it repeats one that was answered, to the byte.
 
-        A write with a new key is counted before its body is parsed, so that the limit bounds what
-        parsing costs. Raises TooManyWrites.
+        Returns whether it does. Any other is counted before its body is parsed, so that the limit
+        bounds what parsing costs. Raises TooManyWrites.
         """
         database: Database = request.app.state.database
         quota = request.app.state.settings.bound_writes_per_minute
         async with database.bound.begin() as connection:
             caller = await authenticate(connection, token, self.scope, now)
-            stored = await idempotency.stored_fingerprint(connection, caller, request)
-            if stored is None:
-                return await count_write(connection, quota)
-        if stored not in await idempotency.fingerprints(request):
-            async with database.bound.begin() as connection:
-                await authenticate(connection, token, self.scope, now)
+            repeats = await idempotency.repeats(connection, caller, request)
+            if not repeats:
                 await count_write(connection, quota)
-        return None
+        return repeats
 
 
 def _large_body(request: Request) -> bool:

@@ -27,7 +27,7 @@ async def claim(work: UnitOfWork, key: str) -> bool:
 
 
 async def stored(connection: AsyncConnection, caller: Caller, key: str) -> Row[Any] | None:
-    """The fingerprint, status, headers and body of a key's first request.
+    """The fingerprints, status, headers and body of a key's first request.
 
     `body` is None if the answer showed a secret.
     """
@@ -40,6 +40,7 @@ async def remember(
     work: UnitOfWork,
     key: str,
     fingerprint: bytes,
+    sent_fingerprint: bytes,
     status: int,
     headers: Mapping[str, str],
     body: bytes | None,
@@ -51,6 +52,7 @@ async def remember(
             client=work.caller.client,
             key=key,
             fingerprint=fingerprint,
+            sent_fingerprint=sent_fingerprint,
             status=status,
             headers=dict(headers),
             body=body,

@@ -1,6 +1,7 @@
 """What limits a customer's tokens together: writes in a minute, open cases, refusals (R33)."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -185,6 +186,44 @@ async def test_a_refused_write_is_not_parsed(flood: Flood, monkeypatch: pytest.M
         key = {"Idempotency-Key": secrets.token_hex()}
         answer = await flood.theirs.post("/v1/cases", json=body, headers=key)
         assert answer.status_code == wanted
+    assert len(parsed) == WRITES
+
+
+async def test_a_stored_key_with_a_large_body_is_not_parsed(
+    flood: Flood, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeat is known by its bytes; anything else is counted before it is parsed."""
+    parsed: list[bytes] = []
+    canonical = idempotency._canonical
+
+    def watched(body: bytes) -> bytes:
+        parsed.append(body)
+        return canonical(body)
+
+    monkeypatch.setattr(idempotency, "_canonical", watched)
+    path = f"/v1/cases/{flood.case['id']}/comments"
+    key = {"Idempotency-Key": secrets.token_hex()}
+    large = {"body": "ü" * 10_000}
+
+    async def send(body: dict[str, Any], *, spaced: bool = False) -> httpx.Response:
+        content = json.dumps(body, indent=1 if spaced else None, ensure_ascii=False)
+        headers = {"Content-Type": "application/json", **key}
+        return await flood.theirs.post(path, content=content.encode(), headers=headers)
+
+    first = await made(await send(large))
+    assert len(parsed) == 1
+    for _ in range(WRITES + 1):
+        again = await send(large)
+        assert (again.json(), again.headers["Idempotent-Replayed"]) == (first, "true")
+    assert len(parsed) == 1
+    # Equal as JSON, but not to the byte: counted and parsed, and answered the same.
+    again = await send(large, spaced=True)
+    assert (again.json(), again.headers["Idempotent-Replayed"]) == (first, "true")
+    for _ in range(WRITES - 2):
+        refused(await send({"body": "u" * 20_000}), "idempotency_key_reused", 422)
+    assert len(parsed) == WRITES
+    for _ in range(3):
+        refused(await send({"body": "u" * 20_000}), "too_many_requests", 429)
     assert len(parsed) == WRITES
 
 

@@ -44,7 +44,9 @@ idempotency_keys = Table(
     metadata,
     Column("client", Text, primary_key=True),
     Column("key", Text, primary_key=True),
+    # Of what the request means, and of its bytes; the latter is null in rows of releases before.
     Column("fingerprint", LargeBinary, nullable=False),
+    Column("sent_fingerprint", LargeBinary),
     Column("status", SmallInteger, nullable=False),
     Column("headers", JSONB, nullable=False),
     Column("body", LargeBinary),
