@@ -77,6 +77,7 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
             header_timeout=settings.header_timeout,
             send_timeout=settings.send_timeout,
             connections=Connections(_room_for(settings.client_connections)),
+            origins=settings.cors_origins,
         ),
         "host": settings.host,
         "port": settings.port,

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 _OPTIONS: dict[str, Any] = {
@@ -57,6 +58,17 @@ class _Origins(CORSMiddleware):
             await self.app(scope, receive, send)
             return
         await self.simple_response(scope, receive, send, request_headers=Headers(scope=scope))
+
+
+def tell(response: Response, scope: Scope, origins: Sequence[str]) -> None:
+    """Tell in an answer that does not come from the application which origin may read it."""
+    if not origins:
+        return
+    response.headers.add_vary_header("Origin")
+    origin = Headers(scope=scope).get("Origin")
+    if origin is not None and origin in origins:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = ", ".join(_OPTIONS["expose_headers"])
 
 
 def add_inside(app: FastAPI, origins: Sequence[str]) -> None:

@@ -8,9 +8,11 @@ import logging
 import os
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import monotonic
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +22,9 @@ import structlog
 from app import clock
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-
+_OF_CLIENTS = {"uvicorn.error", "asyncio"}
+"""Libraries that warn of what a client does, as often as it does it."""
+_SELDOM_SECONDS = 60.0
 
 request: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingProxyType({}))
 """The members that every line of a request has. This is one variable because structlog's
@@ -99,10 +103,40 @@ def frames(error: BaseException) -> list[str]:
     ]
 
 
+class Seldom:
+    """Lets a line through once a minute: one that strangers can cause as often as they like."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+        self._held_back = 0
+
+    def about(self) -> dict[str, int] | None:
+        """What the line says of those that were held back before it; None to hold it back too."""
+        now = monotonic()
+        if now - self._last < _SELDOM_SECONDS:
+            self._held_back += 1
+            return None
+        held_back, self._held_back, self._last = self._held_back, 0, now
+        return {"held_back": held_back} if held_back else {}
+
+
 class _Forward(logging.Handler):
     """Send standard logging to structlog. Of an exception only the type and place are logged."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._seldom: dict[tuple[str, str], Seldom] = defaultdict(Seldom)
+        """Of each warning about clients, by its logger and its text before any value is put in:
+        these are constants of the libraries."""
+
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        about = {} if error is None else {"error": type(error).__name__, "at": frames(error)}
+        about: dict[str, Any] = {}
+        if error is not None:
+            about = {"error": type(error).__name__, "at": frames(error)}
+        if record.name in _OF_CLIENTS and record.levelno == logging.WARNING:
+            before = self._seldom[record.name, str(record.msg)].about()
+            if before is None:
+                return
+            about |= before
         structlog.get_logger().log(record.levelno, record.getMessage(), logger=record.name, **about)

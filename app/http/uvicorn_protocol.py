@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from asyncio import TimerHandle, Transport
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -12,7 +12,9 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import HeadersTooLarge, MalformedRequest, ServiceError
+from app.http import cors
 from app.http.errors.rendering import problem_response
+from app.http.logs import Seldom
 from app.http.middleware import EDGE_HEADERS, identify
 
 LARGEST_HEAD = 65_536
@@ -21,7 +23,6 @@ MOST_FIELDS = 100
 """The most header fields of a request."""
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 262_144
-_WARN_EVERY = 60.0
 
 log = structlog.get_logger("connections")
 
@@ -40,15 +41,14 @@ class Connections:
         """Connections whose next request has not arrived completely, the longest first."""
         self.idle: dict[Protocol, None] = {}
         """Connections whose requests are all answered, the longest first."""
-        self._warned = float("-inf")
+        self._warning = Seldom()
 
-    def make_room(self, newcomer: "Protocol", now: float) -> "Protocol":
+    def make_room(self, newcomer: "Protocol") -> "Protocol":
         """The connection to close because there is no room for `newcomer`."""
-        if now - self._warned >= _WARN_EVERY:
-            self._warned = now
-            log.warning(
-                "connection_limit", setting="ASSISTENZA_CLIENT_CONNECTIONS", limit=self.limit
-            )
+        about = self._warning.about()
+        if about is not None:
+            setting = "ASSISTENZA_CLIENT_CONNECTIONS"
+            log.warning("connection_limit", setting=setting, limit=self.limit, **about)
         unfinished = next(iter(self.unfinished), newcomer)
         return unfinished if unfinished is not newcomer else next(iter(self.idle), newcomer)
 
@@ -97,7 +97,7 @@ class Protocol(HttpToolsProtocol):
     Either cuts the connection. The body's deadline is the application's, which can answer.
 
     A head larger than LARGEST_HEAD, or with more than MOST_FIELDS fields, is answered by 431
-    (RFC 6585, 5), and the connection ends.
+    (RFC 6585, 5), and the connection ends. Pages of `origins` may read that.
     """
 
     def __init__(
@@ -106,12 +106,14 @@ class Protocol(HttpToolsProtocol):
         header_timeout: float,
         send_timeout: float,
         connections: Connections,
+        origins: Sequence[str] = (),
         **more: Any,
     ) -> None:
         super().__init__(*arguments, **more)
         self._header_timeout = header_timeout
         self._send_timeout = send_timeout
         self._all = connections
+        self._origins = origins
         self._header_deadline: TimerHandle | None = None
         self._send_deadline: TimerHandle | None = None
         self._unparsed = 0
@@ -126,7 +128,7 @@ class Protocol(HttpToolsProtocol):
         self._all.unfinished[self] = None
         self._await_headers()
         if len(self.connections) > self._all.limit:
-            self._all.make_room(self, self.loop.time())._cut()
+            self._all.make_room(self)._cut()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -204,6 +206,7 @@ class Protocol(HttpToolsProtocol):
         self._receiving = True
         request_id = identify(scope)
         response = problem_response(HTTPConnection(scope), error)
+        cors.tell(response, scope, self._origins)
         head = [STATUS_LINE[response.status_code]]
         headers = (*response.raw_headers, *EDGE_HEADERS, (b"x-request-id", request_id.encode()))
         for name, value in (*headers, (b"connection", b"close")):

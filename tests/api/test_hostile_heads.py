@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
+from app.http import logs
 from app.http.uvicorn_protocol import LARGEST_HEAD, MOST_FIELDS
 from app.services.tokens import new_token
 from tests.api.test_slow_clients import MARGIN, cut, serving
@@ -109,6 +112,52 @@ async def test_an_ambiguous_head_is_400(port: int, head: bytes) -> None:
 async def test_what_is_not_http_is_400(port: int) -> None:
     assert problem(await exchange(port, b"nonsense\r\n\r\n")) == (400, "malformed_request")
     assert problem(await exchange(port, START + b"X\x00: y\r\n\r\n")) == (400, "malformed_request")
+
+
+async def test_a_page_of_a_listed_origin_can_read_a_refusal(service: Service) -> None:
+    desk = b"https://desk.example"
+    async with serving(service.app, origins=(desk.decode(),)) as port:
+        for origin, allowed in ((desk, True), (b"https://evil.example", False)):
+            for rest in (fields(MOST_FIELDS) + b"\r\n", b"Y: z\r\nX\x00: y\r\n\r\n"):
+                answer = await exchange(port, START + b"Origin: " + origin + b"\r\n" + rest)
+                assert problem(answer)[0] in (400, 431)
+                told = answer.lower().partition(b"\r\n\r\n")[0].split(b"\r\n")
+                assert (b"access-control-allow-origin: " + origin in told) == allowed
+                (vary,) = (line for line in told if line.startswith(b"vary:"))
+                assert vary.endswith(b", origin")
+                assert any(b"x-request-id" in line for line in told if b"expose" in line) == allowed
+
+
+async def test_what_strangers_do_is_logged_once_a_minute(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of uvicorn's; the others are counted in the next."""
+    handler, later = logs._Forward(), time.monotonic()
+    monkeypatch.setattr(logs, "monotonic", lambda: later, raising=False)
+    logger = logging.getLogger("uvicorn.error")
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "propagate", False)
+    upgrade = START + b"Connection: Upgrade\r\nUpgrade: nothing\r\n\r\n"
+
+    async def annoy() -> None:
+        for _ in range(5):
+            await exchange(port, b"nonsense\r\n\r\n")
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(upgrade)
+            await writer.drain()
+            writer.close()
+        await asyncio.sleep(0.1)
+
+    with capture_logs() as lines:
+        await annoy()
+        later += 61
+        await annoy()
+    warned = [line for line in lines if line.get("logger") == "uvicorn.error"]
+    invalid = [line for line in warned if line["event"].startswith("Invalid HTTP")]
+    assert [line.get("held_back") for line in invalid] == [None, 4]
+    events = [line["event"] for line in warned]
+    assert any(event.startswith("Unsupported upgrade") for event in events)
+    assert len(events) == 2 * len(set(events))
 
 
 async def test_http_1_0_needs_no_host(port: int) -> None:

@@ -20,7 +20,7 @@ MARGIN = 2.0
 
 
 @asynccontextmanager
-async def serving(app: Any, limit: int = 1_000) -> AsyncIterator[int]:
+async def serving(app: Any, limit: int = 1_000, **more: Any) -> AsyncIterator[int]:
     config = uvicorn.Config(
         app,
         port=0,
@@ -32,6 +32,7 @@ async def serving(app: Any, limit: int = 1_000) -> AsyncIterator[int]:
             header_timeout=HEADERS,
             send_timeout=SEND,
             connections=Connections(limit),
+            **more,
         ),
     )
     server = uvicorn.Server(config)
