@@ -85,7 +85,9 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
-    app.state.housekeeping = Housekeeping(settings.case_text_keep_days)
+    app.state.housekeeping = Housekeeping(
+        settings.case_text_keep_days, settings.call_number_keep_days
+    )
     app.state.metrics = Metrics()
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)

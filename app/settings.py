@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     case_text_keep_days: int | None = Field(default=None, ge=3, le=36_500)
     """Days after its last change on which the texts of a closed or cancelled case are cleared. If
     unset, they are kept for ever."""
+    call_number_keep_days: int | None = Field(default=None, ge=3, le=36_500)
+    """Days after a telephone call was last noted on which its caller's number is cleared. If unset,
+    it is kept for ever."""
     import_max_bytes: int = Field(default=268_435_456, ge=1_000, le=1_099_511_627_776)
     """Size of the largest file that `assistenza import` reads. It bounds the time that an import
     takes, and its space in memory and in the database."""

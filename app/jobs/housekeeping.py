@@ -1,5 +1,6 @@
-"""Work of the service's own every half minute: it stores when tokens were last used, and deletes
-idempotency keys that are too old to be repeated and tokens that expired long ago."""
+"""Work of the service's own every half minute: it stores when tokens were last used, deletes
+idempotency keys that are too old to be repeated and tokens that expired long ago, and clears
+personal data after the days that the operator sets (R43)."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,8 +27,11 @@ log = structlog.get_logger(__name__)
 class Housekeeping:
     """Collects in memory what it writes from time to time, so that no request writes for it."""
 
-    def __init__(self, case_text_keep_days: int | None = None) -> None:
+    def __init__(
+        self, case_text_keep_days: int | None = None, call_number_keep_days: int | None = None
+    ) -> None:
         self._text_keep_days = case_text_keep_days
+        self._number_keep_days = call_number_keep_days
         self._last_used: dict[UUID, datetime] = {}
         self._forgot_at: datetime | None = None
 
@@ -57,6 +61,9 @@ class Housekeeping:
         if self._text_keep_days is not None:
             before = now - timedelta(days=self._text_keep_days)
             await _done(database, lambda it: retention.clear_texts(it, now, before))
+        if self._number_keep_days is not None:
+            noted = now - timedelta(days=self._number_keep_days)
+            await _done(database, lambda it: retention.clear_numbers(it, noted))
 
 
 async def _done(database: Database, task: Callable[[Connection], Awaitable[object]]) -> bool:

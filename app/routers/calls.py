@@ -48,7 +48,8 @@ class Call(StoredOutput):
     id: Id
     call_id: str = Field(description="The exchange's own id of the call.")
     number: str | None = Field(
-        description="The caller's number in E.164; null where it was withheld or is none."
+        description="The caller's number in E.164; null where it was withheld, is none, or is not"
+        " kept any more."
     )
     called: str | None = Field(description="The number that was dialled, in E.164.")
     customer_id: Id | None = Field(

@@ -1,4 +1,4 @@
-"""Free texts of cases that were closed long ago (R43)."""
+"""Personal data that is kept for so many days: texts of closed cases, callers' numbers (R43)."""
 
 from datetime import datetime
 from typing import Any
@@ -7,11 +7,12 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.services.personal_data import KEPT, WORDS
-from app.store.tables import cases, events, time_entries
+from app.store.tables import calls, cases, events, time_entries
 from app.store.words import take_out_of_events
 
 CLEARED = "[cleared]"
-_AT_ONCE = 100
+_CASES_AT_ONCE = 100
+_CALLS_AT_ONCE = 5_000
 
 
 async def clear_texts(connection: AsyncConnection, now: datetime, before: datetime) -> int:
@@ -27,7 +28,7 @@ async def clear_texts(connection: AsyncConnection, now: datetime, before: dateti
             cases.c.updated_at < before,
         )
         .order_by(cases.c.updated_at)
-        .limit(_AT_ONCE)
+        .limit(_CASES_AT_ONCE)
         .with_for_update(skip_locked=True, key_share=True)
     )
     ids = list((await connection.execute(due)).scalars())
@@ -59,6 +60,22 @@ async def clear_texts(connection: AsyncConnection, now: datetime, before: dateti
     )
     await take_out_of_events(connection, events.c.case_id.in_(ids), _without_words)
     return len(ids)
+
+
+async def clear_numbers(connection: AsyncConnection, before: datetime) -> int:
+    """Clear the callers' numbers of some calls that were last noted before an instant.
+
+    Returns how many.
+    """
+    due = (
+        select(calls.c.id)
+        .where(calls.c.number.is_not(None), calls.c.updated_at < before)
+        .order_by(calls.c.updated_at)
+        .limit(_CALLS_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    cleared = await connection.execute(update(calls).where(calls.c.id.in_(due)).values(number=None))
+    return cleared.rowcount
 
 
 def _without_words(value: Any) -> Any:

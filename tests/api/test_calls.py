@@ -1,12 +1,15 @@
 """Telephone calls: noted by the exchange's own id, completed, listed, and erased with a person."""
 
 import asyncio
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from app import clock
+from app.jobs.housekeeping import Housekeeping
+from app.services import retention
 from app.services.tokens import BOUND_SCOPES, SCOPES
 from tests.api.build import Customer, errors, made, unique
 from tests.conftest import Service
@@ -96,6 +99,52 @@ async def test_the_last_noted_come_first_page_by_page(client: httpx.AsyncClient)
     rest = {"limit": 2, "cursor": first["next_cursor"]}
     second = (await client.get(URL, params=rest)).json()
     assert [one["id"] for one in first["items"] + second["items"]] == noted[::-1]
+
+
+async def test_housekeeping_clears_the_numbers_of_old_calls_if_it_is_told_to(
+    client: httpx.AsyncClient, service: Service
+) -> None:
+    """R43: days count from when the call was last noted."""
+    sent = [call(f"+39059000{n:04}", called="+39059454224") for n in range(3)]
+    old, noted_again, recent = [await made(await client.post(URL, json=one)) for one in sent]
+    for one in (old, noted_again):
+        await service.server.run_in(
+            service.database_name,
+            "UPDATE calls SET updated_at = updated_at - interval '11 days' WHERE id = $1",
+            one["id"],
+        )
+    await made(await client.post(URL, json=sent[1]), 200)
+
+    async def numbers() -> list[str | None]:
+        ids = [one["id"] for one in (old, noted_again, recent)]
+        return [(await client.get(f"{URL}/{id_}")).json()["number"] for id_ in ids]
+
+    await Housekeeping(case_text_keep_days=3).tidy(service.database)
+    assert None not in await numbers()
+    await Housekeeping(call_number_keep_days=12).tidy(service.database)
+    assert None not in await numbers()
+    await Housekeeping(call_number_keep_days=10).tidy(service.database)
+    assert await numbers() == [None, noted_again["number"], recent["number"]]
+    shown = (await client.get(f"{URL}/{old['id']}")).json()
+    assert shown | {"updated_at": None} == old | {"number": None, "updated_at": None}
+
+
+async def test_each_round_clears_a_bounded_number(
+    client: httpx.AsyncClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_CALLS_AT_ONCE", 2)
+    for n in range(3):
+        await made(await client.post(URL, json=call(f"+39059111{n:04}")))
+    later = clock.now() + timedelta(seconds=1)
+    cleared = []
+    for _ in range(20):
+        async with service.database.writing.begin() as connection:
+            cleared.append(await retention.clear_numbers(connection, later))
+        if not cleared[-1]:
+            break
+    # Other tests may have left more.
+    assert sum(cleared) >= 3
+    assert max(cleared) == 2
 
 
 @pytest.mark.parametrize("scope", ["calls:read", "calls:write"])

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 
 from app.store.tables.columns import (
@@ -26,7 +27,7 @@ calls = Table(
     customer_reference(nullable=True),
     # The exchange's own id of the call.
     Column("call_id", Text, nullable=False),
-    # In E.164; null if it was withheld, unusable or erased (R43).
+    # In E.164; null if it was withheld, unusable, erased or cleared (R43).
     Column("number", Text),
     Column("called", Text),
     Column("started_at", Instant, nullable=False),
@@ -49,6 +50,7 @@ calls = Table(
     UniqueConstraint("call_id"),
     Index("ix_calls_customer_id_id", "customer_id", "id"),
     Index("ix_calls_number", "number"),
+    Index("ix_calls_updated_at", "updated_at", postgresql_where=text("number IS NOT NULL")),
 )
 """Calls that an exchange has noted. A call belongs to the customer of its case, else to the one
 whose contact has the number; to none if nobody or several have it."""
