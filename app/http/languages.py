@@ -1,14 +1,17 @@
 """The language in which a request is answered."""
 
 from functools import lru_cache
-from typing import Literal
+from typing import get_args
 
 from starlette.requests import HTTPConnection
 
 from app.http.negotiation import sent, weighted
+from app.policy.document import Language
 
-Language = Literal["it", "en", "de"]
-LANGUAGES: tuple[Language, ...] = ("en", "it", "de")
+__all__ = ["LANGUAGES", "Language"]
+
+LANGUAGES: tuple[Language, ...] = ("en", *(one for one in get_args(Language) if one != "en"))
+"""English first: it is what a caller without a wish gets."""
 
 
 def language_of(request: HTTPConnection) -> Language:

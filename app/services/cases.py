@@ -43,7 +43,7 @@ from app.store.event_types import CaseCommented, EventType
 from app.store.keyset import Listing, Rare
 from app.store.ledger import Ledger
 from app.store.tables import cases, events
-from app.store.tables.words import parts
+from app.store.tables.text_search import parts
 from app.store.tables.work import CASE_TEXT, IS_OPEN, PRIORITY_ORDER
 
 Category = Literal["problem", "question", "bug"]

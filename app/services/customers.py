@@ -52,7 +52,7 @@ from app.store.facts import computed
 from app.store.keyset import Listing, Rare, exactly
 from app.store.tables import contacts, customers, external_refs, merged_customers
 from app.store.tables.master_data import CONTACT_TEXT, CUSTOMER_TEXT
-from app.store.tables.words import beginnings
+from app.store.tables.text_search import beginnings
 
 MOST_REFERENCES = 20
 

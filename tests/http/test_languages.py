@@ -1,14 +1,22 @@
 """Accept-Language and Accept, read as RFC 9110 has them."""
 
+import re
 import tracemalloc
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import CheckConstraint
 from starlette.requests import Request
 
+from app.connectors.asterisk import APOLOGIES
+from app.http import erasure_texts
 from app.http.languages import LANGUAGES, language_of, parse
 from app.http.negotiation import media_type_of
+from app.policy.document import Texts
+from app.routers.help_desks import GivenReason
+from app.store.tables import customers
 
 
 @pytest.mark.parametrize(
@@ -89,3 +97,24 @@ def test_only_the_beginning_of_a_long_header_is_read_and_cached() -> None:
 )
 def test_media_type(accept: bytes, chosen: str | None) -> None:
     assert media_type_of(request((b"accept", accept)), "application/json", "text/csv") == chosen
+
+
+def test_every_table_of_languages_has_the_same() -> None:
+    """A language that is added in one place alone is found."""
+    check = next(
+        str(one.sqltext)
+        for one in customers.constraints
+        if isinstance(one, CheckConstraint) and str(one.name).endswith("language")
+    )
+    catalogues = files("app.http.errors") / "messages"
+    tables = {
+        "policy document": Texts.model_fields,
+        "error messages": [one.name.removesuffix(".toml") for one in catalogues.iterdir()],
+        "texts of an erasure": erasure_texts._TEXTS,
+        "reason of a closure": GivenReason.model_fields,
+        "customers.language": re.findall(r"'(\w+)'", check),
+        "script for Asterisk": APOLOGIES,
+    }
+    others = {place: table for place, table in tables.items() if set(table) != set(LANGUAGES)}
+    assert others == {}
+    assert LANGUAGES[0] == "en"

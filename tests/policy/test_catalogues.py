@@ -1,5 +1,6 @@
 """The catalogues of messages are checked when they are read: what is wrong is named."""
 
+import pkgutil
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_a_broken_catalogue_is_refused(
     assert replaced
     (catalogues / file).write_text(broken, "utf-8")
     with pytest.raises(MessagesError, match=error):
+        load(catalogues)
+
+
+@pytest.mark.parametrize(
+    "table", ["app.policy.messages._LOCALES", "app.policy.messages.spoken._VOICES"]
+)
+@pytest.mark.parametrize("more", [True, False])
+def test_a_language_in_one_table_alone_is_refused(
+    catalogues: Path, table: str, more: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = pkgutil.resolve_name(table)
+    changed = known | {"fr": known["en"]} if more else {"en": known["en"], "it": known["it"]}
+    monkeypatch.setattr(table, changed)
+    (catalogues / "fr.toml").write_text((catalogues / "en.toml").read_text("utf-8"), "utf-8")
+    name = table.removeprefix("app.policy.messages.")
+    with pytest.raises(MessagesError, match=rf"{name} has .*languages of the policy document are"):
         load(catalogues)
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Formatter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
@@ -19,6 +19,7 @@ from babel.lists import format_list
 from babel.units import format_unit
 
 from app.policy.civil import DeskState, civil_date
+from app.policy.document import Language
 from app.policy.messages import spoken
 
 # British: "15 January 2026", and the 24-hour clock.
@@ -156,6 +157,7 @@ def load(directory: Traversable) -> dict[str, Catalogue]:
 
     All have the same keys with the same variants in the same order, each told by the same facts.
     """
+    _check_languages()
     read = {language: _read(directory, f"{language}.toml") for language in _LOCALES}
     faults: list[str] = []
     catalogues: dict[str, Catalogue] = {}
@@ -180,6 +182,17 @@ def load(directory: Traversable) -> dict[str, Catalogue]:
     if faults:
         raise MessagesError("\n".join(faults))
     return catalogues
+
+
+def _check_languages() -> None:
+    """Raises MessagesError unless every language has a locale and a voice, and no other has."""
+    languages = set(get_args(Language))
+    for name, known in (("_LOCALES", _LOCALES), ("spoken._VOICES", spoken._VOICES)):
+        if known.keys() != languages:
+            raise MessagesError(
+                f"app.policy.messages: {name} has {', '.join(sorted(known))}, but the languages"
+                f" of the policy document are {', '.join(sorted(languages))}"
+            )
 
 
 def _read(directory: Traversable, file: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def unique_ignoring_case(table: str, column: str) -> Index:
 
 
 def words_index(table: str, words: str) -> Index:
-    """The index for a search of the words (`tables.words.searched`)."""
+    """The index for a search of the words (`tables.text_search.searched`)."""
     return Index(
         f"ix_{table}_words",
         literal_column(words).label("words"),

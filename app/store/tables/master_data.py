@@ -31,7 +31,7 @@ from app.store.tables.columns import (
     within_customer,
     words_index,
 )
-from app.store.tables.words import searched
+from app.store.tables.text_search import searched
 
 _VAT_NUMBER = "translate(vat_number, ' .-'::text, ''::text)"
 _DIGITS = f"ltrim({_VAT_NUMBER}, '{string.ascii_letters}'::text)"

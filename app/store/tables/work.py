@@ -30,7 +30,7 @@ from app.store.tables.columns import (
     within_customer,
     words_index,
 )
-from app.store.tables.words import searched
+from app.store.tables.text_search import searched
 
 IS_OPEN = "state IN ('open', 'in_progress', 'waiting_for_customer')"
 """SQL for a case on which work may go on, without parameters: as the partial indexes have it."""
