@@ -9,7 +9,8 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, Uuid, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import AlreadyExists
 from app.ids import new_id
@@ -24,7 +25,7 @@ from app.services.case_opening import (
     verify_serial,
 )
 from app.services.case_steps import LockedCase
-from app.services.cases import as_first, binding, read
+from app.services.cases import COMMENT_ID, as_first, binding, read
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customers, named_customer
 from app.store.entries import Work
@@ -70,6 +71,25 @@ _ENTRIES = (
     .where(time_entries.c.case_id == bindparam("of_case"), time_entries.c.reversed_at.is_(None))
     .order_by(time_entries.c.worked_at, time_entries.c.recorded_at, time_entries.c.id)
 )
+_COMMENTS = (
+    select(
+        events.c.type,
+        events.c.actor,
+        events.c.actor_id,
+        events.c.occurred_at,
+        bindparam("there", type_=Uuid).label("customer_id"),
+        bindparam("new_case", type_=Uuid).label("subject_id"),
+        bindparam("new_case", type_=Uuid).label("case_id"),
+        events.c.data.concat(func.jsonb_build_object("comment_id", COMMENT_ID))
+        .concat(bindparam("changed", type_=JSONB))
+        .label("data"),
+    )
+    .where(
+        events.c.case_id == bindparam("of_case"), events.c.type == EventType.CASE_COMMENTED.value
+    )
+    .order_by(events.c.id)
+)
+_COPY_COMMENTS = insert(events).from_select(_COMMENTS.selected_columns.keys(), _COMMENTS)
 _REVERSE = update(time_entries).where(
     time_entries.c.case_id == bindparam("of_case"), time_entries.c.reversed_at.is_(None)
 )
@@ -103,8 +123,8 @@ async def move(
     """Move a case to the customer with an id or code; the new case as `cases.read` gives it.
 
     `serial_number`: by default the case's own. The new case is bound by R18 as of the day of
-    opening, and its time charged as of the days worked. Where nothing pays, the move is refused, or
-    its minutes are overrun with `as_overrun`.
+    opening, has the comments, and its time is charged as of the days worked. Where nothing pays,
+    the move is refused, or its minutes are overrun with `as_overrun`.
 
     Raises NotFound, CustomerNotFound, AlreadyExists for the case's own customer, WrongState,
     SerialNumberNotOfCustomer, SerialNumberRequired, and NotEntitled as a RecordedRefusal.
@@ -180,6 +200,16 @@ async def _begin(
     }
     await work.record(
         EventType.CASE_OPENED, event, customer_id=customer_id, subject_id=case_id, case_id=case_id
+    )
+    # What was said belongs to the right customer: each comment by whom and when it was made.
+    await work.connection.execute(
+        _COPY_COMMENTS,
+        {
+            "of_case": row.id,
+            "there": customer_id,
+            "new_case": case_id,
+            "changed": {"number": new.number},
+        },
     )
     return new
 

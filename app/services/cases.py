@@ -107,12 +107,12 @@ _QUEUE_ORDER = (
     cases.c.id,
 )
 _IS_COMMENT: ColumnElement[bool] = events.c.type == EventType.CASE_COMMENTED
-_COMMENT_ID: ColumnElement[Any] = literal_column(
+COMMENT_ID: ColumnElement[Any] = literal_column(
     "coalesce(events.data->>'comment_id', CAST(md5(CAST(events.id AS text)) AS uuid)::text)", Text
 )
 """The id of a comment. Comments of 0.1 have none in their data."""
 _DATA: ColumnElement[Any] = case(
-    (_IS_COMMENT, events.c.data.concat(func.jsonb_build_object("comment_id", _COMMENT_ID))),
+    (_IS_COMMENT, events.c.data.concat(func.jsonb_build_object("comment_id", COMMENT_ID))),
     else_=events.c.data,
 ).label("data")
 _DATA_TO_BOUND: ColumnElement[Any] = _DATA.element.op("-", return_type=JSONB)(
@@ -301,7 +301,7 @@ async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> T
 
 def is_comment(comment_id: UUID) -> ColumnElement[bool]:
     """The event that is the comment with this id."""
-    return and_(_IS_COMMENT, _COMMENT_ID.op("=", is_comparison=True)(str(comment_id)))
+    return and_(_IS_COMMENT, COMMENT_ID.op("=", is_comparison=True)(str(comment_id)))
 
 
 class Binding(NamedTuple):

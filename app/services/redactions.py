@@ -3,10 +3,11 @@
 Its text is taken out for good, wherever it is kept. Who did it and why is an event of its own.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, and_, or_, select, text, update
 
 from app.errors import NotFound, NothingToRedact
 from app.services import time_entries as entries
@@ -16,6 +17,14 @@ from app.services.visibility import find_locked, records
 from app.store.event_types import CaseRedacted, EventType
 from app.store.tables import cases, events, time_entries
 from app.store.words import take_out_of_answers, take_out_of_events
+
+_MOVES = text("""
+    WITH RECURSIVE same AS (
+        SELECT id, number, customer_id, moved_from, moved_to FROM cases WHERE id = :case
+        UNION
+        SELECT k.id, k.number, k.customer_id, k.moved_from, k.moved_to
+        FROM same JOIN cases k ON k.id = ANY (ARRAY[same.moved_from, same.moved_to]))
+    SELECT id, number, customer_id FROM same""")
 
 
 async def redact_comment(
@@ -41,7 +50,10 @@ async def redact_comment(
     def without_body(data: Any) -> Any:
         return {**data, "body": None}
 
-    await take_out_of_events(work.connection, events.c.id == comment.id, without_body)
+    same_cases = await _with_its_moves(work, case)
+    ids = [one.id for one in same_cases]
+    where = and_(events.c.case_id.in_(ids), is_comment(comment_id))
+    await take_out_of_events(work.connection, where, without_body)
 
     def without_answer(answer: Any) -> Any:
         data = answer.get("data") if isinstance(answer, dict) else None
@@ -51,16 +63,23 @@ async def redact_comment(
         same = data.get("comment_id", str(comment_id)) == str(comment_id)
         return answer | {"data": without_body(data)} if same else answer
 
-    told_under = await records(work, case.customer_id)
-    about = [str(case.id), case.number]
-    await take_out_of_answers(work.connection, told_under, about, without_answer)
-    data: CaseRedacted = {
-        "number": case.number,
-        "comment_id": str(comment_id),
-        "reason": reason,
-        "internal": comment.data["internal"],
-    }
-    return await _record(work, case, data)
+    for one in same_cases:
+        about = [str(one.id), one.number]
+        told_under = await records(work, one.customer_id)
+        await take_out_of_answers(work.connection, told_under, about, without_answer)
+    told: dict[UUID, TimelineEntry] = {}
+    for one in same_cases:
+        told[one.id] = await _record(
+            work,
+            one,
+            {
+                "number": one.number,
+                "comment_id": str(comment_id),
+                "reason": reason,
+                "internal": comment.data["internal"],
+            },
+        )
+    return told[case.id]
 
 
 async def redact_note(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason: str) -> Row[Any]:
@@ -76,23 +95,53 @@ async def redact_note(work: UnitOfWork, case_key: str, entry_id: UUID, *, reason
         raise NotFound
     if entry.note is None:
         raise NothingToRedact
-    await work.connection.execute(update(time_entries).where(*mine).values(note=None))
+    same_cases = {one.id: one for one in await _with_its_moves(work, case)}
+    # A move copies a time entry; what it copies is never changed.
+    copies = and_(
+        time_entries.c.case_id.in_(same_cases.keys() - {case.id}),
+        *(
+            time_entries.c[name] == entry._mapping[name]
+            for name in ("recorded_at", "worked_at", "technician", "note")
+        ),
+    )
+    taken = await work.connection.execute(
+        update(time_entries)
+        .where(or_(time_entries.c.id == entry_id, copies))
+        .values(note=None)
+        .returning(time_entries.c.id, time_entries.c.case_id)
+    )
+    for copy_id, copy_of in taken.all():
+        await _record_note(work, same_cases[copy_of], str(copy_id), reason, entry.internal)
+    return await entries.read(work, case_key, entry_id)
+
+
+async def _record_note(
+    work: UnitOfWork, case: Row[Any], entry_id: str, reason: str, internal: bool
+) -> None:
+    """Take the note of a time entry out of stored answers too, and record that it was taken out."""
 
     def without_note(answer: Any) -> Any:
-        if isinstance(answer, dict) and answer.get("id") == str(entry_id):
+        if isinstance(answer, dict) and answer.get("id") == entry_id:
             return answer | {"note": None}
         return answer
 
     told_under = await records(work, case.customer_id)
-    await take_out_of_answers(work.connection, told_under, [str(entry_id)], without_note)
+    await take_out_of_answers(work.connection, told_under, [entry_id], without_note)
     data: CaseRedacted = {
         "number": case.number,
-        "time_entry_id": str(entry_id),
+        "time_entry_id": entry_id,
         "reason": reason,
-        "internal": entry.internal,
+        "internal": internal,
     }
     await _record(work, case, data)
-    return await entries.read(work, case_key, entry_id)
+
+
+async def _with_its_moves(work: UnitOfWork, case: Row[Any]) -> Sequence[Row[Any]]:
+    """The id, number and customer of the case, and of all that it was or became by moves (R47):
+    they have the same words."""
+    if case.moved_from is None and case.moved_to is None:
+        return [case]
+    return (await work.connection.execute(_MOVES, {"case": case.id})).all()
 
 
 async def _record(work: UnitOfWork, case: Row[Any], data: CaseRedacted) -> TimelineEntry:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Uuid,
+    and_,
     bindparam,
     func,
     literal_column,
@@ -53,7 +54,14 @@ def _owner(table: Table) -> ColumnElement[UUID]:
 
 def within(caller: Caller, table: Table) -> ColumnElement[bool]:
     """The rows of a table that the caller can see: for a bound token, its customer's."""
-    return true() if caller.customer_id is None else _owner(table) == caller.customer_id
+    if caller.customer_id is None:
+        return true()
+    return and_(_owner(table) == caller.customer_id, _stays(table))
+
+
+def _stays(table: Table) -> ColumnElement[bool]:
+    """The rows that are still their customer's: a case that was moved away never was (R38, R47)."""
+    return cases.c.moved_to.is_(None) if table is cases else true()
 
 
 def _identity(key: str | UUID) -> UUID | None:
@@ -124,8 +132,8 @@ def latest(rows: Select[Any], table: Table) -> Select[Any]:
 
 
 @cache
-def _by_key(table: Table, by_id: bool, of_customer: bool) -> Select[Any]:
-    """The row with `:key`, and of `:customer` if `of_customer`.
+def _by_key(table: Table, by_id: bool, of_customer: bool, bound: bool) -> Select[Any]:
+    """The row with `:key`, and of `:customer` if `of_customer`; for a bound token if `bound`.
 
     Built once: building it for each request cost 60 µs.
     """
@@ -136,12 +144,13 @@ def _by_key(table: Table, by_id: bool, of_customer: bool) -> Select[Any]:
         found = table.c.id == key if by_id else _named(table, key)
     rows = select(table).where(found)
     rows = rows.where(_owner(table) == bindparam("customer")) if of_customer else rows
+    rows = rows.where(_stays(table)) if bound else rows
     return rows if by_id else latest(rows, table)
 
 
 @cache
-def _owner_by_key(table: Table, by_id: bool, of_customer: bool) -> ScalarSelect[UUID]:
-    rows = _by_key(table, by_id, of_customer)
+def _owner_by_key(table: Table, by_id: bool, bound: bool) -> ScalarSelect[UUID]:
+    rows = _by_key(table, by_id, bound, bound)
     return rows.with_only_columns(_owner(table)).scalar_subquery()
 
 
@@ -183,7 +192,8 @@ async def _find(
 ) -> Row[Any]:
     identity = _identity(key)
     if rows is None:
-        query = _by_key(table, identity is not None, customer_id is not None)
+        bound = work.caller.customer_id is not None
+        query = _by_key(table, identity is not None, customer_id is not None, bound)
     else:
         query = rows.where(called(table, key))
         if customer_id is not None:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from app.policy.civil import add_months
 from app.store.reconcile import snapshot
 from tests import histories
-from tests.api.build import Customer, errors, made, recorded, refused
+from tests.api.build import Customer, errors, made, recorded, refused, unique
 from tests.api.cases import DAY, Travel, noon
+from tests.api.cases.test_redaction import found_in_database
 from tests.conftest import Service
 
 REASON = "It was the other customer."
@@ -258,28 +259,128 @@ async def test_a_dry_run_says_what_would_be(
             assert is_now[name] == said[name]
 
 
-async def test_a_bound_token_learns_nothing_of_the_other_customer(
-    service: Service, customer: Customer, other: Customer
+async def test_a_bound_token_sees_the_case_where_it_belongs(
+    service: Service, holder: Customer, other: Customer
 ) -> None:
-    """R38."""
+    """R38: the right customer learns nothing of the wrong one, and that one sees it no more."""
+    await holder.contract()
+    await other.licence(days=-800)
+    await other.contract()
+    old = await holder.open(channel="phone", subject="A secret project")
+    await holder.work(old, 20)
+    scopes = ("cases:read", "cases:write", "entitlements:read", "usage:read")
+    async with await service.client_with(*scopes, customer_id=holder.id) as wrong:
+        path = f"/v1/cases/{old['id']}"
+        await made(await wrong.post(f"{path}/comments", json={"body": "Is it solved?"}))
+        new = await moved(old, other, serial_number=other.serials[0])
+        for answer in (
+            await wrong.get(path),
+            await wrong.get(f"/v1/cases/{old['number']}"),
+            await wrong.get(f"{path}/timeline"),
+            await wrong.post(f"{path}/comments", json={"body": "And now?"}),
+            await wrong.get(f"/v1/cases/{new['id']}"),
+        ):
+            refused(answer, "not_found", 404)
+        for number in (old["number"], new["number"]):
+            answer = await wrong.get("/v1/entitlements", params={"case_number": number})
+            refused(answer, "customer_not_found", 404)
+        for query in ("", "?state=cancelled", "?q=secret", f"?customer_id={holder.id}"):
+            assert (await made(await wrong.get(f"/v1/cases{query}"), 200))["items"] == []
+        statement = f"/v1/customers/{holder.id}/statement?from=2026-01-01&to=2027-01-01"
+        shown = await made(await wrong.get(statement), 200)
+        assert old["number"] not in str(shown)
+        # The movements stay: they are the account of its own contract.
+        of_staff = await holder.get(statement.removeprefix("/v1/"))
+        minutes = [[one["used_minutes"] for one in group["movements"]] for group in shown["groups"]]
+        assert minutes == [
+            [one["used_minutes"] for one in group["movements"]] for group in of_staff["groups"]
+        ]
+        assert [20, -20] in minutes
+        at = {"at": noon(days(0))}
+        for asked in ({}, at):
+            answer = await wrong.get("/v1/entitlements", params={"customer_id": holder.id, **asked})
+            assert old["number"] not in str(await made(answer, 200))
+    async with await service.client_with(*scopes, customer_id=other.id) as right:
+        seen = await made(await right.get(f"/v1/cases/{new['id']}"), 200)
+        (listed,) = (await made(await right.get("/v1/cases"), 200))["items"]
+        timeline = await made(await right.get(f"/v1/cases/{new['id']}/timeline"), 200)
+        assert (seen["moved_to"], seen["moved_from"]) == (None, None)
+        assert listed == seen
+        assert timeline["items"][0]["type"] == "case.opened"
+        assert old["number"] not in str(timeline)
+        assert old["id"] not in str(timeline)
+        refused(await right.get(f"/v1/cases/{old['id']}"), "not_found", 404)
+    # Staff see both.
+    assert (await holder.case(old["number"]))["moved_to"] == new["id"]
+
+
+async def test_what_was_said_goes_along(
+    service: Service, customer: Customer, other: Customer, travel: Travel
+) -> None:
+    """R26: the path of the new case has every comment, by whom and when it was made."""
     for one in (customer, other):
         await one.pack(days=-30)
     old = await customer.open(channel="phone")
+    path = f"/v1/cases/{old['id']}/comments"
+    async with await service.client_with("cases:write", customer_id=customer.id) as bound:
+        await made(await bound.post(path, json={"body": "It is still blank."}))
+    travel(days(1))
+    await made(await customer.client.post(path, json={"body": "Looks like B.", "internal": True}))
+    travel(days(3))
+
+    def comments(timeline: list[dict[str, Any]]) -> list[Any]:
+        said = [one for one in timeline if one["type"] == "case.commented"]
+        kept = [{**one["data"], "number": None} for one in said]
+        return [(one["at"], one["actor"], data) for one, data in zip(said, kept, strict=True)]
+
+    was = comments(await customer.timeline(old))
+    assert len(was) == 2
     new = await moved(old, other)
-    for one, case, kind in ((customer, old, "case.moved"), (other, new, "case.opened")):
-        token = await service.token("cases:read", customer_id=one.id)
-        async with service.client(token) as client:
-            seen = await made(await client.get(f"/v1/cases/{case['id']}"), 200)
-            (listed,) = (await made(await client.get("/v1/cases"), 200))["items"]
-            path = (await made(await client.get(f"/v1/cases/{case['id']}/timeline"), 200))["items"]
-            assert (seen["moved_to"], seen["moved_from"]) == (None, None)
-            assert listed == seen
-            assert path[-1]["type"] == kind
-            theirs = new if one is customer else old
-            assert theirs["number"] not in str(path)
-            assert theirs["id"] not in str(path)
-            answer = await client.get(f"/v1/cases/{theirs['id']}")
-            refused(answer, "not_found", 404)
+    timeline = await other.timeline(new)
+    assert comments(timeline) == was
+    assert {one["data"]["number"] for one in timeline} == {new["number"]}
+    assert comments(await customer.timeline(old)) == was
+    token = await service.token("cases:read", customer_id=other.id)
+    async with service.client(token) as theirs:
+        shown = await made(await theirs.get(f"/v1/cases/{new['id']}/timeline"), 200)
+    assert [data["body"] for _, _, data in comments(shown["items"])] == ["It is still blank."]
+    # A second move takes them along again.
+    back = await moved(new, customer)
+    assert comments(await customer.timeline(back)) == was
+
+
+@pytest.mark.parametrize("in_new", [True, False], ids=["in the new case", "in the old case"])
+async def test_what_is_taken_out_is_gone_from_both(
+    service: Service, customer: Customer, other: Customer, in_new: bool
+) -> None:
+    """R43: the comments and notes of a moved case, wherever they are kept."""
+    for one in (customer, other):
+        await one.pack(days=-30)
+    marker = unique("MARKER")
+    old = await customer.open(channel="phone")
+    key = {"Idempotency-Key": unique("K")}
+    path = f"/v1/cases/{old['id']}/comments"
+    await made(await customer.client.post(path, json={"body": marker}, headers=key))
+    await customer.work(old, 5, note=marker)
+    kept = await customer.work(old, 5, note="Looked at it")
+    new = await moved(old, other)
+    case = new if in_new else old
+    timeline = await customer.timeline(case)
+    (comment,) = (one["data"]["comment_id"] for one in timeline if "comment_id" in one["data"])
+    await customer.step(case, f"comments/{comment}/redaction", reason="Private")
+    entries = await service.server.run_in(
+        service.database_name,
+        "SELECT id FROM time_entries WHERE case_id = $1 AND note = $2",
+        case["id"],
+        marker,
+    )
+    await customer.step(case, f"time-entries/{entries[0]['id']}/redaction", reason="Private")
+    assert await found_in_database(service, marker) == []
+    for each in (old, new):
+        steps = await customer.timeline(each)
+        assert [step["type"] for step in steps].count("case.redacted") == 2
+        assert {step["data"]["number"] for step in steps} == {each["number"]}
+    assert (await customer.entry(kept))["note"] == "Looked at it"
 
 
 # --- serial number and requester -----------------------------------------------------------------
