@@ -4,6 +4,7 @@ from app.demo.days import ago, day_after, last_day, today, tomorrow
 from app.demo.steps import (
     Customer,
     assigned,
+    bought_really,
     cancelled,
     case,
     case_cancelled,
@@ -15,6 +16,7 @@ from app.demo.steps import (
     runtime,
     taken_up,
     tickets,
+    transferred,
     upgraded,
     withdrawn,
     worked,
@@ -52,12 +54,8 @@ ABROAD = (
         "Funicolare Esempio SA",
         "CH",
         "it",
-        "NO_DEV: a contract suspended, for the Editor was withdrawn",
-        records=(
-            editor("ED-0029", ago(months=14)),
-            contract("SA-0029", ago(months=8)),
-            withdrawn("ED-0029", ago(months=1), "Licenza ceduta"),
-        ),
+        "NO_DEV: a contract suspended, for the Editor was passed on to C-0037",
+        records=(editor("ED-0029", ago(months=14)), contract("SA-0029", ago(months=8))),
     ),
     Customer(
         "C-0030",
@@ -176,6 +174,19 @@ ABROAD = (
             closed("The sender's address was refused; it is corrected."),
             reopened("The mails stopped again in the afternoon"),
             worked(_DESK, 20, "The mail server limits mails per hour"),
+        ),
+    ),
+    Customer(
+        "C-0037",
+        "Sciovie Modello SA",
+        "CH",
+        "it",
+        "DEV: no free hours, for the Editor was not bought but got from C-0029; the day of purchase"
+        " of its runtime was corrected",
+        records=(
+            transferred("ED-0029", ago(months=1), "Impianto ceduto"),
+            runtime("RT-0037", ago(months=14)),
+            bought_really("RT-0037", ago(months=2), "Anno digitato male"),
         ),
     ),
 )

@@ -13,6 +13,7 @@ from app.demo.steps import (
     not_worked,
     other,
     runtime,
+    taken_out,
     taken_up,
     tickets,
     upgraded,
@@ -158,8 +159,13 @@ ITALY = (
         "Ceramiche Modello S.p.A.",
         "IT",
         "it",
-        "NO_DEV+TCK: an Editor whose last purchase has lapsed, tickets available",
-        records=(editor("ED-0009", ago(months=26)), tickets("TP-0009", 5, ago(months=6))),
+        "NO_DEV+TCK: an Editor whose last purchase has lapsed, tickets available; two more were"
+        " taken out of the pack",
+        records=(
+            editor("ED-0009", ago(months=26)),
+            tickets("TP-0009", 7, ago(months=6)),
+            taken_out("TP-0009", 2, ago(months=5), "Ordinati due volte"),
+        ),
     ),
     Customer(
         "C-0010",

@@ -125,6 +125,19 @@ def withdrawn(serial_number: str, on: Day, reason: str) -> Step:
     return Step(f"/v1/licences/{serial_number}/withdrawal", {"withdrawn_on": on, "reason": reason})
 
 
+def transferred(serial_number: str, on: Day, reason: str) -> Step:
+    """From its holder to this customer (R44)."""
+    return Step(
+        f"/v1/licences/{serial_number}/transfer",
+        {"to_customer_id": Known("customer"), "on": on, "reason": reason},
+    )
+
+
+def bought_really(serial_number: str, on: Day, reason: str) -> Step:
+    """Corrects the day of purchase of a licence (R40)."""
+    return Step(f"/v1/licences/{serial_number}/correction", {"purchased_on": on, "reason": reason})
+
+
 def contract(number: str, starts: Day, minutes: int | None = None) -> Step:
     body = {"customer_id": Known("customer"), "number": number, "starts_on": starts}
     return Step("/v1/contracts", body if minutes is None else body | {"included_minutes": minutes})
@@ -152,6 +165,14 @@ def tickets(number: str, quantity: int, bought: Day) -> Step:
             "quantity": quantity,
             "purchased_on": bought,
         },
+    )
+
+
+def taken_out(number: str, quantity: int, on: Day, reason: str) -> Step:
+    """Takes unused tickets out of a pack (R45)."""
+    return Step(
+        f"/v1/ticket-packs/{number}/cancellation",
+        {"quantity": quantity, "cancelled_on": on, "reason": reason},
     )
 
 

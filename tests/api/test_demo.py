@@ -67,9 +67,7 @@ async def test_all_that_can_be_seen_is_seen(answers: dict[str, dict[str, Any]]) 
     assert all_of(answers, "columns") == {"NO_DEV", "DEV", "SA", "TCK"}
     assert len({tuple(answer["columns"]) for answer in answers.values()}) == 8
     assert all_of(answers, "help_desk", "id") == {"it", "de", "abroad"}
-    # A licence that was taken over gives no free hours (R44); nobody of the demo has one.
-    shown = set(get_args(ReasonCode)) - {"no_free_hours"}
-    assert all_of(answers, "services", "reasons", "code") == shown
+    assert all_of(answers, "services", "reasons", "code") == set(get_args(ReasonCode))
     assert all_of(answers, "services", "unlocked_by") == {
         "buy_editor_licence",
         "buy_any_licence",
@@ -131,6 +129,18 @@ async def test_cases_of_every_kind(demo: tuple[Service, Greeting]) -> None:
     assert {one["paid_by"]["kind"] for one in cases} == {"free_hours", "contract", "ticket", "none"}
     assert {one["priority"] for one in cases} == {"high", "normal", "low"}
     assert {one["priority_support"] for one in cases} == {True, False}
+
+
+async def test_what_was_recorded_wrong_is_corrected(demo: tuple[Service, Greeting]) -> None:
+    """R40, R44, R45: each with its reason in the history."""
+    async with await demo[0].client_with("licences:read", "tickets:read") as client:
+        history = (await client.get("/v1/licences/RT-0037/history")).json()
+        passed_on = (await client.get("/v1/licences/ED-0029")).json()
+        pack = (await client.get("/v1/ticket-packs/TP-0009")).json()
+    assert [step["type"] for step in history["steps"]][-1] == "licence.corrected"
+    assert passed_on["transferred_on"] is None
+    assert passed_on["held_from"] > passed_on["purchased_on"]
+    assert (pack["quantity"], pack["cancelled"], pack["available"]) == (7, 2, 5)
 
 
 @pytest.mark.parametrize(
