@@ -2,6 +2,8 @@
 
 import httpx
 import pytest
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from starlette.types import Message
 
 from tests.http.tiny import make_app
@@ -39,6 +41,21 @@ async def errors(client: httpx.AsyncClient, query: str) -> set[tuple[str, str]]:
 )
 async def test_refused(client: httpx.AsyncClient, query: str, pointer: str, code: str) -> None:
     assert await errors(client, query) == {(pointer, code)}
+
+
+async def test_too_many_parameters_are_not_parsed(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+
+    def watched(request: Request) -> QueryParams:
+        parsed.append(request.scope["query_string"])
+        return QueryParams(request.scope["query_string"])
+
+    monkeypatch.setattr(Request, "query_params", property(watched))
+    assert await errors(client, "&".join(["a=1"] * 1_001)) == {("query", "too_many")}
+    assert parsed == []
+    assert len(await errors(client, "&".join(f"a{n}=1" for n in range(1_000)))) == 100
 
 
 async def test_bytes_that_should_have_been_escaped() -> None:
