@@ -42,14 +42,20 @@ _FOLLOW = text("""
     LEFT JOIN service_years f ON f.id = o.first_allowance_id AND f.id = ANY(:years)
     WHERE o.id = k.id
         AND (o.allowance_id = ANY(:years) OR o.first_allowance_id = ANY(:years))""")
-# A case that is still bound as the undoing of its year left it.
+# A case that is still bound as the undoing of its year left it, or to the year that has taken the
+# place of that one since (R49).
 _BOUND = text("""
+    WITH RECURSIVE left_to (id) AS (
+        SELECT CAST(:allowance_id AS uuid)
+        UNION ALL
+        SELECT y.superseded_by FROM left_to JOIN service_years y USING (id)
+        WHERE y.superseded_by IS NOT NULL)
     SELECT number, state, bound, first FROM (
         SELECT number, state,
-            :bound AND category <> 'bug' AND paid_by = :paid_by
-                AND allowance_id IS NOT DISTINCT FROM CAST(:allowance_id AS uuid) AS bound,
-            :first AND first_paid_by = :paid_by
-                AND first_allowance_id IS NOT DISTINCT FROM CAST(:allowance_id AS uuid) AS first
+            :bound AND category <> 'bug' AND paid_by = :paid_by AND EXISTS (
+                SELECT FROM left_to WHERE id IS NOT DISTINCT FROM allowance_id) AS bound,
+            :first AND first_paid_by = :paid_by AND EXISTS (
+                SELECT FROM left_to WHERE id IS NOT DISTINCT FROM first_allowance_id) AS first
         FROM cases WHERE id = :case_id) k
     WHERE bound OR first""")
 _WORK = text("""

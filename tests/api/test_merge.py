@@ -360,6 +360,32 @@ async def test_a_cancelled_contract_is_reinstated_afterwards(
     assert not await differences(service)
 
 
+async def test_a_year_that_was_undone_gets_its_case_back_afterwards(
+    customer: Customer, twin: Customer, client: httpx.AsyncClient, service: Service
+) -> None:
+    """R14, R46: also where the case was bound to a year that became one with another since."""
+    last = await Customer.new(client, customer.today)
+    for each in (twin, customer, last):
+        await each.licence(days=-200)
+    case = await customer.open()
+    await customer.work(case, 20)
+    await last.work(await last.open(), 20)
+    newer = await twin.licence(days=-40)
+    case = await twin.open()
+    await twin.work(case, 30)
+    await twin.withdraw(newer, twin.today - 40 * DAY)
+    paid_by = (await twin.case(case["number"]))["paid_by"]
+    assert paid_by["service_year_start"] < newer["purchased_on"]
+    await merged(twin, customer)
+    await merged(customer, last)
+    assert (await last.case(case["number"]))["paid_by"] == paid_by
+    await last.post(f"licences/{newer['id']}/reinstatement", reason="By mistake.")
+    again = await last.case(case["number"])
+    assert again["paid_by"]["service_year_start"] == newer["purchased_on"]
+    assert again["charged_minutes"] == 30
+    assert not await differences(service)
+
+
 _things = st.tuples(
     st.sampled_from(("editor", "runtime", "withdrawn", "pack")),
     st.integers(0, 1),
