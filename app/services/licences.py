@@ -254,6 +254,7 @@ async def withdraw(work: UnitOfWork, key: str, *, withdrawn_on: date, reason: st
                 "allowance_id": None if one.allowance_id is None else str(one.allowance_id),
                 "bound": one.bound,
                 "first": one.first,
+                "last_entry": one.last,
             }
             for one in undone
         ]
@@ -467,6 +468,7 @@ async def _undone(work: UnitOfWork, licence: Row[Any]) -> list[Undone]:
             one["allowance_id"] and UUID(one["allowance_id"]),
             one["bound"],
             one["first"],
+            one.get("last_entry", 0),
         )
         for one in data.get("undone", ())
     ]

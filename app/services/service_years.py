@@ -24,7 +24,7 @@ async def follow_licences(
     return followed.undone
 
 
-async def restore_cases(ledger: Ledger, actor: Actor, undone: Iterable[Undone]) -> None:
+async def restore_cases(ledger: Ledger, actor: Actor, undone: Sequence[Undone]) -> None:
     """Give service years that are there again their cases again, and record it on these (R46)."""
     await _record(ledger, actor, await give_cases_back(ledger, undone))
 

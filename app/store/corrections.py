@@ -7,7 +7,15 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 
-from app.policy.allocate import Drawn, Source, charged, draw, kind_of
+from app.policy.allocate import (
+    Drawn,
+    Source,
+    charged,
+    draw,
+    hour_allowance,
+    kind_of,
+    pays_on,
+)
 from app.policy.corrections import Moves, moved_years, rebound
 from app.policy.facts import CasePaidBy, Facts, Licence
 from app.policy.years import begins, covers, year_from
@@ -54,15 +62,33 @@ _BOUND = text("""
         SELECT number, state,
             :bound AND category <> 'bug' AND paid_by = :paid_by AND EXISTS (
                 SELECT FROM left_to WHERE id IS NOT DISTINCT FROM allowance_id) AS bound,
-            :first AND first_paid_by = :paid_by AND EXISTS (
+            (:first OR category = 'bug') AND first_paid_by = :paid_by AND EXISTS (
                 SELECT FROM left_to WHERE id IS NOT DISTINCT FROM first_allowance_id) AS first
         FROM cases WHERE id = :case_id) k
     WHERE bound OR first""")
+# The time of cases that go back to a year, and time of others that the year paid in part before it
+# was undone.
 _WORK = text("""
-    SELECT t.id, t.case_id, t.worked_on, t.worked_at, t.minutes, k.channel
+    SELECT t.id, t.case_id, t.worked_on, t.worked_at, t.minutes, k.channel, k.allowance_id,
+        o.starts_on AS own_year
     FROM time_entries t JOIN cases k ON k.id = t.case_id
-    WHERE t.case_id = ANY(:cases) AND t.reversed_at IS NULL
+    LEFT JOIN service_years o ON o.id = k.allowance_id
+    WHERE k.customer_id = :customer AND t.reversed_at IS NULL AND (
+        k.id = ANY(:cases)
+        OR k.category <> 'bug' AND k.paid_by <> 'ticket' AND t.id IN (
+            SELECT l.time_entry_id FROM ledger l JOIN service_years y ON y.id = l.allowance_id
+            WHERE l.customer_id = :customer AND l.id <= :last AND y.starts_on = ANY(:years)
+            GROUP BY l.time_entry_id HAVING sum(l.used_minutes) > 0))
     ORDER BY t.worked_at, t.recorded_at, t.id""")
+_LAST = text("SELECT coalesce(max(id), 0) FROM ledger WHERE customer_id = :customer")
+_BEFORE = text("""
+    SELECT l.time_entry_id, l.allowance_id, y.starts_on, sum(l.used_minutes) AS used,
+        sum(l.overrun_minutes) AS overrun
+    FROM ledger l LEFT JOIN service_years y ON y.id = l.allowance_id
+    WHERE l.time_entry_id = ANY(:entries) AND l.id <= :last
+    GROUP BY l.time_entry_id, l.allowance_id, y.starts_on
+    HAVING sum(l.used_minutes) > 0 OR sum(l.overrun_minutes) > 0
+    ORDER BY min(l.id)""")
 
 
 class Rebound(NamedTuple):
@@ -86,9 +112,11 @@ class Undone(NamedTuple):
     paid_by: CasePaidBy
     allowance_id: UUID | None
     bound: bool
-    """Whether the year paid for it."""
+    """Whether the year paid for it, or would again if it proved no bug."""
     first: bool
     """Whether the year was its first allowance, to which it returns if it proves no bug (R22)."""
+    last: int
+    """The customer's last ledger entry before."""
 
 
 class Followed(NamedTuple):
@@ -126,17 +154,17 @@ async def follow(ledger: Ledger, was: Iterable[Licence], changed: Sequence[UUID]
     return followed
 
 
-async def give_cases_back(ledger: Ledger, undone: Iterable[Undone]) -> list[Rebound]:
+async def give_cases_back(ledger: Ledger, undone: Sequence[Undone]) -> list[Rebound]:
     """Bind cases again to service years that were undone and are there again (R14, R46).
 
-    Those that are still bound as the undoing left them; their time is charged again as if the year
-    had paid from the start.
+    Those that are still bound as the undoing left them. What was charged before lies where it lay,
+    as if the year had been there all along; time recorded since is charged again.
     """
     facts = await ledger.facts()
     cases: list[Rebound] = []
     sources: dict[UUID, Source] = {}
     for one in undone:
-        if not begins(ledger.policies, facts, one.year):
+        if not begins(ledger.policies, facts, one.year) or not (one.bound or one.first):
             continue
         source = Source("free_hours", starts_on=one.year)
         found = await ledger.connection.execute(_BOUND, one._asdict())
@@ -158,7 +186,8 @@ async def give_cases_back(ledger: Ledger, undone: Iterable[Undone]) -> list[Rebo
                     one.case_id, row.number, row.state, one.paid_by, "free_hours", None, one.year
                 )
             )
-    await _charge_again(ledger, sources)
+    if undone:
+        await _Restoring(ledger, sources, undone).run()
     return cases
 
 
@@ -175,16 +204,98 @@ async def join_years(ledger: Ledger, superseded: Sequence[UUID]) -> None:
     await ledger.settle()
 
 
-async def _charge_again(ledger: Ledger, sources: dict[UUID, Source]) -> None:
-    rows = (await ledger.connection.execute(_WORK, {"cases": list(sources)})).all()
-    entries = await ledger.standing(standing.OF_TIME_ENTRIES, entries=[row.id for row in rows])
-    await ledger.write(*(reversal(entry) for entry in entries))
-    facts = await ledger.facts()
-    for row in rows:
+class _Restoring:
+    """Charges and overrun as they were before years were undone; the rest by R20 and R21."""
+
+    def __init__(
+        self, ledger: Ledger, sources: dict[UUID, Source], undone: Sequence[Undone]
+    ) -> None:
+        self._ledger = ledger
+        self._policies = ledger.policies
+        self._sources = sources
+        self._years = sorted({one.year for one in undone})
+        self._last = undone[0].last
+
+    async def run(self) -> None:
+        ledger = self._ledger
+        parameters = {
+            "customer": ledger.customer_id,
+            "cases": list(self._sources),
+            "years": self._years,
+            "last": self._last,
+        }
+        work = (await ledger.connection.execute(_WORK, parameters)).all()
+        entries = [row.id for row in work]
+        taken = await ledger.standing(standing.TAKEN_OVER_OF_TIME_ENTRIES, entries=entries)
+        left = {row.id: row.minutes for row in work}
+        for row in taken:  # it keeps what it took over (R24)
+            left[row.time_entry_id] -= row.used_minutes
+        kept = {row.id for row in taken}
+        rows = await ledger.standing(standing.OF_TIME_ENTRIES, entries=entries)
+        await ledger.write(*(reversal(row) for row in rows if row.id not in kept))
+        self._facts = await ledger.facts()
+        before = await ledger.connection.execute(_BEFORE, {"entries": entries, "last": self._last})
+        were: dict[UUID, list[Row[Any]]] = {}
+        for row in before:
+            were.setdefault(row.time_entry_id, []).append(row)
+        for row in work:
+            restored = self._as_before(row, were.get(row.id, []), left[row.id])
+            left[row.id] -= sum(minutes for _, minutes in restored.charges)
+            left[row.id] -= restored.overrun_minutes
+            await self._write(row, restored)
+        for row in work:
+            if left[row.id]:
+                drawn = draw(
+                    self._policies,
+                    self._facts,
+                    self._source(row),
+                    row.channel,
+                    row.worked_on,
+                    left[row.id],
+                )
+                await self._write(row, drawn)
+        await ledger.settle()
+
+    def _as_before(self, work: Row[Any], were: Iterable[Row[Any]], minutes: int) -> Drawn:
+        """Where minutes of a time entry lay, as far as there is room now."""
+        charges: list[tuple[Source, int]] = []
+        overrun = 0
+        for row in were:
+            source = _hours(row.allowance_id, row.starts_on)
+            used = 0
+            if row.used and source and self._may_pay(source, work.worked_on):
+                allowance = hour_allowance(self._policies, self._facts, source)
+                used = min(row.used, minutes, allowance.remaining_minutes)
+            if used and source:
+                charges.append((source, used))
+            over = min(row.overrun, minutes - used)
+            overrun += over
+            minutes -= used + over
+        return Drawn(tuple(charges), overrun)
+
+    def _may_pay(self, source: Source, day: date) -> bool:
+        """A contract may have ended since; what lies on a year stays there (R40)."""
+        return source.kind == "free_hours" or pays_on(self._policies, self._facts, source, day)
+
+    async def _write(self, row: Row[Any], drawn: Drawn) -> None:
+        bound = self._source(row)
         work = Work(row.id, row.worked_on, row.worked_at, row.minutes)
-        source = sources[row.case_id]
-        facts = await ledger.charge(facts, row.case_id, source, row.channel, [work])
-    await ledger.settle()
+        ledger = self._ledger
+        await ledger.write(*await ledger.drawn(self._facts, row.case_id, bound, work, drawn))
+        self._facts = charged(self._policies, self._facts, bound, drawn)
+
+    def _source(self, row: Row[Any]) -> Source | None:
+        """What a case is bound to now."""
+        if row.case_id in self._sources or row.allowance_id is None:
+            return self._sources.get(row.case_id)
+        return _hours(row.allowance_id, row.own_year)
+
+
+def _hours(allowance_id: UUID | None, starts_on: date | None) -> Source | None:
+    """An hour allowance by its id, and by its first day if it is a service year."""
+    if starts_on is not None:
+        return Source("free_hours", starts_on=starts_on)
+    return None if allowance_id is None else Source("contract", str(allowance_id))
 
 
 async def _recorded(ledger: Ledger, moves: Moves) -> list[UUID]:
@@ -212,12 +323,25 @@ class _Moving:
     async def run(self, moving: Sequence[UUID]) -> None:
         """Move the recorded years with these ids."""
         ledger = self._ledger
+        self._last = await ledger.connection.scalar(_LAST, {"customer": ledger.customer_id})
         rows = await ledger.connection.execute(_YEARS, {"customer": ledger.customer_id})
         self._years = {row.id: row.starts_on for row in rows}
         entries = await ledger.standing(standing.OF_ALLOWANCES, allowances=moving)
         await ledger.write(*(reversal(row) for row in entries))
         await self._rebind(moving)
         await self._charge(entries)
+        self._note_parts(entries)
+
+    def _note_parts(self, entries: Sequence[Row[Any]]) -> None:
+        """Cases bound to something else for which undone years paid in part (R21)."""
+        known = {(one.case_id, one.year) for one in self._followed.undone}
+        for entry in entries:
+            year = self._years[entry.allowance_id]
+            if self._moves[year] is None and (entry.case_id, year) not in known:
+                known.add((entry.case_id, year))
+                self._followed.undone.append(
+                    Undone(entry.case_id, year, entry.paid_by, entry.own, False, False, self._last)
+                )
 
     async def _rebind(self, moving: Sequence[UUID]) -> None:
         """Cases of the moved years, in the order of their opening."""
@@ -239,8 +363,9 @@ class _Moving:
             }
             await ledger.connection.execute(_REBIND, values)
             if self._moves[year] is None:
+                again = bound or row.category == "bug"
                 self._followed.undone.append(
-                    Undone(row.id, year, kind_of(source), allowance_id, bound, first)
+                    Undone(row.id, year, kind_of(source), allowance_id, again, first, self._last)
                 )
             if bound:
                 self._sources[row.id] = source

@@ -37,11 +37,11 @@ OVERRUN_WITHOUT_CONTRACT = text(
             OR EXISTS (SELECT FROM service_years y WHERE y.id = l.allowance_id))"""
     )
 )
-TAKEN_OVER_BY = text(
-    _STANDING.format(
-        which="""l.allowance_id = :allowance AND EXISTS (SELECT FROM ledger o
-            WHERE o.id = l.covers AND o.allowance_id IS DISTINCT FROM l.allowance_id)"""
-    )
+_TAKEN_OVER = """EXISTS (SELECT FROM ledger o
+    WHERE o.id = l.covers AND o.allowance_id IS DISTINCT FROM l.allowance_id)"""
+TAKEN_OVER_BY = text(_STANDING.format(which=f"l.allowance_id = :allowance AND {_TAKEN_OVER}"))
+TAKEN_OVER_OF_TIME_ENTRIES = text(
+    _STANDING.format(which=f"l.time_entry_id = ANY(:entries) AND {_TAKEN_OVER}")
 )
 # Of a pack's tickets that were not lengthened.
 FREE_POSITION = text("""

@@ -122,6 +122,8 @@ class UndoneYear(TypedDict):
     allowance_id: str | None
     bound: bool
     first: bool
+    last_entry: NotRequired[int]
+    """The customer's last ledger entry before."""
 
 
 class LicenceUpgraded(TypedDict):

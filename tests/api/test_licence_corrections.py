@@ -219,6 +219,56 @@ async def test_a_case_bound_anew_meanwhile_stays_where_it_is(customer: Customer)
     assert (await customer.case(case["number"]))["paid_by"]["kind"] == "ticket"
 
 
+async def mistaken(customer: Customer, licence: dict[str, Any]) -> None:
+    """Withdrawn as of its own day, and taken back."""
+    await customer.withdraw(licence, date.fromisoformat(licence["purchased_on"]))
+    await made(await step(customer, licence, "reinstatement"), 200)
+
+
+async def test_a_bug_that_proved_none_meanwhile_goes_back_to_its_year(customer: Customer) -> None:
+    """R14, R22: at the withdrawal the year was the first allowance of a bug."""
+    await customer.licence(days=-900)
+    licence = await customer.licence(days=-40)
+    await customer.contract(days=-10, included_minutes=100)
+    case = await customer.open()
+    await customer.work(case, 70)
+    await customer.patch(case, category="bug")
+    await customer.withdraw(licence, customer.today - 40 * DAY)
+    case = await customer.patch(case, category="problem")
+    assert case["paid_by"]["kind"] == "contract"
+    await made(await step(customer, licence, "reinstatement"), 200)
+    case = await customer.case(case["number"])
+    assert case["paid_by"].get("service_year_start") == licence["purchased_on"]
+
+
+async def test_overrun_of_a_year_stays_overrun_when_the_year_comes_back(
+    customer: Customer,
+) -> None:
+    """R40: a contract that was signed later covers none of it, as if nothing had happened."""
+    await customer.licence(days=-900)
+    licence = await customer.licence(days=-40)
+    case = await customer.open()
+    await customer.work(case, 350)
+    contract = await customer.contract(days=-10, included_minutes=100)
+    await mistaken(customer, licence)
+    assert await customer.minutes(case) == (350, 300, 50)
+    assert (await customer.get(f"contracts/{contract['id']}"))["used_minutes"] == 0
+
+
+async def test_a_year_that_comes_back_pays_the_rest_of_other_cases_again(
+    customer: Customer,
+) -> None:
+    """R21, R40: the case is bound to a contract all along."""
+    await customer.licence(days=-900)
+    licence = await customer.licence(days=-40)
+    await customer.contract(days=-10, included_minutes=40)
+    case = await customer.open(pay_with="contract")
+    await customer.work(case, 60)
+    assert await customer.minutes(case) == (60, 60, 0)
+    await mistaken(customer, licence)
+    assert await customer.minutes(case) == (60, 60, 0)
+
+
 # --- upgrades that never were --------------------------------------------------------------------
 
 

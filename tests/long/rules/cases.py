@@ -130,7 +130,7 @@ def move(
     codes = {"wrong_state"} if case.state == "cancelled" else set()
     if to is customer:
         codes.add("already_exists")
-    codes |= _serial_codes(to, serial, day) | _opened_codes(to, now, case.opened_at)
+    codes |= _serial_codes(to, serial, day)
     binding = None if case.bug else charging.choose(to, case.channel, day, day, "auto")
     if binding is None and not case.bug and not as_overrun:
         codes.add("not_entitled")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 
 from . import charging, columns, years
-from .facts import Binding, Case, Customer, Entry, Licence, Share, Undone, Year
+from .facts import Binding, Case, Contract, Customer, Entry, Licence, Share, Undone, Year
 from .policy import civil_date
 from .years import Anchor
 
@@ -71,6 +71,8 @@ def _restore(customer: Customer, entry: Entry, shares: list[Share]) -> None:
         if not share.taken_over:
             minutes = entry.minutes - sum(each.minutes for each in entry.shares)
             left = minutes if share.payer is None else customer.left(share.payer)
+            if isinstance(share.payer, Contract) and not share.payer.in_force(entry.day):
+                left = 0
             entry.add(min(share.minutes, minutes, left), share.payer)
 
 
