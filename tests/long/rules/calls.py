@@ -107,6 +107,10 @@ def _move(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     return "POST", f"cases/{d.cases[refs[0]]}/move", body
 
 
+def _merge(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
+    return "POST", f"customers/{d.ids[a['who']]}/merge", {"into": d.ids[1 - a["who"]]}
+
+
 def _given_serial(d: Records, a: Arguments) -> str | None:
     return None if a["serial"] is None else f"{d.code}-{a['serial']}"
 
@@ -211,7 +215,7 @@ def _bind(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     return "POST", f"cases/{d.cases[refs[0]]}/binding", {"pay_with": a["pay_with"]}
 
 
-CORRECTIONS = frozenset({"xlic", "rup", "rwd", "tr", "xcon", "rcon", "ctk", "xpack", "mv"})
+CORRECTIONS = frozenset({"xlic", "rup", "rwd", "tr", "xcon", "rcon", "ctk", "xpack", "mv", "mg"})
 """The steps that take `reason` and `dry_run`."""
 _Maker = Callable[[Records, str, list[str], Arguments], _Request]
 REQUESTS: dict[str, _Maker] = {
@@ -226,6 +230,7 @@ REQUESTS: dict[str, _Maker] = {
     "ctk": _cancel_tickets,
     "xpack": _correct_pack,
     "mv": _move,
+    "mg": _merge,
     "ser": _change_serial,
     "up": _upgrade,
     "wd": _withdraw,

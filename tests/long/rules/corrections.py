@@ -47,7 +47,8 @@ def give_again(customer: Customer, licence: Licence) -> None:
     for undone in [each for each in customer.undone if each.licence is licence]:
         customer.undone.remove(undone)
         case, again = undone.case, undone.before != undone.instead
-        if _bound(case) != undone.instead:
+        gone = isinstance(undone.before, Year) and not years.generators(customer, undone.before)
+        if _bound(case) != undone.instead or gone:
             continue
         if again:
             _rebind(case, undone.before)

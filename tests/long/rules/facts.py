@@ -349,20 +349,19 @@ class Undone:
 
 @dataclass(eq=False)
 class Customer:
-    """A customer's whole history; `order` numbers its records as they are made."""
+    """A customer's whole history; `numbers` counts all customers' records as they are made."""
 
     created: datetime
+    numbers: Iterator[int]
     country: str = "IT"
     licences: list[Licence] = field(default_factory=list)
     contracts: list[Contract] = field(default_factory=list)
     packs: list[Pack] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     undone: list[Undone] = field(default_factory=list)
-    order: int = 0
 
     def next_order(self) -> int:
-        self.order += 1
-        return self.order
+        return next(self.numbers)
 
     def first_fact(self) -> date:
         """R47: the day on which the first thing known of it happened, its own record included."""

@@ -266,6 +266,12 @@ def _serial(w: _Writer) -> None:
         w.add("ser", ref, serial=w.random.choice(("own", "none", "foreign")))
 
 
+def _merge(w: _Writer) -> None:
+    """Late in a history, since two customers are more to write about than one."""
+    if len(w.steps) > 25:
+        w.add("mg", who=w.random.choice((0, 1)))
+
+
 def _time(w: _Writer) -> None:
     if ref := w.case(lambda case: case.is_open):
         age = (civil_date(w.now) - civil_date(w.player.cases[ref[0]].opened_at)).days
@@ -336,10 +342,12 @@ def _story_of_overrun(w: _Writer) -> None:
     w.maybe("ccon", [renewal], rel="start", off=w.random.choice((0, 0, 0, 1)))
     w.maybe("unbug", [case])
     w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
-    if w.random.random() < 0.3:
-        w.add("ren", [contract], starts="today", take=w.random.random() < 0.5)
+    w.maybe("con", off=0, included=60, take=True)
+    if w.random.random() < 0.5:
+        w.add("ccon", [renewal], rel="start", off=0)
+        w.maybe("ren", [contract], starts="today", take=w.random.random() < 0.5)
         w.maybe("ccon", [w.steps[-1][1]], rel="start", off=w.random.choice((0, 3)))
-    w.maybe("rcon", [renewal])
+        w.add("rcon", [renewal])
     w.maybe("rcon", [contract])
 
 
@@ -491,6 +499,18 @@ def _story_of_a_sale(w: _Writer) -> None:
     w.maybe(w.random.choice(("xlic", "fix")), [last], what=None, off=w.random.choice((-30, -110)))
 
 
+def _story_of_two_records(w: _Writer) -> None:
+    """R49: both have an Editor since one day and free hours used, and are merged."""
+    off = w.random.choice((0, -1, -20))
+    for who in (0, 1):
+        _buy(w, "editor", off, who)
+        w.add("case", channel="email", category="problem", pay_with="auto", serial="own", who=who)
+        w.add("time", [w.steps[-1][1]], minutes=w.random.choice(SPANS), when="now")
+    w.maybe("tr", [w.steps[-3][1]], off=0)
+    w.maybe("con", off=0, included=60, take=False)
+    w.add("mg", who=w.random.choice((0, 1)))
+
+
 def _story_of_a_wrong_customer(w: _Writer) -> None:
     """R47: a case is moved to the second customer, in any state, and perhaps back."""
     for who in (0, 1):
@@ -508,10 +528,13 @@ def _story_of_a_wrong_customer(w: _Writer) -> None:
     w.maybe("unbug", [case])
     if w.random.random() < 0.3:
         w.add("reopen", [case])
+    if w.random.random() < 0.5:
+        w.add("adv", hours=24 * w.random.choice((2, 10)), minutes=0)
+        w.add("take", [case])
     w.add("mv", [case], as_overrun=w.random.random() < 0.6, serial="own")
     moved = w.steps[-1][1]
     for who in (0, 1):
-        off, hour = w.random.choice((0, -1, -5, -10)), w.random.choice((0, 9, 23))
+        off, hour = w.random.choice((0, -1, -2, -9)), w.random.choice((0, 9, 23))
         w.add("ask", off=off, h=hour, m=0, who=who)
     w.maybe("bind", [moved], pay_with="auto")
     w.maybe("time", [moved], minutes=w.random.choice(SPANS), when="now")
@@ -539,6 +562,7 @@ _STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
     "tr": (3, _transfer),
     "case": (12, _case),
     "mv": (3, _move),
+    "mg": (1, _merge),
     "ser": (2, _serial),
     "time": (20, _time),
     "rev": (4, _reverse),
@@ -560,5 +584,6 @@ _STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
     "withdrawal": (3, _story_of_a_withdrawal),
     "upgrade": (1, _story_of_an_upgrade),
     "sale": (3, _story_of_a_sale),
+    "two records": (1, _story_of_two_records),
     "wrong customer": (3, _story_of_a_wrong_customer),
 }

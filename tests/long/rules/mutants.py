@@ -314,8 +314,8 @@ MUTANTS = (
         "a case bound anew meanwhile goes back to its year",
         "R46",
         "corrections",
-        "        if _bound(case) != undone.instead:\n",
-        "        if case.bug:\n",
+        "        if _bound(case) != undone.instead or gone:\n",
+        "        if gone:\n",
     ),
     Mutant(
         "what was charged before is charged anew",
@@ -435,6 +435,27 @@ MUTANTS = (
         "cases",
         "        charging.charge_anew(to, there)\n",
         "        pass\n",
+    ),
+    Mutant(
+        "years of both records that begin on one day are granted twice",
+        "R49",
+        "merging",
+        "        _grant_once(kept, year)\n",
+        "        del year\n",
+    ),
+    Mutant(
+        "a licence that had passed from the one record to the other is lost",
+        "R49",
+        "merging",
+        "known.holdings + licence.holdings, key",
+        "known.holdings, key",
+    ),
+    Mutant(
+        "the record that goes on keeps its cases alone",
+        "R49",
+        "merging",
+        'for name in ("contracts", "packs", "cases", "undone"):',
+        'for name in ("contracts", "packs", "undone"):',
     ),
 )
 

@@ -4,15 +4,16 @@ The kinds and arguments are those of `tests/scenarios/histories.json`. Offsets a
 of the step. Besides, `adv` takes minutes, and `ask` puts a question about an instant, by a day's
 offset and a wall clock reading. `xlic` is the correction of a licence by staff, `xpack` that of a
 pack's day, `ser` gives a case another serial number. A step with `who` 1 is about a second
-customer, to whom licences and cases pass.
+customer, to whom licences and cases pass, and with whom `mg` merges one of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import count
 from typing import Any, Literal
 
-from . import answers, cases, charging, purchases, views
+from . import answers, cases, charging, merging, purchases, views
 from .facts import Case, Contract, Customer, Entry, Licence, Pack, Refused, Upgrade
 from .policy import civil_date, local_instant
 
@@ -35,8 +36,9 @@ class Player:
 
     now: datetime
     customers: list[Customer] = field(init=False)
+    """The customer and a second one; once they are merged, both are one."""
     owner: dict[str, int] = field(default_factory=dict)
-    """Whose a record is, by its label."""
+    """Whose a record is, by its label: a customer's place."""
     licences: dict[str, Licence] = field(default_factory=dict)
     upgrades: dict[str, Upgrade] = field(default_factory=dict)
     contracts: dict[str, Contract] = field(default_factory=dict)
@@ -45,7 +47,8 @@ class Player:
     entries: dict[str, tuple[Case, Entry]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.customers = [Customer(self.now), Customer(self.now)]
+        numbers = count(1)
+        self.customers = [Customer(self.now, numbers) for _ in range(2)]
 
     @property
     def today(self) -> date:
@@ -180,7 +183,8 @@ class Player:
 
     def mine(self, known: Mapping[str, Any], who: int) -> dict[str, Any]:
         """A customer's records of those known, by label."""
-        return {label: each for label, each in known.items() if self.owner[label] == who}
+        customer = self.customers[who]
+        return {k: each for k, each in known.items() if self.customers[self.owner[k]] is customer}
 
     def state(self, who: int = 0) -> dict[str, Any]:
         """A customer's records as the service shows them now."""
@@ -244,7 +248,7 @@ def _upgrade(p: Player, c: Customer, label: str, refs: list[str], a: Arguments) 
 
 
 def _reverse_upgrade(p: Player, c: Customer, label: str, refs: list[str], a: Arguments) -> None:
-    purchases.reverse_upgrade(c, p.today, a["upgrade"])
+    purchases.reverse_upgrade(c, a["upgrade"])
 
 
 def _withdraw(p: Player, c: Customer, label: str, refs: list[str], a: Arguments) -> None:
@@ -260,6 +264,14 @@ def _transfer(p: Player, c: Customer, label: str, refs: list[str], a: Arguments)
     licence = p.licences[refs[0]]
     p.licences[label] = purchases.transfer(c, p.customers[to], p.today, licence, a["day"])
     p.owner[label] = to
+
+
+def _merge(p: Player, c: Customer, label: str, refs: list[str], a: Arguments) -> None:
+    kept = p.customers[1 - a["who"]]
+    merging.merge(c, kept)
+    p.customers = [kept, kept]
+    for known, licence in p.licences.items():
+        p.licences[known] = next(e for e in kept.licences if e.purchase is licence.purchase)
 
 
 def _sign(p: Player, c: Customer, label: str, refs: list[str], a: Arguments) -> None:
@@ -350,6 +362,7 @@ _STEPS: dict[str, Callable[[Player, Customer, str, list[str], Arguments], None]]
     "wd": _withdraw,
     "rwd": _reinstate,
     "tr": _transfer,
+    "mg": _merge,
     "con": _sign,
     "ren": _renew,
     "ccon": _cancel_contract,
@@ -373,5 +386,5 @@ _STEPS: dict[str, Callable[[Player, Customer, str, list[str], Arguments], None]]
     "bind": _on_case(lambda p, c, case, a: cases.bind(c, p.now, case, a["pay_with"])),
 }
 KINDS = frozenset(_STEPS) | {"adv", "ask"}
-OF_BOTH = frozenset({"fix", "xlic", "tr", "mv"})
+OF_BOTH = frozenset({"fix", "xlic", "tr", "mv", "mg"})
 """Steps that can change what the other customer has, too."""

@@ -188,10 +188,13 @@ def upgrade(customer: Customer, today: date, licence: Licence, day: date, paid_b
     return made
 
 
-def reverse_upgrade(customer: Customer, today: date, made: Upgrade) -> None:
-    """R40: as if it had never been; a year that it began is undone."""
+def reverse_upgrade(customer: Customer, made: Upgrade) -> None:
+    """R40: as if it had never been; a year that it began is undone.
+
+    The clauses do not say that the licence must not be withdrawn, so that it may be.
+    """
     codes = {"already_reversed"} if made.reversed else set()
-    if made.licence.last.ended_by(today):
+    if made.licence.transferred:
         codes.add("wrong_state")
     refuse(codes)
 

@@ -11,7 +11,7 @@ from .generate import History, generate
 from .mutants import MUTANTS, Mutant, told_apart, trace
 from .player import Player
 
-HISTORIES = 150
+HISTORIES = 100
 _played: list[tuple[History, list[Any]]] = []
 
 
