@@ -59,7 +59,8 @@ async def note(
     what was, and what is not given stays. Returns the call, and whether it is a new one.
 
     `number` and `called` are in any notation of the exchange; text that is not a number
-    is not kept. Raises InvalidInput for an unknown case, and for an end before the beginning.
+    is not kept. `case` may have been moved: the call belongs to what it became (R47). Raises
+    InvalidInput for an unknown case, and for an end before the beginning.
     """
     if ended_at is not None and ended_at < started_at:
         raise invalid("/ended_at", "wrong_order")
@@ -67,6 +68,8 @@ async def note(
     if case is not None:
         try:
             found = await find(work, cases, case)
+            while found.moved_to is not None:
+                found = await find(work, cases, found.moved_to)
         except NotFound:
             raise invalid("/case", "unknown_reference") from None
         case_id, customer_id = found.id, found.customer_id

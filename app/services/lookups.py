@@ -89,6 +89,13 @@ class _Kind(NamedTuple):
 # The id and the code of a merged customer are the survivor's (R49).
 _SURVIVOR = """coalesce((
             SELECT m.survivor_id FROM merged_customers m WHERE m.customer_id = {id}), {id})"""
+# A case that was moved away leads to whoever has it now: its requester knows the old number (R47).
+_HAS_IT_NOW = """(
+            WITH RECURSIVE way AS (
+                SELECT k.customer_id, k.moved_to
+                UNION ALL
+                SELECT n.customer_id, n.moved_to FROM way JOIN cases n ON n.id = way.moved_to)
+            SELECT customer_id FROM way WHERE moved_to IS NULL)"""
 _KINDS = {
     "customer_id": _Kind(
         "customers c",
@@ -114,7 +121,7 @@ _KINDS = {
                 coalesce(h.held_from, h.purchased_on) DESC, h.id DESC
             LIMIT 1)""",
     ),
-    "case_number": _Kind("cases k", "k.customer_id", 'lower(k.number COLLATE "C") = lower({key})'),
+    "case_number": _Kind("cases k", _HAS_IT_NOW, 'lower(k.number COLLATE "C") = lower({key})'),
     "phone": _Kind("contacts t", "t.customer_id", "t.phones @> ARRAY[{key}]", shared=True),
     # The spellings of one address, separated by spaces (`services.emails`).
     "email": _Kind(

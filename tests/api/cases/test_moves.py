@@ -314,6 +314,30 @@ async def test_a_bound_token_sees_the_case_where_it_belongs(
     assert (await holder.case(old["number"]))["moved_to"] == new["id"]
 
 
+async def test_the_old_number_leads_to_whoever_has_the_case(
+    client: httpx.AsyncClient, customer: Customer, other: Customer, today: date
+) -> None:
+    """Its requester was told that number; the wrong customer is nobody's business."""
+    third = await Customer.new(client, today)
+    for one in (customer, other, third):
+        await one.pack(days=-30)
+    old = await customer.open(channel="phone")
+    new = await moved(await moved(old, other), third)
+    numbers = [old["number"], old["number"].replace("-", "") + "#", new["number"]]
+    for number in numbers:
+        params = {"case_number": number}
+        answer = await made(await client.get("/v1/entitlements", params=params), 200)
+        assert answer["customer"]["id"] == third.id, number
+    lookups = {"lookups": [{"case_number": number} for number in numbers]}
+    answer = await made(await client.post("/v1/entitlements/batch", json=lookups), 200)
+    found = [one["entitlements"]["customer"]["id"] for one in answer["results"]]
+    assert found == [third.id] * 3
+    call = {"call_id": unique("call"), "number": "204", "started_at": noon(days(0))}
+    for named in (old["number"], old["id"]):
+        noted = (await client.post("/v1/calls", json={**call, "case": named})).json()
+        assert (noted["customer_id"], noted["case"]) == (third.id, new["number"])
+
+
 async def test_what_was_said_goes_along(
     service: Service, customer: Customer, other: Customer, travel: Travel
 ) -> None:
