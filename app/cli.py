@@ -31,7 +31,7 @@ from app.commands.shared import (
     screen,
 )
 from app.http.logs import configure
-from app.main import create_app
+from app.main import check_default_desk, create_app
 from app.policy.document import load
 from app.settings import Settings
 from app.store import addresses, migrations, reconcile
@@ -127,7 +127,7 @@ def serve(
         settings = Settings(host=host, port=port)
         addresses.check(settings)
         configure(settings.log_level, settings.log_format)
-        load(settings.policy_dir)
+        check_default_desk(settings, load(settings.policy_dir))
         serving.check_ports(settings)
         if settings.database_url is not None:
             asyncio.run(check_schema(settings))

@@ -49,6 +49,16 @@ _RESOURCES = (
 )
 
 
+def check_default_desk(settings: Settings, policies: Policies) -> None:
+    """Raise PolicyError if the policy has no help desk of the name in ASSISTENZA_DEFAULT_DESK."""
+    if settings.default_desk and settings.default_desk not in policies.desk_ids:
+        desks = ", ".join(sorted(policies.desk_ids))
+        raise PolicyError(
+            f"ASSISTENZA_DEFAULT_DESK: there is no help desk {settings.default_desk!r}."
+            f" There are: {desks}"
+        )
+
+
 def create_app(
     settings: Settings, *, policies: Policies | None = None, database: Database | None = None
 ) -> FastAPI:
@@ -91,9 +101,7 @@ def create_app(
     app.state.metrics = Metrics()
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)
-    if settings.default_desk and settings.default_desk not in app.state.policies.desk_ids:
-        desks = ", ".join(sorted(app.state.policies.desk_ids))
-        raise PolicyError(f"ASSISTENZA_DEFAULT_DESK: {settings.default_desk} is none of {desks}")
+    check_default_desk(settings, app.state.policies)
     if database is not None:
         app.state.database = database
     handlers.install(app)

@@ -7,17 +7,20 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
+from uvicorn.supervisors import Multiprocess
 
 from app.http.metrics import FOLDER, Together, served
 from app.http.uvicorn_protocol import Connections, Protocol
@@ -38,30 +41,57 @@ class CannotListen(Exception):
     """The service cannot listen on an address; the message names the setting."""
 
 
-def _cannot_listen(setting: str, host: str, port: int, error: OSError) -> CannotListen:
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-    if error.errno == errno.EADDRINUSE:
-        reason += ". Choose another port, or stop the program that has this one"
-    return CannotListen(f"ASSISTENZA_{setting}: cannot listen on {host}:{port}: {reason}")
+_ADVICE = {
+    errno.EADDRINUSE: "Choose another port, or stop the program that has this one",
+    errno.EACCES: "Ports below 1024 need rights that this account does not have: choose another",
+    errno.EADDRNOTAVAIL: "It must be an address of this machine",
+}
+
+
+def _cannot_listen(which: str, host: str, port: int, error: OSError) -> CannotListen:
+    """The error of the service's address (`which` is empty) or that of its metrics."""
+    of_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+    setting = f"ASSISTENZA_{which}{'HOST' if of_host else 'PORT'}"
+    known = error.errno is not None and error.errno > 0
+    reason = os.strerror(error.errno) if known else error.strerror or str(error)
+    if advice := _ADVICE.get(error.errno or 0):
+        reason += f". {advice}"
+    return CannotListen(f"{setting}: cannot listen on {host}:{port}: {reason}")
 
 
 def check_ports(settings: Settings) -> None:
     """Raise CannotListen if a port is taken, before any work is done on the database."""
-    ports = [("PORT", settings.host, settings.port)]
-    if settings.metrics_port is not None:
-        ports.append(("METRICS_PORT", settings.metrics_host, settings.metrics_port))
 
-    async def bind(host: str, port: int) -> None:
+    async def bind(host: str, port: int) -> set[tuple[str, int]]:
         # Like uvicorn itself, but it does not listen: nobody can connect meanwhile.
         loop = asyncio.get_running_loop()
         server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+        bound = {each.getsockname()[:2] for each in server.sockets}
         server.close()
+        return bound
 
-    for setting, host, port in ports:
+    def check(which: str, host: str, port: int) -> set[tuple[str, int]]:
         try:
-            asyncio.run(bind(host, port))
+            return asyncio.run(bind(host, port))
         except OSError as error:
-            raise _cannot_listen(setting, host, port, error) from error
+            raise _cannot_listen(which, host, port, error) from error
+
+    ours = check("", settings.host, settings.port)
+    if settings.metrics_port is None:
+        return
+    for metrics in check("METRICS_", settings.metrics_host, settings.metrics_port):
+        if settings.port and any(_collide(metrics, each) for each in ours):
+            raise CannotListen(
+                f"ASSISTENZA_METRICS_PORT: {settings.metrics_port} is the port of the service"
+                " itself (ASSISTENZA_PORT). Choose another port"
+            )
+
+
+def _collide(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether two sockets of these addresses cannot listen at once."""
+    hosts = [ip_address(host.partition("%")[0]) for host, _ in (one, other)]
+    same = hosts[0] == hosts[1] or any(host.is_unspecified for host in hosts)
+    return one[1] == other[1] and hosts[0].version == hosts[1].version and same
 
 
 def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
@@ -99,10 +129,13 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
                 tempfile.TemporaryDirectory(prefix="assistenza-metrics-")
             )
             _serve_metrics(stack, settings, Together())
+            config = uvicorn.Config(
+                "app.serving:worker", factory=True, workers=settings.workers, **options
+            )
+            listening = config.bind_socket()
             if greeting:
-                print(greeting(settings.host, settings.port), flush=True)
-            factory = "app.serving:worker"
-            uvicorn.run(factory, factory=True, workers=settings.workers, **options)
+                _greet_once_it_answers(greeting, settings.host, listening.getsockname()[1])
+            Multiprocess(config, sockets=[listening]).run()
             return True
         app = settled(create_app(settings))
         _serve_metrics(stack, settings, app.state.metrics)
@@ -119,6 +152,22 @@ def serve(settings: Settings, greeting: Greeting | None = None) -> bool:
             if not server.started or ended.code != 128 + signal.SIGTERM:
                 raise
         return server.started
+
+
+def _greet_once_it_answers(greeting: Greeting, host: str, port: int) -> None:
+    """Print the greeting once one of the workers accepts connections, without waiting for it."""
+
+    def wait() -> None:
+        while True:
+            try:
+                socket.create_connection((host, port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                break
+        print(greeting(host, port), flush=True)
+
+    threading.Thread(target=wait, name="greeting", daemon=True).start()
 
 
 def _room_for(connections: int) -> int:
@@ -174,7 +223,7 @@ def _serve_metrics(stack: ExitStack, settings: Settings, what: Collector) -> Non
     try:
         stack.enter_context(served(what, host, port))
     except OSError as error:
-        raise _cannot_listen("METRICS_PORT", host, port or 0, error) from error
+        raise _cannot_listen("METRICS_", host, port or 0, error) from error
 
 
 class _GreetingServer(uvicorn.Server):

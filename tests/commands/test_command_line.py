@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
 
+import httpx
 import pytest
 
 from app import __version__
@@ -191,7 +192,65 @@ def test_a_taken_port_is_one_line_before_anything_else(data_dir: Path) -> None:
         assert f"ASSISTENZA_METRICS_PORT: cannot listen on 127.0.0.1:{port}" in line
     assert not data_dir.exists()
     line = refused("serve", "--host", "192.0.2.1", ASSISTENZA_DATA_DIR=str(data_dir))
-    assert "ASSISTENZA_PORT: cannot listen on 192.0.2.1:8000" in line
+    assert "ASSISTENZA_HOST: cannot listen on 192.0.2.1:8000" in line
+    assert line.endswith("It must be an address of this machine")
+    line = refused("serve", "--host", "host.invalid", ASSISTENZA_DATA_DIR=str(data_dir))
+    assert "ASSISTENZA_HOST: cannot listen on host.invalid:8000: " in line
+    assert "Errno" not in line
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_metrics_on_the_service_s_own_port_are_refused_before_anything_else(
+    data_dir: Path, host: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    line = refused(
+        "serve",
+        ASSISTENZA_DATA_DIR=str(data_dir),
+        ASSISTENZA_HOST=host,
+        ASSISTENZA_PORT=port,
+        ASSISTENZA_METRICS_PORT=port,
+    )
+    assert line.startswith(f"ASSISTENZA_METRICS_PORT: {port} is the port of the service itself")
+    assert not data_dir.exists()
+
+
+def test_an_unknown_help_desk_is_refused_before_anything_else(data_dir: Path) -> None:
+    line = refused(
+        "serve",
+        "--port",
+        "0",
+        ASSISTENZA_DATA_DIR=str(data_dir),
+        ASSISTENZA_DEFAULT_DESK="xy",
+    )
+    assert line == "ASSISTENZA_DEFAULT_DESK: there is no help desk 'xy'. There are: abroad, de, it"
+    assert not data_dir.exists()
+
+
+def test_several_workers_answer_when_the_demo_s_calls_are_printed(data_dir: Path) -> None:
+    settings = {
+        "ASSISTENZA_DATA_DIR": str(data_dir),
+        "ASSISTENZA_WORKERS": "2",
+        "ASSISTENZA_PORT": "0",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "serve", "--demo"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as serve:
+        try:
+            assert serve.stdout is not None
+            docs = next(line for line in serve.stdout if line.startswith("All calls: "))
+            url = docs.removeprefix("All calls: ").strip().removesuffix("/docs")
+            assert httpx.get(f"{url}/livez").status_code == 200
+        finally:
+            serve.terminate()
+            serve.wait(_SECONDS)
 
 
 def test_an_account_without_a_home_is_told_what_to_set() -> None:
