@@ -14,7 +14,7 @@ from time import monotonic
 import pytest
 import uvicorn
 
-from app.connectors.asterisk import is_restricted, quoted
+from app.connectors.asterisk import ask, is_restricted, quoted
 from app.policy import civil
 from app.policy.document import load
 from app.services.tokens import SCOPES
@@ -204,6 +204,19 @@ async def test_without_the_service_it_falls_back_within_two_seconds(asterisk: As
     for server in servers:
         server.close()
         await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("url", "token_file", "said"),
+    [
+        ("", "", "the script takes the service's address and the file with its token"),
+        ("http://127.0.0.1", "", "the script takes the service's address and the file"),
+        ("support.example.com", "token", "'support.example.com' does not begin with https://"),
+    ],
+)
+def test_arguments_that_are_wrong(url: str, token_file: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ask(url, token_file, {})
 
 
 def test_an_argument_of_a_command_is_one() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from app.cli import cli
 from app.importing.columns import LAYOUTS
 from app.main import create_app
 from app.policy.document import load
+from app.services.tokens import SCOPES
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +52,20 @@ def test_the_table_of_an_import_s_columns_is_that_of_the_command() -> None:
             need = "required" if column.required else "optional"
             expected.append(f"| `{column.name}` | {need} | {column.form} |")
     assert table == expected
+
+
+def test_all_scopes_are_listed() -> None:
+    start = README.index("\nScopes: ")
+    listed = re.findall(r"`(\w+:\w+|admin)`", README[start : README.index("\n\n", start)])
+    assert sorted(listed) == sorted(SCOPES)
+
+
+def test_git_ignores_the_files_that_its_commands_write() -> None:
+    names = set(re.findall(r"(?:> |\btee |-f )([\w.-]+\.\w+)", SHELL))
+    assert {"token.json", "customers.csv", "backup.dump", "roles.sql"} <= names
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    for name in names:
+        assert any(fnmatch(f"/{name}", pattern) for pattern in ignored), name
 
 
 def test_every_variable_named_is_read_by_somebody() -> None:

@@ -162,4 +162,5 @@ def test_the_tour(folder: Path) -> None:
 
 def test_the_walk_after_an_empty_start(folder: Path) -> None:
     with _serving(folder) as (address, _):
-        _walk(_section("### After an empty start"), folder, **{"http://127.0.0.1:8001": address})
+        words = {"http://127.0.0.1:8001": address, "$HOME/assistenza": str(folder / "data")}
+        _walk(_section("### After an empty start"), folder, **words)

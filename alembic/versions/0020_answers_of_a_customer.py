@@ -1,5 +1,4 @@
-"""Stored answers name their customer (R43); a comment marks its case as changed; archived customers
-are listed by an index (R49)."""
+"""Stored answers name their customer (R43), comments change their case, an index of archives."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -76,10 +76,14 @@ def ask(url: str, token_file: str, asked: dict[str, str]) -> dict[str, Any]:
 
     Raises OSError, LookupError, ValueError or HTTPException if there is none.
     """
-    with open(token_file, encoding="ascii") as file:
-        token = file.read().strip()
+    if not token_file:
+        raise ValueError("the script takes the service's address and the file with its token")
     server = urllib.parse.urlsplit(url)
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    if server.scheme not in kinds:
+        raise ValueError(f"{url!r} does not begin with https:// or http://")
+    with open(token_file, encoding="ascii") as file:
+        token = file.read().strip()
     connection = kinds[server.scheme](server.netloc, timeout=SECONDS)
     path = f"{server.path.rstrip('/')}/v1/entitlements/check?{urllib.parse.urlencode(asked)}"
     try:

@@ -40,7 +40,8 @@ EARLIEST, LATEST = date(1990, 1, 1), date(2199, 12, 31)
 """Dates and instants outside this range are refused: they are typing errors, and date arithmetic
 on them could overflow."""
 
-_CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 _NO_NUL = r"^[^\u0000]*$"
 # Python counts more characters as white space than regular expressions in JSON Schema do.
 _SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
@@ -105,12 +106,14 @@ def clean(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _checked(accepts: Callable[[str], object], code: InputCode) -> Callable[[str], str]:
+def _checked(
+    accepts: Callable[[str], object], code: InputCode, **params: object
+) -> Callable[[str], str]:
     """A validator that refuses the texts which `accepts` denies."""
 
     def check(text: str) -> str:
         if not accepts(text):
-            raise refuse(code)
+            raise refuse(code, **params)
         return text
 
     return check
@@ -122,7 +125,7 @@ def _uuid(value: object) -> UUID:
     if not isinstance(value, str):
         raise refuse("wrong_type", expected="text")
     if not looks_like_id(value):
-        raise refuse("bad_format")
+        raise refuse("bad_format", expected="form_id")
     return UUID(value)
 
 
@@ -132,12 +135,12 @@ def _date(value: object) -> date:
     elif not isinstance(value, str):
         raise refuse("wrong_type", expected="text")
     elif not _civil_date.fullmatch(value):
-        raise refuse("bad_format")
+        raise refuse("bad_format", expected="form_date")
     else:
         try:
             parsed = date.fromisoformat(value)
         except ValueError:
-            raise refuse("bad_format") from None
+            raise refuse("bad_format", expected="form_date") from None
     if not EARLIEST <= parsed <= LATEST:
         raise refuse("out_of_range")
     return parsed
@@ -151,13 +154,13 @@ def _utc(value: object) -> datetime:
     else:
         match = _instant.fullmatch(value)
         if match is None:
-            raise refuse("bad_format")
+            raise refuse("bad_format", expected="form_instant")
         if match["offset"] is None:
             raise refuse("offset_missing")
         try:
             parsed = datetime.fromisoformat(value.upper())
         except ValueError:
-            raise refuse("bad_format") from None
+            raise refuse("bad_format", expected="form_instant") from None
     # Checked here because the conversion overflows in the first and last year of the calendar.
     if not EARLIEST.year < parsed.year < LATEST.year:
         try:
@@ -201,10 +204,10 @@ def _address(text: str) -> str:
         try:
             in_ascii, domain = read_domain(domain)
         except ValueError:
-            raise refuse("bad_format") from None
+            raise refuse("bad_format", expected="form_email") from None
         plain, text = local + at + in_ascii, local + at + domain
     if not _email.fullmatch(plain):
-        raise refuse("bad_format")
+        raise refuse("bad_format", expected="form_email")
     return text
 
 
@@ -289,11 +292,11 @@ Text = Annotated[
 """A description, a comment, a resolution: 1 to 10,000 characters, not blank."""
 Code = Annotated[
     str,
-    Field(pattern=_CODE, json_schema_extra={"not": {"pattern": UUID_PATTERN}}),
+    Field(pattern=CODE_PATTERN, json_schema_extra={"not": {"pattern": UUID_PATTERN}}),
     AfterValidator(_checked(lambda text: not looks_like_id(text), "looks_like_id")),
 ]
 """A code, serial number or number. It may not look like an id, which paths also accept."""
-Key = Annotated[str, Field(pattern=_CODE)]
+Key = Annotated[str, Field(pattern=CODE_PATTERN)]
 """An id, code or number in a path, and wherever a body or a filter names another resource.
 `app.ids.as_id` tells ids from the others."""
 CUSTOMER = "The customer, by id or code."
@@ -308,7 +311,7 @@ QueryInstant = Annotated[datetime, BeforeValidator(_utc_of_query)]
 Country = Annotated[
     str,
     Field(json_schema_extra={"enum": sorted(COUNTRIES)}),
-    AfterValidator(_checked(COUNTRIES.__contains__, "bad_format")),
+    AfterValidator(_checked(COUNTRIES.__contains__, "bad_format", expected="form_country")),
 ]
 """ISO 3166-1 alpha-2 in capitals, and XK, which Kosovo uses."""
 Email = Annotated[
@@ -323,12 +326,14 @@ PhoneNumbers = Annotated[
 ]
 """A contact's phone numbers as people write them."""
 VatNumber = Annotated[str, Field(min_length=1, max_length=40), Sound, NotBlank]
+Clock = Annotated[str, Field(max_length=5, pattern=CLOCK_PATTERN)]
+"""A time of the day, `HH:MM`."""
 DeskName = Annotated[str, Field(max_length=32), Sound]
 HttpUrl = Annotated[
     str,
     Field(max_length=2_000, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
     Sound,
-    AfterValidator(_checked(_is_url, "bad_format")),
+    AfterValidator(_checked(_is_url, "bad_format", expected="form_url")),
 ]
 Minutes = Annotated[int, Field(ge=1, le=1_440), Whole]
 """Minutes worked: at least one, at most a day."""

@@ -35,7 +35,7 @@ def _sent_key(request: Request) -> str | None:
     key = sent[0]
     sound = 1 <= len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()
     if len(sent) > 1 or not sound:
-        raise invalid("header/idempotency-key", "bad_format")
+        raise invalid("header/idempotency-key", "bad_format", expected="form_key")
     return key
 
 

@@ -95,7 +95,7 @@ class LookupFields(BaseModel):
         if name == "case_number":
             value = value.strip().removesuffix("#")
             if not _case_number.fullmatch(value):
-                raise invalid(f"{place}/case_number", "bad_format")
+                raise invalid(f"{place}/case_number", "bad_format", expected="form_code")
             value = _dialled_case.sub(r"\1-\2", value)
         if name == "email":
             value = " ".join(spellings(value))

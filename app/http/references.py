@@ -9,6 +9,7 @@ from app.http.fields import NotBlank, Sound
 from app.services.customers import MOST_REFERENCES
 
 SYSTEM_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+REFERENCE_PATTERN = rf"^{SYSTEM_PATTERN}:."
 
 System = Annotated[str, Field(pattern=f"^{SYSTEM_PATTERN}$")]
 """The name of the other system, without a colon, which separates it from the reference."""
@@ -22,7 +23,7 @@ References = Annotated[
 SystemReference = Annotated[
     str,
     Field(
-        pattern=rf"^{SYSTEM_PATTERN}:.",
+        pattern=REFERENCE_PATTERN,
         max_length=265,
         json_schema_extra={"pattern": rf"^{SYSTEM_PATTERN}:[^\n\u0000][^\u0000]*$"},
     ),

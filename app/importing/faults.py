@@ -11,6 +11,7 @@ _OF_FORM = {"bad_format", "not_a_phone_number", "out_of_range"}
 """The codes whose texts do not tell the form."""
 _REASONS = {
     "already_on_line": "is on line {earlier} already",
+    "bad_format": "This is not in the expected form.",
     "customer_differs": "differs from line {earlier}, which has the same code",
     "free_upgrade": "stays {kept}: a contract paid for an upgrade of it",
     "merged": "became part of the customer {survivor}",

@@ -8,7 +8,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.http.context import Ctx
-from app.http.fields import Id, Input, Instant, Key, Listed, NotBlank, Sound, StoredOutput
+from app.http.fields import Clock, Id, Input, Instant, Key, Listed, NotBlank, Sound, StoredOutput
 from app.http.paging import PageQuery, paginate
 from app.http.resource import Resource
 from app.http.responses import created, if_match, ok
@@ -16,7 +16,6 @@ from app.services import help_desks as service
 
 help_desks = Resource("Help desks")
 
-Clock = Annotated[str, Field(max_length=5, pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Reason = Annotated[str, Field(min_length=1, max_length=80), Sound, NotBlank]
 
 

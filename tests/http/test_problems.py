@@ -1,14 +1,19 @@
 """Every refusal is problem+json, in the caller's language, and says nothing that it should not."""
 
+from typing import Annotated, Any
+
 import httpx
 import pytest
+from pydantic import Field, TypeAdapter, ValidationError
 
 from app.errors import InvalidInput, NotFound, ServiceError, WrongState, by_code
+from app.http import fields
 from app.http.errors.bodies import CARRYING, ProblemBody
 from app.http.errors.catalogue import CATALOGUES
 from app.http.errors.invalid_input import explain
 from app.http.openapi.problems import CODES, example
 from app.http.openapi.responses import problems
+from app.http.references import System, SystemReference
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -230,3 +235,31 @@ def test_every_problem_has_an_example_that_is_one(error: type[ServiceError]) -> 
     assert shown["code"] == error.code
     if error in CARRYING:
         CARRYING[error].model_validate(shown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "form"),
+    [
+        (fields.CivilDate, "22.11.2026", "a date, YYYY-MM-DD"),
+        (fields.CivilDate, "2026-02-30", "a date, YYYY-MM-DD"),
+        (fields.Instant, "2026-11-22", "such as 2026-11-22T10:15:00+01:00"),
+        (fields.Id, "4711", "an id, as the service gave it"),
+        (fields.Country, "Italia", "such as IT"),
+        (fields.Email, "nobody", "an e-mail address"),
+        (fields.HttpUrl, "ftp://example.com", "https://"),
+        (fields.Code, "a b", "1 to 64 letters, digits"),
+        (fields.Key, "a b", "1 to 64 letters, digits"),
+        (fields.Clock, "9:00", "HH:MM"),
+        (System, "c:rm", "1 to 64 letters, digits"),
+        (SystemReference, "crm", "system:reference"),
+        (Annotated[str, Field(pattern="^x$")], "y", "description of the interface"),
+    ],
+)
+def test_a_wrong_form_is_told_the_right_one(kind: Any, value: str, form: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(kind).validate_python(value)
+    (error,) = explain([dict(each) for each in caught.value.errors()])
+    assert error.code == "bad_format"
+    message = CATALOGUES["en"].text("input.bad_format", **error.params)
+    assert message.startswith("Expected here: ")
+    assert form in message

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.errors import MOST_ERRORS, InputCode, InputError
+from app.http.fields import CLOCK_PATTERN, CODE_PATTERN
+from app.http.references import REFERENCE_PATTERN
 
 _LONGEST_NAME = 100
 _quoted = re.compile("'([^']*)'")
@@ -48,6 +50,12 @@ _EXPECTED = {
     "model_type": "object",
     "model_attributes_type": "object",
 }
+# What a field with this pattern expects, as a word of the catalogues.
+_FORMS = {
+    CODE_PATTERN: "form_code",
+    CLOCK_PATTERN: "form_clock",
+    REFERENCE_PATTERN: "form_reference",
+}
 
 
 def explain(
@@ -89,6 +97,8 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[InputCode, Mapping[
     code = _CODES.get(kind, "invalid")
     if kind in _LIMITS:
         return code, {"limit": context[_LIMITS[kind]]}
+    if code == "bad_format":
+        return code, {"expected": _FORMS.get(context["pattern"], "form_documented")}
     if code == "not_allowed_value":
         # Pydantic's list has an English "or" before the last value.
         allowed = _quoted.findall(context.get("expected") or context["expected_tags"])
