@@ -52,8 +52,8 @@ def _cannot_listen(which: str, host: str, port: int, error: OSError) -> CannotLi
     """The error of the service's address (`which` is empty) or that of its metrics."""
     of_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
     setting = f"ASSISTENZA_{which}{'HOST' if of_host else 'PORT'}"
-    known = error.errno is not None and error.errno > 0
-    reason = os.strerror(error.errno) if known else error.strerror or str(error)
+    known = error.errno if error.errno and error.errno > 0 else None
+    reason = os.strerror(known) if known else error.strerror or str(error)
     if advice := _ADVICE.get(error.errno or 0):
         reason += f". {advice}"
     return CannotListen(f"{setting}: cannot listen on {host}:{port}: {reason}")
