@@ -367,19 +367,23 @@ def _has_words(q: str) -> Rare:
     of_customer = contacts.c.customer_id == customers.c.id
     people = select(contacts.c.customer_id).where(words.indexed(CONTACT_TEXT))
     itself = select(customers.c.id).where(words.indexed(CUSTOMER_TEXT))
-    # The words of a merged record are its survivor's too. Here they stand in the inner table.
-    merged = select(merged_customers.c.survivor_id).join_from(
-        merged_customers, _record, _record.c.id == merged_customers.c.customer_id
+    # The words of a merged record are its survivor's too. They stand in the inner table here. An
+    # array, and an aggregate, because the planner would read every merged record otherwise.
+    records = select(_record.c.id).where(words.indexed(CUSTOMER_TEXT))
+    merged = select(merged_customers.c.survivor_id).where(
+        merged_customers.c.customer_id == any_(func.array(records.scalar_subquery()))
     )
-    found = union_all(itself.correlate(None), people, merged.where(words.indexed(CUSTOMER_TEXT)))
-    of_record = merged.where(
-        merged_customers.c.survivor_id == customers.c.id, words.match(CUSTOMER_TEXT)
+    found = union_all(itself.correlate(None), people, merged)
+    of_record = (
+        select(func.bool_or(words.match(CUSTOMER_TEXT)))
+        .join_from(merged_customers, _record, _record.c.id == merged_customers.c.customer_id)
+        .where(merged_customers.c.survivor_id == customers.c.id)
     )
     return Rare(
         or_(
             words.match(CUSTOMER_TEXT),
             exists().where(of_customer, words.match(CONTACT_TEXT)),
-            of_record.exists(),
+            of_record.scalar_subquery(),
         ),
         customers.c.id == any_(func.array(found.scalar_subquery())),
     )

@@ -28,6 +28,7 @@ from tests.matrix.document import LOOKUPS, OPEN, Operation, operations
 
 _CUSTOMERS = 50_000
 _SOME, _RARE = 12_340, 777
+_TWINS, _TWIN = 10_000, key(8, "0")
 LARGE = {
     "balances",
     "cases",
@@ -39,6 +40,7 @@ LARGE = {
     "ledger",
     "licence_upgrades",
     "licences",
+    "merged_customers",
     "service_years",
     "ticket_packs",
     "ticket_uses",
@@ -55,6 +57,10 @@ BOUNDED = {
     "list_cases queue=true": "the open cases",
 }
 """What cannot be flat, by operation and parameter, and what it reads at most."""
+
+
+def _twin_id(n: int) -> str:
+    return f"019a0000-0008-7000-8000-{n:012}"
 
 
 def _more(today: date) -> list[str]:
@@ -79,6 +85,13 @@ def _more(today: date) -> list[str]:
                 {made} - 3, {made} - 3, NULL, {made}
             FROM unnest(ARRAY['cancelled', 'waiting_for_customer'])
                 WITH ORDINALITY s (state, n)""",
+        # A customer in five was entered twice (R49).
+        f"""INSERT INTO customers
+                (id, code, name, country, language, created_at, updated_at, merged_at)
+            SELECT {_TWIN}, 'M-' || n, 'Doublet ' || n, 'IT', 'it', {made}, {made}, {made}
+            FROM generate_series(1, {_TWINS}) n""",
+        f"""INSERT INTO merged_customers
+            SELECT {_TWIN}, {key(0, "0")} FROM generate_series(1, {_TWINS}) n""",
         f"UPDATE customers SET country = 'MT', name = 'Zyxwvut Ltd' WHERE id = {rare}",
         f"""UPDATE contacts SET name = 'Xerxes Qwertz', email = 'xerxes@rare.example'
             WHERE customer_id = {rare}""",
@@ -209,7 +222,13 @@ def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
 
 
 _FILTERS = {
-    "customer_id": [customer_id(_SOME), f"c-{_SOME}", customer_id(_CUSTOMERS + 1)],
+    "customer_id": [
+        customer_id(_SOME),
+        f"c-{_SOME}",
+        customer_id(_CUSTOMERS + 1),
+        "m-1234",
+        _twin_id(1234),
+    ],
     "external_ref": [f"crm:R-{_SOME}", "crm:nothing"],
     "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
     "technician": ["technician 3", "RARELY here", "Nobody"],
@@ -218,6 +237,8 @@ _FILTERS = {
         "subject",
         "c-12340",
         "zyxwvut",
+        "doublet",
+        "m-1234",
         "xerxes",
         "xerxes@rare.example",
         "it00000012340",
@@ -235,7 +256,7 @@ _FILTERS = {
 
 
 _PATHS = {
-    "customer": [customer_id(_SOME), f"c-{_SOME}"],
+    "customer": [customer_id(_SOME), f"c-{_SOME}", "m-1234", _twin_id(1234)],
     "licence": [f"s-{_SOME}-0"],
     "contract": [f"sa-{_SOME + 1}-0"],
     "ticket_pack": [f"t-{_SOME}"],
