@@ -3,10 +3,14 @@
 from datetime import date, timedelta
 from typing import Any
 
+import httpx
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from app.policy.civil import add_months
 from app.services.tokens import SCOPES
+from tests import histories
 from tests.api.build import Customer, errors, made, recorded, refused
 from tests.api.cases import DAY, Travel, noon
 from tests.conftest import Service
@@ -184,3 +188,59 @@ async def test_the_event_says_from_when_it_counts(service: Service, customer: Cu
     (opened,) = await customer.timeline(case)
     assert opened["data"]["as_of"] == case["opened_at"]
     assert opened["at"] == noon(DAY).replace("+00:00", "Z")
+
+
+# --- registered late equals registered in time ----------------------------------------------------
+
+
+@settings(max_examples=12, deadline=None, phases=[Phase.generate])
+@given(
+    editor=st.sampled_from((None, -20, -360, -400)),
+    minutes=st.sampled_from((None, 40, 100)),
+    tickets=st.integers(0, 2),
+    channel=st.sampled_from(("email", "phone")),
+    work=st.lists(st.tuples(st.integers(0, 9), st.sampled_from((10, 60, 90))), max_size=3),
+    late=st.sampled_from((10, 40, 330, 380)),
+)
+async def test_registered_late_equals_registered_in_time(
+    client: httpx.AsyncClient,
+    editor: int | None,
+    minutes: int | None,
+    tickets: int,
+    channel: str,
+    work: list[tuple[int, int]],
+    late: int,
+) -> None:
+    """R13, R47: the case and its time are registered after what had paid may have ended."""
+    seen: list[Any] = []
+    for at_once in (True, False):
+        with histories.at(DAY):
+            customer = await Customer.new(client, DAY)
+            if editor is not None:
+                await customer.licence(days=editor)
+                if minutes:
+                    await customer.contract(days=-15, included_minutes=minutes)
+            if tickets:
+                await customer.pack(tickets, days=-40)
+        with histories.at(DAY if at_once else days(late)):
+            answer = await customer.try_open(channel=channel, opened_at=noon(DAY))
+        case: Any = answer.json() if answer.is_success else None
+        for day, spent in sorted(work) if case else ():
+            with histories.at(days(day if at_once else late)):
+                await customer.work(case, spent, worked_at=noon(days(day)))
+        with histories.at(days(late)):
+            seen.append([answer.status_code])
+            for at in (None, noon(days(-1)), noon(days(1)), noon(days(9)), noon(days(500))):
+                told = await customer.entitlements(**({} if at is None else {"at": at}))
+                seen[-1].append([told[name] for name in ("columns", "valid_until")])
+                seen[-1].append(
+                    [
+                        [one[name] for name in ("service", "granted_by", "unlocked_by")]
+                        + [len(one["continues"]), [each["code"] for each in one["reasons"]]]
+                        for one in told["services"]
+                    ]
+                )
+            if case is not None:
+                shown = await customer.case(case["number"])
+                seen[-1].append([shown["paid_by"]["kind"], await customer.minutes(case)])
+    assert seen[0] == seen[1]
