@@ -2,19 +2,20 @@
 
 from . import charging
 from .facts import Case, Customer, Entry, Licence, Refused, Year
-from .policy import FREE_MINUTES
 
 
 def merge(gone: Customer, kept: Customer) -> None:
     """Give a customer all that another record of it has; the other one is nobody's any more.
 
-    Years that begin on one day are one year and its minutes are granted once (R14): charges keep
-    their place while minutes are left, those worked first before the others, which are charged
-    again by R20 and R21.
+    Years that begin on one day are one year and its minutes are granted once (R14). The clauses do
+    not say whose charges keep their place: here, as where R40 moves a year onto another one, the
+    charges of the record that is gone keep theirs while minutes are left, those worked first before
+    the others, which are charged again by R20 and R21.
     """
     if gone is kept:
         raise Refused("same_customer", "customer_merged")
-    both = _years_of(gone) & _years_of(kept)
+    moved = gone.work()
+    left = {year: kept.left(year) for year in _years_of(gone) & _years_of(kept)}
     kept.created = min(gone.created, kept.created)
     for licence in gone.licences:
         _join(kept, gone, licence)
@@ -22,8 +23,8 @@ def merge(gone: Customer, kept: Customer) -> None:
         getattr(kept, name).extend(getattr(gone, name))
     for name in ("contracts", "packs", "cases"):
         getattr(kept, name).sort(key=lambda each: each.order)
-    for year in both:
-        _grant_once(kept, year)
+    for case, entry, minutes in _lift(moved, left):
+        charging.charge(kept, case, entry, minutes)
 
 
 def _years_of(customer: Customer) -> set[Year]:
@@ -52,16 +53,16 @@ def _join(kept: Customer, gone: Customer, licence: Licence) -> None:
     kept.licences.append(licence)
 
 
-def _grant_once(customer: Customer, year: Year) -> None:
+def _lift(moved: list[tuple[Case, Entry]], left: dict[Year, int]) -> list[tuple[Case, Entry, int]]:
+    """Take away the charges for which the years that become one have no minutes left."""
     lifted: list[tuple[Case, Entry, int]] = []
-    left = FREE_MINUTES
-    for case, entry in customer.work():
-        for share in [each for each in entry.shares if each.payer == year]:
-            rest = max(0, share.minutes - left)
-            left -= share.minutes - rest
-            share.minutes -= rest
-            if rest:
-                lifted.append((case, entry, rest))
+    for case, entry in moved:
+        for share in entry.shares:
+            if isinstance(share.payer, Year) and share.payer in left:
+                rest = max(0, share.minutes - left[share.payer])
+                share.minutes -= rest
+                left[share.payer] -= share.minutes
+                if rest:
+                    lifted.append((case, entry, rest))
         entry.shares = [each for each in entry.shares if each.minutes]
-    for case, entry, minutes in lifted:
-        charging.charge(customer, case, entry, minutes)
+    return lifted

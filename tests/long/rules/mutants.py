@@ -440,8 +440,8 @@ MUTANTS = (
         "years of both records that begin on one day are granted twice",
         "R49",
         "merging",
-        "        _grant_once(kept, year)\n",
-        "        del year\n",
+        "rest = max(0, share.minutes - left[share.payer])",
+        "rest = 0",
     ),
     Mutant(
         "a licence that had passed from the one record to the other is lost",

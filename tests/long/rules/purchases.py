@@ -98,6 +98,8 @@ def correct(
 ) -> None:
     """R40: another day of purchase, another kind; it reaches every holder of the purchase (R44)."""
     purchase = licence.purchase
+    if (kind, day) == (purchase.kind, purchase.day):
+        return
     codes = {"in_future"} if day > today else set()
     if licence.withdrawn_by(today) or licence.transferred:
         codes.add("wrong_state")
