@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, text, update
 
 from app.errors import CustomerMerged, CustomerNotFound, NotFound, WrongState, invalid
 from app.services import customers as service
@@ -24,6 +24,8 @@ from app.store.corrections import join_years
 from app.store.event_types import EventType, RecordsMerged
 from app.store.ledger import Ledger
 from app.store.tables import customers, merged_customers
+
+_CHECK = text("SET CONSTRAINTS ALL IMMEDIATE")
 
 
 async def lock(work: UnitOfWork, key: str, into: str) -> list[UUID]:
@@ -46,6 +48,7 @@ async def merge(work: UnitOfWork, key: str, *, into: str, reason: str) -> Row[An
     superseded = await work.connection.execute(
         select(func.unnest(func.move_to_survivor(merged.id, kept.id)))
     )
+    await work.connection.execute(_CHECK)
     ledger = Ledger(work.connection, work.policies, kept.id, work.now)
     await join_years(ledger, superseded.scalars().all())
     await _record(work, merged, kept, reason)
