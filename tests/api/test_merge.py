@@ -810,6 +810,21 @@ async def test_an_erasure_of_the_survivor_reaches_what_the_old_record_kept(
     assert name not in again.text
 
 
+async def test_a_redaction_reaches_an_answer_from_before_the_merge(
+    customer: Customer, twin: Customer
+) -> None:
+    await twin.licence(days=-40)
+    url = f"/v1/cases/{(await twin.open())['id']}/comments"
+    key, sent = {"Idempotency-Key": unique("K")}, {"body": "My password is mouse."}
+    comment = await made(await twin.client.post(url, json=sent, headers=key))
+    await merged(twin, customer)
+    path = f"{url}/{comment['data']['comment_id']}/redaction"
+    await made(await twin.client.post(path, json={"reason": "A password."}), 200)
+    again = await twin.client.post(url, json=sent, headers=key)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.json()["data"]["body"] is None
+
+
 async def test_a_case_may_be_opened_before_the_survivor_was_known(
     client: httpx.AsyncClient, today: date, travel: Travel
 ) -> None:

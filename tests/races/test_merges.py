@@ -130,6 +130,40 @@ async def test_a_put_by_a_code_that_is_merged_meanwhile(
     assert (await two.get(f"customers/{two.id}"))["name"] != "Sent again"
 
 
+async def test_a_bound_token_that_waits_is_refused_and_a_key_is_used_once(
+    service: Service, client: httpx.AsyncClient, today: date
+) -> None:
+    """A request that begins again asks for its token and its key once more."""
+    one, two = [await Customer.new(client, today) for _ in range(2)]
+    await one.pack(5)
+    body = {
+        "requester": {"name": "Plant engineer"},
+        "subject": "Screen stays blank",
+        "description": "After the start the screen stays blank.",
+        "channel": "phone",
+    }
+    keyed = {**body, "customer_id": one.id}
+    key = {"Idempotency-Key": unique("once")}
+    async with await service.client_with("cases:write", customer_id=one.id) as bound:
+        done, (theirs, ours) = await _while_it_is_merged(
+            service,
+            one,
+            two,
+            [
+                lambda: bound.post("/v1/cases", json=body),
+                lambda: client.post("/v1/cases", json=keyed, headers=key),
+            ],
+        )
+    assert done.status_code == 200, done.text
+    assert (theirs.status_code, theirs.json()["code"]) == (401, "unauthorized")
+    assert (ours.status_code, ours.json()["customer_id"]) == (201, two.id)
+    again = await client.post("/v1/cases", json=keyed, headers=key)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert again.content == ours.content
+    (case,) = (await two.get(f"cases?customer_id={two.id}"))["items"]
+    assert case["id"] == ours.json()["id"]
+
+
 async def test_moves_and_transfers_while_a_record_is_merged(
     service: Service, client: httpx.AsyncClient, today: date
 ) -> None:
