@@ -167,7 +167,7 @@ async def test_equal_json_is_the_same_request(
         assert (again.status_code, again.json()) == (201, pack)
         assert again.headers["Idempotent-Replayed"] == "true"
     refused(await send(json.dumps({**body, "quantity": 3})), "idempotency_key_reused", 422)
-    refused(await send("[" * 100_000), "idempotency_key_reused", 422)
+    refused(await send("[" * 40_000), "idempotency_key_reused", 422)
     assert len(await recorded(service, customer.id, "tickets.%")) == 1
 
 
