@@ -7,7 +7,7 @@ and the numbers of contracts and packs are made of them, those of cases and the 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -17,7 +17,7 @@ from .answers import Answer
 from .calls import CORRECTIONS, REQUESTS, Records, instant
 from .generate import History
 from .player import OF_BOTH, Arguments, Outcome, Step
-from .policy import SERVICE_OF_CHANNEL
+from .policy import SERVICE_OF_CHANNEL, desk
 
 # Refusals for which the clauses name a status alone.
 _BY_STATUS = {"invalid": 422, "in_future": 422}
@@ -117,6 +117,8 @@ class Driver(Records):
                 return []
             at, who = self.player.instant(arguments), arguments.get("who", 0)
             return await self._compare_answer(outcome.answer, at, who)
+        if kind == "shut":
+            return await self._shut(step)
         self.player.tick()
         resolved = self.player.resolve(step)
         if resolved is None:
@@ -143,6 +145,21 @@ class Driver(Records):
         await self._keep(step, answer.json())
         whose = (0, 1) if kind in OF_BOTH else (who,)
         return pairs + await self._compare(kind, whose, records=records)
+
+    async def _shut(self, step: Step) -> list[_Pair]:
+        """R13, R48: while a closure stands, answers but for the desk's state are as without it."""
+        self.player.play(step)
+        now = self.player.now
+        starts, ends = (now + timedelta(hours=step[3][name]) for name in ("from", "to"))
+        reason = {"it": "Chiuso", "en": "Closed", "de": "Geschlossen"}
+        body = {"starts_at": instant(starts), "ends_at": instant(ends), "reason": reason}
+        path = f"help-desks/{desk(self.player.customers[0].country)}/closures"
+        made = await self._send("POST", path, body)
+        if not made.is_success:
+            return [("result", "done", made.json()["code"])]
+        pairs = await self._compare_answer(self.player.ask(), None, 0)
+        gone = await self.client.delete(f"/v1/{path}/{made.json()['id']}")
+        return [*pairs, ("closure.deleted", 204, gone.status_code)]
 
     async def _keep(self, step: Step, made: dict[str, Any]) -> None:
         """The ids and numbers of what a step made."""

@@ -266,6 +266,11 @@ def _serial(w: _Writer) -> None:
         w.add("ser", ref, serial=w.random.choice(("own", "none", "foreign")))
 
 
+def _shut(w: _Writer) -> None:
+    start = w.random.choice((-1, 0, 1, 24))
+    w.add("shut", **{"from": start, "to": start + w.random.choice((2, 24, 24 * 30))})
+
+
 def _merge(w: _Writer) -> None:
     """Late in a history, since two customers are more to write about than one."""
     if len(w.steps) > 25:
@@ -447,7 +452,7 @@ def _story_of_a_withdrawal(w: _Writer) -> None:
         w.maybe("time", [case], minutes=w.random.choice(SPANS), when="now")
     w.maybe("unbug", cases[:1])
     if w.random.random() < 0.5:
-        w.maybe("pack", off=0, quantity=1)
+        w.add("pack", off=0, quantity=1)
         w.add("bind", cases[-1:], pay_with="auto")
     if w.random.random() < 0.2:
         w.add("fix", [licence], what=None, off=off)
@@ -563,6 +568,7 @@ _STEPS: dict[str, tuple[int, _Make]] = {  # with how often each is chosen
     "case": (12, _case),
     "mv": (3, _move),
     "mg": (1, _merge),
+    "shut": (1, _shut),
     "ser": (2, _serial),
     "time": (20, _time),
     "rev": (4, _reverse),

@@ -4,7 +4,8 @@ The kinds and arguments are those of `tests/scenarios/histories.json`. Offsets a
 of the step. Besides, `adv` takes minutes, and `ask` puts a question about an instant, by a day's
 offset and a wall clock reading. `xlic` is the correction of a licence by staff, `xpack` that of a
 pack's day, `ser` gives a case another serial number. A step with `who` 1 is about a second
-customer, to whom licences and cases pass, and with whom `mg` merges one of them.
+customer, to whom licences and cases pass, and with whom `mg` merges one of them. `shut` closes the
+help desk for a while, of which no answer that is modelled takes notice (R13, R48).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -363,6 +364,7 @@ _STEPS: dict[str, Callable[[Player, Customer, str, list[str], Arguments], None]]
     "rwd": _reinstate,
     "tr": _transfer,
     "mg": _merge,
+    "shut": lambda p, c, label, refs, a: None,
     "con": _sign,
     "ren": _renew,
     "ccon": _cancel_contract,
