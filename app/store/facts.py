@@ -38,7 +38,9 @@ _LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
             FROM ledger e WHERE e.allowance_id = a.id {then}
             GROUP BY e.ticket_position HAVING {days} > 0) t) END"""
 
-_RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation' THEN e.counts_on <= :on
+# A pack that begins later begins without the tickets that were cancelled as of its first day (R45).
+_RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation'
+                            THEN e.counts_on <= greatest(:on, a.purchased_on)
                         ELSE coalesce(e.as_of, e.recorded_at) <= :at END"""
 # Days that a ticket got back count from their recording on, whatever its state counts from; if they
 # are taken from it again, it never got them.

@@ -157,6 +157,20 @@ async def test_a_pack_wholly_cancelled_counts_as_none(customer: Customer) -> Non
     assert await counts(customer, used) == (0, 0, 1, 0, 0)
 
 
+async def test_nothing_changes_on_the_first_day_of_a_pack_cancelled_as_of_it(
+    customer: Customer,
+) -> None:
+    pack = await customer.pack(2, days=-10)
+    before = f"{customer.today - 20 * DAY}T12:00:00Z"
+    begins = (await customer.entitlements(at=before))["valid_until"]
+    assert begins.startswith(str(customer.today - 11 * DAY)), "the civil day begins"
+    await made(await cancel(customer, pack, customer.today - 10 * DAY, quantity=1), 200)
+    assert (await customer.entitlements(at=before))["valid_until"] == begins
+    await made(await cancel(customer, pack, customer.today - 10 * DAY), 200)
+    until = (await customer.entitlements(at=before))["valid_until"]
+    assert until is None or until > str(customer.today), "R13, R45"
+
+
 async def test_usage_and_statement_show_the_cancellation(customer: Customer) -> None:
     pack = await customer.pack(3, days=-20)
     await made(await cancel(customer, pack, customer.today - 10 * DAY, quantity=2), 200)
