@@ -32,7 +32,7 @@ from app.store.entries import Work
 from app.store.event_types import CaseOpened, EventType, Moving, on_the_wire
 from app.store.facts import load
 from app.store.ledger import Ledger
-from app.store.tables import cases, events, time_entries
+from app.store.tables import calls, cases, events, time_entries
 
 # What the new case has of the old one. The contact is one of the wrong customer's.
 _KEPT = (
@@ -90,6 +90,12 @@ _COMMENTS = (
     .order_by(events.c.id)
 )
 _COPY_COMMENTS = insert(events).from_select(_COMMENTS.selected_columns.keys(), _COMMENTS)
+# By the customer, because no index has the cases of calls.
+_MOVE_CALLS = (
+    update(calls)
+    .where(calls.c.customer_id == bindparam("here"), calls.c.case_id == bindparam("of_case"))
+    .values(customer_id=bindparam("there"), case_id=bindparam("new_case"))
+)
 _REVERSE = update(time_entries).where(
     time_entries.c.case_id == bindparam("of_case"), time_entries.c.reversed_at.is_(None)
 )
@@ -210,6 +216,10 @@ async def _begin(
             "new_case": case_id,
             "changed": {"number": new.number},
         },
+    )
+    await work.connection.execute(
+        _MOVE_CALLS,
+        {"here": row.customer_id, "of_case": row.id, "there": customer_id, "new_case": case_id},
     )
     return new
 

@@ -3,8 +3,9 @@
 A person is found by a contact, an e-mail address, a phone number or a name, and by the cases that
 they asked for. All texts in those cases are theirs: what staff wrote there cannot be told apart
 from what it quotes. In every other record of the customer it is their name, e-mail addresses and
-phone numbers that identify them (see `people`). An export lists exactly the values that an erasure
-changes: both ask `_changed` and `_without`.
+phone numbers that identify them (see `people`). A case that was moved to the customer has left the
+same words where it was before (R47): they are covered too. An export lists exactly the values that
+an erasure changes: both ask `_changed` and `_without`.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -13,7 +14,19 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Table, and_, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Table,
+    and_,
+    bindparam,
+    false,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from app.errors import AmbiguousPerson, NotFound, invalid
 from app.services.emails import ascii_form
@@ -106,6 +119,18 @@ _OF_CASE = (
     cases.c.requester_phone,
 )
 
+# What each case of a customer was before it was moved: `id`, `number` and `customer_id`, and the id
+# of the customer's case that has its words.
+_BEFORE_MOVES = text("""
+    WITH RECURSIVE was AS (
+        SELECT k.id AS case_id, k.moved_from FROM cases k
+        WHERE k.customer_id = :customer AND k.moved_from IS NOT NULL
+        UNION ALL
+        SELECT was.case_id, o.moved_from FROM was JOIN cases o ON o.id = was.moved_from
+        WHERE o.moved_from IS NOT NULL)
+    SELECT was.case_id, o.id, o.number, o.customer_id FROM was JOIN cases o ON o.id = was.moved_from
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -138,11 +163,22 @@ class _Person:
     customer: Row[Any]
     contacts: dict[UUID, Row[Any]]
     cases: dict[UUID, Row[Any]]
+    """The customer's cases that they asked for."""
+    moved: Sequence[Row[Any]]
+    """What cases of the customer were before they were moved, as `_BEFORE_MOVES` gives it."""
     who: Person
+    case_ids: frozenset[UUID] = field(init=False)
+    """The ids of all cases that they asked for, also of those before a move. `numbers` likewise."""
     numbers: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.numbers = frozenset(case.number for case in self.cases.values())
+        asked = [*self.cases.values(), *(one for one in self.moved if one.case_id in self.cases)]
+        self.case_ids = frozenset(case.id for case in asked)
+        self.numbers = frozenset(case.number for case in asked)
+
+    def of_moved(self, case_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+        """The rows of cases that were moved to the customer, as they were before."""
+        return case_id.in_([one.id for one in self.moved]) if self.moved else false()
 
 
 async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
@@ -171,9 +207,10 @@ async def export(work: UnitOfWork, key: str, by: By, value: Any) -> Found:
             select(calls).where(_calls_of(person)).order_by(calls.c.id)
         )
     ]
-    ours = events.c.customer_id.in_(await records(work, customer.id))
+    told_under = events.c.customer_id.in_(await records(work, customer.id))
+    ours = or_(told_under, person.of_moved(events.c.case_id))
     async for event in in_blocks(work.connection, events, ours):
-        own = event.case_id in person.cases
+        own = event.case_id in person.case_ids
         held += [
             Held("event", str(event.id), path, text)
             for path, text in _differing(event.data, _without(event.data, person, _NOBODY, own=own))
@@ -221,14 +258,14 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
     )
     told = await take_out_of_events(
         work.connection,
-        events.c.case_id.in_(person.cases),
+        events.c.case_id.in_(person.case_ids),
         lambda data: _without(data, person, pseudonym, own=True),
     )
     told_under = await records(work, customer.id)
     told += await take_out_of_events(
         work.connection,
-        events.c.customer_id.in_(told_under)
-        & (events.c.case_id.is_(None) | events.c.case_id.not_in(person.cases)),
+        or_(events.c.customer_id.in_(told_under), person.of_moved(events.c.case_id))
+        & (events.c.case_id.is_(None) | events.c.case_id.not_in(person.case_ids)),
         lambda data: _without(data, person, pseudonym, own=False),
     )
     call_ids = called.scalars().all()
@@ -236,17 +273,20 @@ async def erase(work: UnitOfWork, key: str, by: By, value: Any) -> Erased:
     all_cases = await work.connection.execute(
         select(cases.c.id, cases.c.number).where(cases.c.customer_id == customer.id)
     )
+    elsewhere = {one.customer_id for one in person.moved}
     answers = await take_out_of_answers(
         work.connection,
         told_under,
         {str(one) for one in (*told_under, *person.contacts, *call_ids)}
-        | {str(one) for case in all_cases for one in case},
+        | {str(one) for case in all_cases for one in case}
+        | {str(one) for case in person.moved for one in (case.id, case.number)},
         lambda answer: _without_in_answer(answer, person, pseudonym),
+        others=[one for each in elsewhere for one in await records(work, each)],
     )
     data: CustomerErased = {
         "pseudonym": pseudonym,
         "contacts": [str(one) for one in person.contacts],
-        "cases": sorted(person.numbers),
+        "cases": sorted(case.number for case in person.cases.values()),
     }
     await work.record(
         EventType.CUSTOMER_ERASED, data, customer_id=customer.id, subject_id=customer.id
@@ -332,7 +372,8 @@ async def _identify(work: UnitOfWork, customer: Row[Any], by: By, value: Any) ->
     who = Person.called(
         names.values(), (one for one in emails if one), (one for one in phones if one)
     )
-    return _Person(customer, mine, theirs, who)
+    moved = (await work.connection.execute(_BEFORE_MOVES, {"customer": customer.id})).all()
+    return _Person(customer, mine, theirs, moved, who)
 
 
 def _fits(by: By, value: Any) -> Callable[[Any, str, str | None, Sequence[str | None]], bool]:
@@ -361,9 +402,11 @@ async def _changed(
 ) -> AsyncIterator[tuple[Row[Any], dict[str, str | None]]]:
     """Each row of a table that has values of the person, with what takes their place by column."""
     ours = table.c.customer_id == person.customer.id
+    case_id = table.c.id if table is cases else table.c.get("case_id")
+    if case_id is not None:
+        ours = or_(ours, person.of_moved(case_id))
     async for row in in_blocks(work.connection, table, ours):
-        case_id = row.id if table is cases else getattr(row, "case_id", None)
-        own = case_id in person.cases
+        own = case_id is not None and row._mapping[case_id] in person.case_ids
         new = {
             name: _replaced(table, name, row, person, pseudonym, own=own)
             for name in _COLUMNS[table]
@@ -438,7 +481,7 @@ def _without_in_answer(value: Any, person: _Person, pseudonym: str) -> Any:
     if not isinstance(value, dict):
         return value
     id_, of_case = value.get("id"), value.get("case_id")
-    ours = {str(one) for one in person.cases}
+    ours = {str(one) for one in person.case_ids}
     if "call_id" in value and value.get("number") in person.who.phones:
         return value | {"number": None}
     is_contact = value.keys() == {"id", "name", "email", "phones"}

@@ -23,7 +23,8 @@ _ANSWERS = text("""
     WHERE customer_id = ANY (CAST(:customers AS uuid[])) AND body IS NOT NULL
     UNION ALL
     SELECT client, key, body FROM idempotency_keys
-    WHERE customer_id IS NULL AND body IS NOT NULL AND EXISTS (
+    WHERE (customer_id IS NULL OR customer_id = ANY (CAST(:others AS uuid[])))
+        AND body IS NOT NULL AND EXISTS (
         SELECT FROM regexp_matches(convert_from(body, 'UTF8'), CAST(:member AS text), 'g') found
         WHERE found[1] = ANY (CAST(:ids AS text[])))
     ORDER BY client, key""")
@@ -61,13 +62,19 @@ async def take_out_of_answers(
     customer_ids: Sequence[UUID],
     about: Collection[str],
     change: Change,
+    others: Sequence[UUID] = (),
 ) -> int:
     """Change the stored answers of a customer, who has these ids: how many.
 
-    Answers that do not name their customer are its own if they are about one of `about`: ids,
-    and numbers of cases.
+    Answers that do not name their customer, and those of `others`, are its own if they are about
+    one of `about`: ids, and numbers of cases.
     """
-    parameters = {"customers": [*customer_ids], "member": _MEMBER, "ids": [*about]}
+    parameters = {
+        "customers": [*customer_ids],
+        "others": [one for one in others if one not in customer_ids],
+        "member": _MEMBER,
+        "ids": [*about],
+    }
     rows = await connection.execute(_ANSWERS, parameters)
     found = 0
     for client, key, body in rows.all():

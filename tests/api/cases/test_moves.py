@@ -1,5 +1,6 @@
 """A case of the wrong customer is moved to the right one (R47)."""
 
+import json
 from datetime import date, timedelta
 from typing import Any
 
@@ -405,6 +406,67 @@ async def test_what_is_taken_out_is_gone_from_both(
         assert [step["type"] for step in steps].count("case.redacted") == 2
         assert {step["data"]["number"] for step in steps} == {each["number"]}
     assert (await customer.entry(kept))["note"] == "Looked at it"
+
+
+async def test_a_person_is_erased_where_the_case_was_too(
+    service: Service, customer: Customer, other: Customer
+) -> None:
+    """R43: the wrong customer has the same words, as case, events and stored answers."""
+    for one in (customer, other):
+        await one.pack(days=-30)
+    marker = unique("MARKER")
+    name, number = f"Anna {marker}", "+390590000007"
+    namesake = {"name": name, "phones": ["+390590000008"]}
+    contacts = f"/v1/customers/{customer.id}/contacts"
+    kept = await made(await customer.client.post(contacts, json=namesake))
+    asked = {"name": name, "email": f"{marker}@example.com", "phone": number}
+    sent = {
+        "customer_id": customer.id,
+        "requester": asked,
+        "channel": "phone",
+        "subject": marker,
+        "description": marker,
+    }
+    key = {"Idempotency-Key": unique("K")}
+    old = await made(await customer.client.post("/v1/cases", json=sent, headers=key))
+    key = {"Idempotency-Key": unique("K")}
+    path = f"/v1/cases/{old['id']}/comments"
+    await made(await customer.client.post(path, json={"body": marker}, headers=key))
+    await customer.work(old, 5, note=marker)
+    third = await Customer.new(customer.client, DAY, name="Gamma S.p.A.")
+    await third.pack(days=-30)
+    new = await moved(await moved(old, third), other)
+    url = f"/v1/customers/{other.id}/personal-data"
+    found = await made(await other.client.post(f"{url}/export", json={"name": name}), 200)
+    assert [case["number"] for case in found["cases"]] == [new["number"]]
+    assert {old["id"], new["id"]} < {held["id"] for held in found["held"]}
+    erased = await made(await other.client.post(f"{url}/erasure", json={"name": name}), 200)
+    assert erased["cases"] == 3
+    # Only the wrong customer's own contact of the same name is left.
+    assert await found_in_database(service, marker) == ["contacts.name"]
+    (contact,) = (await customer.get(f"customers/{customer.id}"))["contacts"]
+    assert contact == kept
+    ((_, event),) = await recorded(service, other.id, "customer.erased")
+    assert json.loads(event)["cases"] == [new["number"]]
+
+
+async def test_a_call_about_the_case_goes_along(customer: Customer, other: Customer) -> None:
+    """R47: as a call that is noted after the move."""
+    for one in (customer, other):
+        await one.pack(days=-30)
+    old = await customer.open(channel="phone")
+    sent = {"number": "+390590000009", "started_at": "2026-11-23T09:00:00Z"}
+    before, after = [{**sent, "call_id": unique("call")} for _ in range(2)]
+    noted = [
+        await made(await customer.client.post("/v1/calls", json=before | {"case": old["number"]}))
+    ]
+    new = await moved(old, other)
+    noted.append(
+        await made(await customer.client.post("/v1/calls", json=after | {"case": old["number"]}))
+    )
+    for call in noted:
+        shown = await customer.get(f"calls/{call['id']}")
+        assert (shown["customer_id"], shown["case"]) == (other.id, new["number"])
 
 
 # --- serial number and requester -----------------------------------------------------------------
