@@ -211,6 +211,28 @@ async def test_the_survivor_has_everything_of_both(
     assert not await differences(service)
 
 
+async def test_a_bound_token_finds_itself_by_a_reference_of_the_old_record(
+    service: Service, client: httpx.AsyncClient, today: date
+) -> None:
+    refs = [unique("R") for _ in range(3)]
+    twin, customer, stranger = [
+        await Customer.new(client, today, external_refs={"crm": ref}) for ref in refs
+    ]
+    await merged(twin, customer)
+    lookup = {"external_ref": f"crm:{refs[0]}"}
+    async with await service.client_with(*BOUND_SCOPES, customer_id=customer.id) as bound:
+        found = await made(await bound.get("/v1/entitlements", params=lookup), 200)
+        assert found["customer"]["id"] == customer.id
+        batch = await bound.post("/v1/entitlements/batch", json={"lookups": [lookup]})
+        (result,) = batch.json()["results"]
+        assert result["entitlements"]["customer"]["id"] == customer.id
+        listed = (await bound.get("/v1/customers", params=lookup)).json()["items"]
+        assert [one["id"] for one in listed] == [customer.id]
+    async with await service.client_with(*BOUND_SCOPES, customer_id=stranger.id) as bound:
+        refused(await bound.get("/v1/entitlements", params=lookup), "customer_not_found", 404)
+        assert (await bound.get("/v1/customers", params=lookup)).json()["items"] == []
+
+
 async def test_columns_follow_from_both(customer: Customer, twin: Customer) -> None:
     """R3, R4, R5: an Editor of the one, tickets and a purchase of the other."""
     await twin.licence(days=-800)
