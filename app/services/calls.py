@@ -67,9 +67,7 @@ async def note(
     customer_id = case_id = None
     if case is not None:
         try:
-            found = await find(work, cases, case)
-            while found.moved_to is not None:
-                found = await find(work, cases, found.moved_to)
+            found = await _case_today(work, case)
         except NotFound:
             raise invalid("/case", "unknown_reference") from None
         case_id, customer_id = found.id, found.customer_id
@@ -80,6 +78,9 @@ async def note(
     if customer_id is not None:
         # Otherwise it could be merged at this moment, and keep what its survivor lacks (R49).
         customer_id = await lock_customer(work, customer_id)
+    # The case may have been moved during the wait.
+    while case_id is not None and (found := await _case_today(work, case_id)).id != case_id:
+        case_id, customer_id = found.id, await lock_customer(work, found.customer_id)
     statement = insert(calls).values(
         id=new_id(),
         customer_id=customer_id,
@@ -119,6 +120,14 @@ def _owner(new: Any) -> Any:
         (new.case_id.is_not(None), new.customer_id),
         else_=func.coalesce(calls.c.customer_id, new.customer_id),
     )
+
+
+async def _case_today(work: UnitOfWork, key: str | UUID) -> Row[Any]:
+    """A case, or what it became by moves (R47). Raises NotFound."""
+    found = await find(work, cases, key)
+    while found.moved_to is not None:
+        found = await find(work, cases, found.moved_to)
+    return found
 
 
 async def _only_customer(work: UnitOfWork, number: str) -> UUID | None:

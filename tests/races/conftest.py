@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import select
@@ -79,3 +80,15 @@ async def _found(connection: Any, customer_id: Any, parameters: Any = None) -> A
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     return Line(monkeypatch)
+
+
+async def waiting(holder: asyncpg.Connection, count: int) -> None:
+    """Until so many connections wait for a lock."""
+    for _ in range(500):
+        waiting = await holder.fetchval(
+            "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+        )
+        if waiting >= count:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{waiting} wait, not {count}")

@@ -14,6 +14,7 @@ from app.store.reconcile import snapshot
 from tests.api.build import Customer, unique
 from tests.api.test_merge import STAYING, merge, rows_of
 from tests.conftest import Service
+from tests.races.conftest import waiting
 
 Call = Callable[[], Coroutine[Any, Any, httpx.Response]]
 
@@ -28,18 +29,6 @@ def _codes(answers: list[httpx.Response]) -> Counter[str]:
     return Counter("200" if a.status_code == 200 else a.json()["code"] for a in answers)
 
 
-async def _waiting(holder: asyncpg.Connection, count: int) -> None:
-    """Until so many connections wait for a lock."""
-    for _ in range(500):
-        waiting = await holder.fetchval(
-            "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-        )
-        if waiting >= count:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{waiting} wait, not {count}")
-
-
 async def _while_it_is_merged(
     service: Service, one: Customer, into: Customer, calls: list[Call]
 ) -> tuple[httpx.Response, list[httpx.Response]]:
@@ -49,9 +38,9 @@ async def _while_it_is_merged(
         async with holder.transaction():
             await holder.execute("SELECT FROM customers WHERE id = $1 FOR NO KEY UPDATE", one.id)
             merging = asyncio.create_task(merge(one, into))
-            await _waiting(holder, 1)
+            await waiting(holder, 1)
             tasks = [asyncio.create_task(call()) for call in calls]
-            await _waiting(holder, 1 + len(calls))
+            await waiting(holder, 1 + len(calls))
         return await merging, list(await asyncio.gather(*tasks))
     finally:
         await holder.close()

@@ -19,7 +19,7 @@ from app.store import events
 from app.store.reconcile import snapshot
 from tests.api.build import Customer, unique
 from tests.conftest import Service
-from tests.races.conftest import CROWD, Line
+from tests.races.conftest import CROWD, Line, waiting
 
 _ENOUGH = 20.0
 """Seconds within which a request that waits for nobody has its answer, on a busy machine."""
@@ -373,6 +373,32 @@ async def test_moves_crosswise_do_not_block_each_other(
     answers = await asyncio.gather(*(_move(case, two if case in mine else one) for case in steps))
     assert _statuses(answers) == {(200, None): 20}
     assert not await _differences(service)
+
+
+async def test_a_call_that_waits_for_a_move_goes_along(
+    service: Service, client: httpx.AsyncClient, today: date
+) -> None:
+    """R47: it belongs to what the case became during the wait."""
+    one, two = await _two_customers(client, today)
+    case = await one.open(channel="phone")
+    call = {
+        "call_id": unique("call"),
+        "number": "+390590000001",
+        "started_at": "2026-11-23T09:00:00Z",
+        "case": case["number"],
+    }
+    holder = await asyncpg.connect(service.admin_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT FROM customers WHERE id = $1 FOR NO KEY UPDATE", one.id)
+            moving = asyncio.create_task(_move(case, two))
+            await waiting(holder, 1)
+            noting = asyncio.create_task(client.post("/v1/calls", json=call))
+            await waiting(holder, 2)
+        new, noted = (await moving).json(), (await noting).json()
+    finally:
+        await holder.close()
+    assert (noted["customer_id"], noted["case"]) == (two.id, new["number"])
 
 
 async def test_a_move_against_work_on_the_case(
