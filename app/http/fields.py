@@ -85,8 +85,7 @@ def _too_many_marks(last: int) -> re.Pattern[str]:
 _too_many_common_marks, _too_many_marks_at_all = map(_too_many_marks, (0xFFFF, 0x1FFFF))
 _beyond_basic_plane = re.compile("[\U00010000-\U0010ffff]")
 _MOST_DECOMPOSED = 4
-"""The most code points that make up one in NFC: the canonical decomposition of U+1F82 and others
-has so many, of none more (UAX #15)."""
+"""Code points of the longest canonical decomposition, such as that of U+1F82 (UAX #15)."""
 
 
 def clean(text: str) -> str:

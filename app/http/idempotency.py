@@ -40,7 +40,7 @@ def _sent_key(request: Request) -> str | None:
 
 
 async def meant_fingerprint(request: Request) -> bytes:
-    """That of what the request means, for which its body is parsed.
+    """The fingerprint of a request's meaning: its body is parsed and written canonically.
 
     Computed once for each request, for a large body beside the event loop.
     """
@@ -56,7 +56,7 @@ async def meant_fingerprint(request: Request) -> bytes:
 
 
 async def sent_fingerprint(request: Request) -> bytes:
-    """That of the request's bytes."""
+    """The fingerprint of a request's bytes."""
     return _fingerprint(request, await request.body())
 
 
@@ -66,9 +66,9 @@ def _fingerprint(request: Request, body: bytes) -> bytes:
 
 
 def _canonical(body: bytes) -> bytes:
-    """Bytes that are the same for bodies that are equal as JSON: in another order of keys, with
-    other white space, `15.0` for 15. As it is, a body that will be refused: one that is not JSON,
-    or has numbers or texts that orjson cannot write."""
+    """The same bytes for bodies that are equal as JSON: in another order of keys, with other white
+    space, `15.0` for 15. A body that will be refused is returned as it is: one that is not JSON, or
+    has numbers or texts that orjson cannot write."""
     try:
         value = json.loads(body, parse_float=_number, parse_constant=_number)
         # Python's own `dumps` took ten times as long, and lets no other thread run meanwhile.

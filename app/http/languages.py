@@ -11,7 +11,7 @@ from app.policy.document import Language
 __all__ = ["LANGUAGES", "Language"]
 
 LANGUAGES: tuple[Language, ...] = ("en", *(one for one in get_args(Language) if one != "en"))
-"""English first: it is what a caller without a wish gets."""
+"""English first: callers who state no preference get it."""
 
 
 def language_of(request: HTTPConnection) -> Language:

@@ -23,7 +23,7 @@ from app import clock
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _OF_CLIENTS = {"uvicorn.error", "asyncio"}
-"""Libraries that warn of what a client does, as often as it does it."""
+"""Libraries that log a warning for each fault of a client."""
 _SELDOM_SECONDS = 60.0
 
 request: ContextVar[Mapping[str, str]] = ContextVar("request", default=MappingProxyType({}))
@@ -104,14 +104,14 @@ def frames(error: BaseException) -> list[str]:
 
 
 class Seldom:
-    """Lets a line through once a minute: one that strangers can cause as often as they like."""
+    """Limits a log line that strangers can cause to one a minute."""
 
     def __init__(self) -> None:
         self._last = float("-inf")
         self._held_back = 0
 
     def about(self) -> dict[str, int] | None:
-        """What the line says of those that were held back before it; None to hold it back too."""
+        """Fields for the line: the number of lines held back before it. None: do not log it."""
         now = monotonic()
         if now - self._last < _SELDOM_SECONDS:
             self._held_back += 1
