@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from app.errors import InsufficientScope
+from app.errors import InsufficientScope, WrongState
 from app.ids import new_id
 from app.policy.allocate import Source, kind_of
 from app.policy.cases import State
@@ -278,7 +278,8 @@ _TOUCH = (
 
 
 async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> TimelineEntry:
-    """Add a comment to a case's timeline. Raises InsufficientScope, NotFound.
+    """Add a comment to a case's timeline. Raises InsufficientScope, NotFound, and WrongState for a
+    case that was moved away: nobody who works on it would see the comment (R47).
 
     An internal comment is for staff, and only staff write one.
     """
@@ -287,6 +288,8 @@ async def comment(work: UnitOfWork, key: str, *, body: str, internal: bool) -> T
     # Under the lock, so that an erasure or the clearing of old texts misses no comment (R43). They
     # go by the day of the last change.
     row = await find_locked(work, cases, key)
+    if row.moved_to is not None:
+        raise WrongState(row.state, "in_progress")
     await work.connection.execute(_TOUCH, {"touched_case": row.id, "now": work.now})
     type_ = EventType.CASE_COMMENTED
     data: CaseCommented = {

@@ -175,7 +175,7 @@ async def reverse_time(context: Ctx, case: Key, entry_id: Id, body: ReasonGiven)
     return ok(context, TimeEntry.of(row))
 
 
-@cases.creates("/cases/{case}/comments", TimelineEntry, "cases:write")
+@cases.creates("/cases/{case}/comments", TimelineEntry, "cases:write", WrongState)
 async def comment_case(context: Ctx, case: Key, body: NewComment) -> Response:
     """Add a comment to the timeline of a case.
 

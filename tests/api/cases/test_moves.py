@@ -238,6 +238,21 @@ async def test_what_a_move_refuses(service: Service, holder: Customer, other: Cu
     refused(await move(case, other), "wrong_state")
 
 
+async def test_staff_comment_where_the_case_is_now(customer: Customer, other: Customer) -> None:
+    """A comment on what is left at the wrong customer would reach nobody (R47)."""
+    await customer.pack()
+    await other.pack()
+    old = await customer.open()
+    new = await moved(old, other)
+    before = await customer.timeline(old)
+    for body in ({"body": "Called back."}, {"body": "For us.", "internal": True}):
+        url = f"/v1/cases/{old['number']}/comments"
+        refused(await customer.client.post(url, json=body), "wrong_state")
+        url = f"/v1/cases/{new['number']}/comments"
+        await made(await other.client.post(url, json=body))
+    assert await customer.timeline(old) == before
+
+
 async def test_a_dry_run_says_what_would_be(
     service: Service, holder: Customer, other: Customer
 ) -> None:
