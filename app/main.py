@@ -54,7 +54,7 @@ def check_default_desk(settings: Settings, policies: Policies) -> None:
     if settings.default_desk and settings.default_desk not in policies.desk_ids:
         desks = ", ".join(sorted(policies.desk_ids))
         raise PolicyError(
-            f"ASSISTENZA_DEFAULT_DESK: there is no help desk {settings.default_desk!r}."
+            f"ASSISTENZA_DEFAULT_DESK: unknown help desk {settings.default_desk!r}."
             f" There are: {desks}"
         )
 

@@ -1,4 +1,4 @@
-"""A case that was moved away is no longer seen by the wrong customer (R38, R47)."""
+"""Hide a case from the tokens of the customer that it was moved away from (R38, R47)."""
 
 from alembic import op
 

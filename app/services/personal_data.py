@@ -168,8 +168,9 @@ class _Person:
     """What cases of the customer were before they were moved, as `_BEFORE_MOVES` gives it."""
     who: Person
     case_ids: frozenset[UUID] = field(init=False)
-    """The ids of all cases that they asked for, also of those before a move. `numbers` likewise."""
+    """The ids of all cases that they asked for, and of what a moved case was before its moves."""
     numbers: frozenset[str] = field(init=False)
+    """The numbers of the same cases."""
 
     def __post_init__(self) -> None:
         asked = [*self.cases.values(), *(one for one in self.moved if one.case_id in self.cases)]

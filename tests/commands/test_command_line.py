@@ -225,7 +225,7 @@ def test_an_unknown_help_desk_is_refused_before_anything_else(data_dir: Path) ->
         ASSISTENZA_DATA_DIR=str(data_dir),
         ASSISTENZA_DEFAULT_DESK="xy",
     )
-    assert line == "ASSISTENZA_DEFAULT_DESK: there is no help desk 'xy'. There are: abroad, de, it"
+    assert line == "ASSISTENZA_DEFAULT_DESK: unknown help desk 'xy'. There are: abroad, de, it"
     assert not data_dir.exists()
 
 

@@ -118,11 +118,11 @@ def _pointer(path: Sequence[str | int], body: object, code: InputCode) -> str:
     neither a key nor an index of the value there is left out, unless it is the missing key.
     """
     parts: list[str] = []
-    value = body
+    value: Any = body
     for position, step in enumerate(path):
         in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
         if in_list or (isinstance(value, dict) and step in value):
-            value = value[step]  # type: ignore[index]
+            value = value[step]
         elif not (code == "missing" and position == len(path) - 1):
             continue
         parts.append("/" + safe_name(step).replace("~", "~0").replace("/", "~1"))

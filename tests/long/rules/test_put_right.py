@@ -253,7 +253,7 @@ def _compare(seed: int, make: Make) -> bool:
     assert all(one == other for one, other in zip(_seen(wrong), _seen(right), strict=False)), seed
     for step in history.steps[cut:]:
         if one_record and (step[3].get("who") or step[0] in ("tr", "mv", "mg")):
-            continue  # there is no second customer any more
+            continue  # the two customers were merged
         one, other = wrong.play(step), right.play(step)
         assert one.codes == other.codes, (step, seed)
         assert _left(one.answer) == _left(other.answer), (step, seed)
