@@ -17,6 +17,7 @@ from rich.table import Table
 
 import app as package
 from app import importing, serving
+from app.commands.events import events
 from app.commands.help import HOST, PORT, SETTINGS, WHICH_DATABASE
 from app.commands.keys import keys
 from app.commands.shared import (
@@ -45,6 +46,7 @@ cli = typer.Typer(
     epilog="Settings are environment variables; `assistenza serve --help` lists them.",
 )
 cli.add_typer(keys, name="keys")
+cli.add_typer(events, name="events")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@
     │   ├── InvalidInput                  with `errors`, one for each fault
     │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
     │   └── SerialNumberRequired · SerialNumberNotOfCustomer · WorkedBeforeOpening
+    ├── CursorExpired                     a place in the feed after which events are missing
     ├── TooManyRequests
     │   └── TooManyWrites                 of a customer's own tokens
     ├── InternalError
@@ -354,6 +355,19 @@ class SerialNumberNotOfCustomer(Unprocessable, code="serial_number_not_of_custom
 
 class WorkedBeforeOpening(Unprocessable, code="worked_before_opening"):
     """Time counts from the day on which the case was opened."""
+
+
+class CursorExpired(ServiceError, code="cursor_expired"):
+    """A place in the feed after which not all events are there any more.
+
+    `place` is where to go on. `missed`: events between are gone, so what they told is to be read
+    anew; otherwise nothing is missed.
+    """
+
+    def __init__(self, place: Any, *, missed: bool) -> None:
+        super().__init__()
+        self.place = place
+        self.missed = missed
 
 
 class TooManyRequests(ServiceError, code="too_many_requests"):

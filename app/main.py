@@ -1,7 +1,7 @@
 """Create the ASGI application from its parts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
@@ -9,16 +9,19 @@ from fastapi import FastAPI
 from app.http import cors, logs
 from app.http.bound_writes import BoundWrites
 from app.http.errors import handlers
+from app.http.following import Watch
 from app.http.metrics import Metrics
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.jobs.housekeeping import Housekeeping
+from app.jobs.publishing import Publishing
 from app.policy.document import Policies, PolicyError, load
 from app.routers.calls import calls
 from app.routers.cases.endpoints import cases
 from app.routers.contracts.endpoints import contracts
 from app.routers.customers.endpoints import customers
 from app.routers.entitlements.endpoints import entitlements
+from app.routers.events.endpoints import events
 from app.routers.help_desks import help_desks
 from app.routers.licences.endpoints import licences
 from app.routers.operations import operations
@@ -29,6 +32,7 @@ from app.routers.tokens import tokens
 from app.routers.usage.endpoints import usage
 from app.settings import Settings
 from app.store.database import Database
+from app.store.failures import FAILURES
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
 # Routes are matched in this order, so those called most come first.
@@ -44,6 +48,7 @@ _RESOURCES = (
     published,
     help_desks,
     calls,
+    events,
     operations,
     problems,
 )
@@ -65,20 +70,25 @@ def create_app(
     """The service. Without `database` it opens one from the settings, and closes it at the end."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Callable[[], None]]]:
         own = app.state.database = database or Database(settings)
         beside = [
             asyncio.create_task(app.state.housekeeping.run(own)),
             asyncio.create_task(app.state.metrics.watch(own)),
+            asyncio.create_task(app.state.publishing.run(own)),
+            asyncio.create_task(app.state.watch.run(own)),
         ]
         try:
-            yield
+            # The server calls it when it begins to end (`http.uvicorn_protocol`).
+            yield {"end_waiting": app.state.watch.close}
         finally:
             for task in beside:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
             await app.state.housekeeping.tidy(own)
+            with suppress(*FAILURES):
+                await app.state.publishing.end(own)
             if database is None:
                 await own.close()
 
@@ -98,6 +108,8 @@ def create_app(
     app.state.housekeeping = Housekeeping(
         settings.case_text_keep_days, settings.call_number_keep_days
     )
+    app.state.publishing = Publishing(settings.events_keep_days)
+    app.state.watch = Watch()
     app.state.metrics = Metrics()
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     call_number_keep_days: int | None = Field(default=None, ge=3, le=36_500)
     """Days after a telephone call was last noted on which its caller's number is cleared. If unset,
     it is kept for ever."""
+    events_keep_days: int = Field(default=90, ge=1, le=36_500)
+    """Days for which `GET /v1/events` keeps events. What they tell of stays: timelines, statements
+    and answers about the past do not read them."""
     import_max_bytes: int = Field(default=268_435_456, ge=1_000, le=1_099_511_627_776)
     """Size of the largest file that `assistenza import` reads. It bounds the time that an import
     takes, and its space in memory and in the database."""

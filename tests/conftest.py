@@ -23,6 +23,7 @@ from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
 from app.ids import new_id
+from app.jobs.publishing import publish
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load
@@ -242,6 +243,21 @@ async def service(new_service: Callable[..., Awaitable[Service]]) -> AsyncIterat
     made = await new_service()
     yield made
     assert await malformed_events(made) == []
+    await publish_all(made)
+    async with await made.client_with("events:read") as reader:
+        after: dict[str, str] = {}
+        while True:
+            # The client holds every event against the document.
+            page = (await reader.get("/v1/events?limit=200", params=after)).json()
+            if not page["has_more"]:
+                break
+            after = {"after": page["next_cursor"]}
+
+
+async def publish_all(service: Service) -> None:
+    """Publish every event that is committed."""
+    while await publish(service.database):
+        pass
 
 
 async def malformed_events(service: Service) -> list[str]:

@@ -27,6 +27,8 @@ class RequestRecord:
     """What the database had run out of."""
     statements: int | None = None
     """How many SQL statements it sent."""
+    streams: bool = False
+    """It is answered for as long as the client listens, so its duration says nothing."""
 
 
 def record_of(scope: Scope) -> RequestRecord:

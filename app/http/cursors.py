@@ -52,10 +52,12 @@ class Cursors:
         raw = seal + self._hide(seal, payload)
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
-    def decode(self, of: str, cursor: str, types: Sequence[type]) -> list[Any]:
+    def decode(
+        self, of: str, cursor: str, types: Sequence[type], pointer: str = "query/cursor"
+    ) -> list[Any]:
         """The sort keys in a cursor, each of its type or None.
 
-        Raises InvalidInput at `query/cursor` for a cursor that is not ours, damaged, or of another
+        Raises InvalidInput at `pointer` for a cursor that is not ours, damaged, or of another
         list or other filters.
         """
         with suppress(ValueError):
@@ -66,7 +68,7 @@ class Cursors:
             ours = hmac.compare_digest(seal, self._seal(of, payload))
             if ours and base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == cursor:
                 return list(_content(tuple(types)).validate_json(payload, strict=True))
-        raise invalid("query/cursor", "bad_cursor")
+        raise invalid(pointer, "bad_cursor")
 
     def _seal(self, of: str, payload: bytes) -> bytes:
         # JSON has no line break outside a text, where it is escaped: the parts cannot be confused.

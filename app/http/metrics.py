@@ -39,7 +39,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SAMPLED_EVERY = 5.0
 
-Observe = Callable[[float, int], None]
+Observe = Callable[[float | None, int], None]
 
 # Without the creation time of every series, the text is a quarter shorter.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -137,14 +137,15 @@ class Metrics(CollectorRegistry):
         method: str,
         route: str | None,
         status: int,
-        seconds: float,
+        seconds: float | None,
         statements: int | None,
         problem: str | None,
         shortage: Shortage | None = None,
     ) -> None:
         """Count an answered request.
 
-        `route` is its template or None, `status` is 0 if the connection broke before the answer.
+        `route` is its template or None, `status` is 0 if the connection broke before the answer,
+        `seconds` None for a stream, which lasts as long as its reader listens.
         """
         observe = self._known.get((method, route, status))
         if observe is None:
@@ -162,9 +163,10 @@ class Metrics(CollectorRegistry):
         observe = self._seconds.labels(method, path).observe
         sent = self._statements.labels(method, path).inc
 
-        def each(seconds: float, statements: int) -> None:
+        def each(seconds: float | None, statements: int) -> None:
             count()
-            observe(seconds)
+            if seconds is not None:
+                observe(seconds)
             if statements:
                 sent(statements)
 

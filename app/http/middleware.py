@@ -145,7 +145,7 @@ class RequestMiddleware:
                 method,
                 route,
                 status,
-                taken / 1e9,
+                None if record.streams else taken / 1e9,
                 record.statements,
                 record.problem,
                 record.shortage,

@@ -30,6 +30,7 @@ from app.errors import (
 )
 from app.http.corrections import DryRun
 from app.http.fields import Input
+from app.http.following import FollowRoute
 from app.http.lookups import LookupHandler, LookupRoute, Question, check_handler
 from app.http.openapi import responses as documented
 from app.http.paging import Page
@@ -138,6 +139,18 @@ class Resource:
             return handler
 
         return check_and_declare
+
+    def follows(
+        self,
+        path: str,
+        model: type[BaseModel] | None,
+        scope: str,
+        *errors: Errors,
+        **options: Any,
+    ) -> Decorator[Any]:
+        """GET that may wait for news, or goes on with them."""
+        responses = documented.reads(NotFound, *errors)
+        return self._call("GET", path, FollowRoute, scope, responses, model, **options)
 
     def lists(
         self, path: str, item: type[BaseModel], scope: str | None, *errors: Errors, **options: Any

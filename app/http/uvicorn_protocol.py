@@ -219,6 +219,12 @@ class Protocol(HttpToolsProtocol):
         if self._header_deadline is None:
             self._header_deadline = self.loop.call_later(self._header_timeout, self._cut)
 
+    def shutdown(self) -> None:
+        # Who waits for news would keep the server from ending.
+        if end_waiting := self.app_state.get("end_waiting"):
+            end_waiting()
+        super().shutdown()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._send_deadline is None:

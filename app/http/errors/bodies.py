@@ -17,6 +17,7 @@ from app.errors import (
     AmbiguousLookup,
     AmbiguousPerson,
     CorrectionConflicts,
+    CursorExpired,
     CustomerMerged,
     InvalidInput,
     NotEnoughTickets,
@@ -223,6 +224,16 @@ class People(BaseModel):
     )
 
 
+class WhereToGoOn(BaseModel):
+    begin_after: str = Field(
+        description="The cursor after which to read on.", examples=["zW3n-8r0yq1"]
+    )
+    missed: bool = Field(
+        description="Whether events between the two are gone; then read the resources anew.",
+        examples=[False],
+    )
+
+
 CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     InvalidInput: Faults,
     AlreadyExists: TakenValue,
@@ -233,6 +244,7 @@ CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     NotEnoughTickets: Available,
     AmbiguousPerson: People,
     CustomerMerged: MergedInto,
+    CursorExpired: WhereToGoOn,
 }
 """What the body of an error carries beyond `ProblemBody`."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from app.errors import (
     Conflict,
+    CursorExpired,
     HeadersTooLarge,
     InsufficientScope,
     InternalError,
@@ -34,6 +35,7 @@ _STATUSES: dict[type[ServiceError], int] = {
     NotAcceptable: 406,
     RequestTimeout: 408,
     Conflict: 409,
+    CursorExpired: 410,
     PreconditionFailed: 412,
     PayloadTooLarge: 413,
     UnsupportedMediaType: 415,

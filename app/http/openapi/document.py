@@ -69,6 +69,7 @@ _TAGS = {
     "Cases": "Support cases from opening to closure, and the time worked on them.",
     "Usage": "What was granted, used and is left.",
     "Help desks": "Days on which a help desk is closed, or keeps other hours.",
+    "Events": "What happened, one after another, and live.",
     "Telephone calls": "Calls as the telephone exchange has noted them.",
     "Published rules": "The service matrix and the help desks, for every valid token.",
     "Operations": "For whoever runs the service.",

@@ -11,6 +11,7 @@ from app.store.tables.bookkeeping import (
 )
 from app.store.tables.calls import calls
 from app.store.tables.columns import metadata
+from app.store.tables.feed import feed, feed_epochs, feed_state, leases, unpublished_events
 from app.store.tables.help_desks import help_desk_closures
 from app.store.tables.master_data import (
     contacts,
@@ -33,9 +34,13 @@ __all__ = [
     "customers",
     "events",
     "external_refs",
+    "feed",
+    "feed_epochs",
+    "feed_state",
     "help_desk_closures",
     "idempotency_keys",
     "installation_keys",
+    "leases",
     "ledger",
     "licence_upgrades",
     "licences",
@@ -48,4 +53,5 @@ __all__ = [
     "ticket_uses",
     "time_entries",
     "tokens",
+    "unpublished_events",
 ]

@@ -1,0 +1,140 @@
+"""Waiting for what happens next: long polls and event streams, without a database connection.
+
+One query of the process serves everybody who waits: it asks a few times a second how far the feed
+is. Whoever waits reads on when it has advanced.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import clock
+from app.errors import TooManyRequests
+from app.http.auth.bearer import sent_token
+from app.http.context import Context
+from app.http.routes import Handler, ScopedRoute, reader
+from app.services.feed import Cursor, last_position
+from app.services.tokens import authenticate, is_bound
+from app.store.database import Database
+from app.store.failures import FAILURES
+
+LONGEST_WAIT = 30
+"""Seconds that a long poll may wait."""
+STREAMS_OF_A_CLIENT = 10
+"""Event streams of one client on one process; more are refused."""
+_ASKED_EVERY = 0.2
+_RETRY_SECONDS = 5
+
+log = structlog.get_logger(__name__)
+
+
+class Watch:
+    """Knows how far the feed is while somebody waits for more."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._position = 0
+        self._waiting = 0
+        self._wanted = asyncio.Event()
+        self._news = asyncio.Event()
+        self._streams: Counter[str] = Counter()
+
+    async def run(self, database: Database) -> None:
+        """Ask while somebody waits, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            try:
+                self._position = await last_position(database)
+            except FAILURES as error:
+                log.warning("feed_not_read", error=type(error).__name__)
+                await asyncio.sleep(1)
+            else:
+                self._tell()
+                await asyncio.sleep(_ASKED_EVERY)
+
+    def close(self) -> None:
+        """Let everybody who waits answer: the service ends."""
+        self.closed = True
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def beyond(self, position: int, seconds: float) -> bool:
+        """Wait until the feed goes beyond a position; False if it has not after so many seconds."""
+        self._waiting += 1
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(seconds):
+                while self._position <= position and not self.closed:
+                    await self._news.wait()
+                return not self.closed
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._wanted.clear()
+
+    @contextmanager
+    def stream(self, client: str) -> Iterator[None]:
+        """A place among the streams of a client. Raises TooManyRequests if it has all its own."""
+        if self._streams[client] >= STREAMS_OF_A_CLIENT:
+            raise TooManyRequests(_RETRY_SECONDS)
+        self._streams[client] += 1
+        try:
+            yield
+        finally:
+            self._streams[client] -= 1
+            if not self._streams[client]:
+                del self._streams[client]
+
+
+class NothingNew(Exception):
+    """The handler of a `FollowRoute` has nothing to tell yet after a cursor, and may wait."""
+
+    def __init__(self, after: Cursor, seconds: float) -> None:
+        super().__init__()
+        self.after = after
+        self.seconds = seconds
+
+
+class FollowRoute(ScopedRoute):
+    """A route that may wait for news. A bound token needs no scope: it hears of its own customer.
+
+    A handler that raises `NothingNew` is called again, once, when there is news or the time is up.
+    Then `request.state.waited_after` is the cursor.
+    """
+
+    def time_limit(self, request: Request) -> float:
+        return super().time_limit(request) + LONGEST_WAIT
+
+    async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
+        async with reading(request, self.scope):
+            self.refuse_unanswerable(request)
+            try:
+                return await handler(request)
+            except NothingNew as nothing:
+                request.state.waited_after = nothing.after
+                seconds = nothing.seconds
+        watch: Watch = request.app.state.watch
+        await watch.beyond(request.state.waited_after.position, seconds)
+        async with reading(request, self.scope):
+            return await handler(request)
+
+
+@asynccontextmanager
+async def reading(request: Request, scope: str | None) -> AsyncIterator[Context]:
+    """The context of an admitted request, with a connection for as long as this lasts."""
+    now, token = clock.now(), sent_token(request)
+    async with reader(request) as connection:
+        needed = None if is_bound(token) else scope
+        caller = await authenticate(connection, token, needed, now)
+        yield Context.enter(request, connection, caller, now)

@@ -1,0 +1,88 @@
+"""Publishing what was recorded, by the process that holds the lease.
+
+It runs in every process. The one with the lease looks for new events several times a second; the
+others see from time to time whether it is still there.
+"""
+
+import asyncio
+from datetime import timedelta
+from time import monotonic
+
+import structlog
+
+from app import clock
+from app.ids import new_id
+from app.services import feed
+from app.services.feed_events import UnknownEvent
+from app.store import feed as store
+from app.store import leases
+from app.store.database import Database
+from app.store.failures import FAILURES
+
+LEASE = "publishing"
+LEASE_SECONDS = 5.0
+_EVERY_SECONDS = 0.15
+_RENEWED_EVERY = 2.0
+_OTHERS_EVERY = 1.0
+_LONGEST_SECONDS = 10.0
+_PRUNED_EVERY = 60.0
+_PRUNED_AT_ONCE = 5_000
+
+log = structlog.get_logger(__name__)
+
+
+class Publishing:
+    """Publishes events. `keep_days`: for how long the feed keeps them."""
+
+    def __init__(self, keep_days: int) -> None:
+        self._keep = timedelta(days=keep_days)
+        self._id = new_id()
+        self._renewed_at = -LEASE_SECONDS
+        self._pruned_at = -_PRUNED_EVERY
+
+    async def run(self, database: Database) -> None:
+        """Run until cancelled. If the database is away, try again."""
+        while True:
+            try:
+                async with asyncio.timeout(_LONGEST_SECONDS):
+                    pause = await self.step(database)
+            except FAILURES as error:
+                log.warning("publishing_failed", error=type(error).__name__)
+                pause = _OTHERS_EVERY
+            await asyncio.sleep(pause)
+
+    async def step(self, database: Database) -> float:
+        """Do what is due, if the lease is this process's: the seconds until the next step."""
+        if monotonic() - self._renewed_at >= _RENEWED_EVERY:
+            async with database.operations.begin() as connection:
+                if not await leases.hold(connection, LEASE, self._id, LEASE_SECONDS):
+                    return _OTHERS_EVERY
+            self._renewed_at = monotonic()
+        try:
+            more = await publish(database)
+        except UnknownEvent as unknown:
+            # A process of the release that recorded it publishes it.
+            log.warning("unknown_event", type=str(unknown))
+            await self.end(database)
+            return 2 * LEASE_SECONDS
+        if monotonic() - self._pruned_at >= _PRUNED_EVERY:
+            async with database.operations.begin() as connection:
+                if await store.prune(connection, clock.now() - self._keep, _PRUNED_AT_ONCE):
+                    self._pruned_at = monotonic()
+        return 0.0 if more else _EVERY_SECONDS
+
+    async def end(self, database: Database) -> None:
+        """Give the lease up, so that another process need not wait for its end."""
+        self._renewed_at = -LEASE_SECONDS
+        async with database.operations.begin() as connection:
+            await leases.end(connection, LEASE, self._id)
+
+
+async def publish(database: Database) -> bool:
+    """Publish the next events, if there are any: True if there may be more. Raises UnknownEvent."""
+    if not await store.is_waiting(database):
+        return False
+    async with database.operations.begin() as connection:
+        if not await store.lock(connection):
+            return False
+        return await feed.publish(connection, clock.now())

@@ -1,0 +1,89 @@
+"""Events on the wire: CloudEvents 1.0."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_type_hints, is_typeddict
+
+from pydantic import Field, create_model
+
+from app.http.cloud_events import cloud_event
+from app.http.cursors import LONGEST
+from app.http.fields import CUSTOMER, Digits, Key, Output, Query
+from app.http.following import LONGEST_WAIT
+from app.http.paging import DEFAULT_LIMIT, LARGEST_LIMIT
+from app.services.feed import Page
+from app.services.feed_events import FeedType
+
+
+class StreamQuery(Query):
+    """What to hear, and from where on."""
+
+    after: Annotated[str, Field(max_length=LONGEST)] | None = Field(
+        default=None,
+        description="The `next_cursor` of an answer; `now`: what happens from now on. Without it:"
+        " from the oldest event that is kept.",
+    )
+    type: list[FeedType] | None = Field(
+        default=None, max_length=len(FeedType), description="Only these types; repeat it for more."
+    )
+    customer_id: Key | None = Field(default=None, description=CUSTOMER)
+
+
+class EventsQuery(StreamQuery):
+    limit: Annotated[int, Field(ge=1, le=LARGEST_LIMIT), Digits] = DEFAULT_LIMIT
+    wait: Annotated[int, Field(ge=0, le=LONGEST_WAIT), Digits] = Field(
+        default=0,
+        description="Seconds to wait for an event if there is none: the answer comes with the first"
+        " one, or empty.",
+    )
+
+
+class CloudEvent(Output):
+    """What every event has (CloudEvents 1.0)."""
+
+    specversion: Literal["1.0"]
+    id: str = Field(description="Different for every event, and the same whenever it is sent.")
+    source: str
+    subject: str = Field(description="What it is about, as the path after `/v1/`.")
+    time: datetime = Field(description="When it happened.")
+    dataschema: str
+    sequence: str = Field(description="Later events have a greater one, compared as text.")
+    partitionkey: str | None = Field(
+        default=None, description="The id of the customer, if it concerns one."
+    )
+
+
+@cache
+def _shape(data: type) -> type[Output]:
+    """The model of a TypedDict of `services.feed_events`, and of those inside of it."""
+    members: dict[str, Any] = {
+        name: (_shape(each) if is_typeddict(each) else each, ...)
+        for name, each in get_type_hints(data).items()
+    }
+    return create_model(data.__name__, __base__=Output, __doc__=data.__doc__, **members)
+
+
+def _model(type_: FeedType) -> Any:
+    words = (word for part in type_.split(".") for word in part.split("_"))
+    name = "".join(word.capitalize() for word in words) + "Event"
+    own: dict[str, Any] = {"type": (Literal[str(type_)], ...), "data": (_shape(type_.data), ...)}
+    return create_model(name, __base__=CloudEvent, __doc__=f"`{type_}`", **own)
+
+
+_EVENTS: Any = Union[tuple(_model(one) for one in FeedType)]  # noqa: UP007 - of a list
+Event = Annotated[_EVENTS, Field(discriminator="type")]
+
+
+class EventPage(Output):
+    """Events in the order of publication; one customer's are in the order of their commits."""
+
+    items: list[Event]
+    next_cursor: str = Field(description="Never null: send it as `after` to read on.")
+    has_more: bool = Field(description="Whether there are more at this moment.")
+
+
+def page_json(page: Page, next_cursor: str) -> dict[str, Any]:
+    """A page, ready to be rendered by orjson."""
+    items: Sequence[Any] = [cloud_event(one, page.extent) for one in page.items]
+    return {"items": items, "next_cursor": next_cursor, "has_more": page.has_more}
