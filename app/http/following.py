@@ -84,7 +84,7 @@ class Watch:
                 self._wanted.clear()
 
     @contextmanager
-    def stream(self, client: str) -> Iterator[None]:
+    def place(self, client: str) -> Iterator[None]:
         """A place among the streams of a client. Raises TooManyRequests if it has all its own."""
         if self._streams[client] >= STREAMS_OF_A_CLIENT:
             raise TooManyRequests(_RETRY_SECONDS)

@@ -6,7 +6,7 @@ there to the feed, and of changed fields only the values of `_PLAIN`.
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict, get_type_hints
 from uuid import UUID
 
 from app.policy.document import Column, Service
@@ -462,8 +462,8 @@ def _licence(data: _Data) -> Iterator[_Told]:
 
 def _signed(type_: FeedType) -> _Tell:
     def tell(data: _Data) -> Iterator[_Told]:
-        named = type_.data.__annotations__.keys() & data.keys()
-        yield _Told(type_, {"taken_over_minutes": 0} | {name: data[name] for name in named})
+        told = {name: data[name] for name in get_type_hints(type_.data) if name in data}
+        yield _Told(type_, {"taken_over_minutes": 0} | told)
 
     return tell
 
@@ -492,7 +492,7 @@ def _case_changed(data: _Data) -> Iterator[_Told]:
 
 
 def _time_recorded(data: _Data) -> Iterator[_Told]:
-    told = {name: data[name] for name in TimeRecordedData.__annotations__ if name in data}
+    told = {name: data[name] for name in get_type_hints(TimeRecordedData) if name in data}
     charged = {"charged_minutes": sum(one["minutes"] for one in data["charges"])}
     yield _Told(FeedType.TIME_RECORDED, told | charged)
 

@@ -323,7 +323,7 @@ async def test_streams_are_bounded(service: Service, holder: Customer) -> None:
     watch = service.app.state.watch
     client = "client:hungry"
     token = await service.token("events:read", name="hungry")
-    places = [watch.stream(client) for _ in range(10)]
+    places = [watch.place(client) for _ in range(10)]
     for place in places:
         place.__enter__()
     try:

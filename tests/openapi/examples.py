@@ -32,6 +32,7 @@ from app.http import logs, middleware
 from app.http.cursors import Cursors
 from app.http.openapi.examples import FILE, Example
 from app.ids import UUID_PATTERN
+from app.jobs.publishing import publish
 from app.main import create_app
 from app.services import tokens
 from app.settings import Settings
@@ -130,6 +131,13 @@ class Recorder:
 
 def _shown(operation: str, answered: Any) -> Any:
     """An answer without what would be too long to read or differs in each run."""
+    if operation == "list_events":
+        # The cursor is sealed with a key of the database.
+        return {**answered, "next_cursor": "zW3n-8r0yq1", "has_more": False}
+    if operation == "stream_events":
+        opened, first, *_ = answered.split("\n\n")
+        first = re.sub("^id: .*$", "id: zW3n-8r0yq1", first, flags=re.MULTILINE)
+        return re.sub('"id":"[0-9a-f]{8}-', '"id":"5c8d1f0a-', f"{opened}\n\n{first}\n\n")
     if operation == "list_problems":
         if isinstance(answered, str):
             head, *rows = re.split("(?=<li>)", answered)
@@ -483,6 +491,40 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         await call("explain_problem", "GET", "/problems/not_entitled", Accept=accept)
 
 
+async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
+    """What has happened meanwhile: one event of each type."""
+    while await publish(database):
+        pass
+    page = await record.call("list_events", "GET", "/v1/events?limit=200")
+    record.examples["list_events"]["responses"]["200"]["application/json"]["items"] = _one_each(
+        [*page["items"], *await _rest(record, page)]
+    )
+    # A stream ends with the service.
+    app.state.watch.close()
+    first = (await record.client.get("/v1/events?limit=1")).json()["next_cursor"]
+    await record.call(
+        "stream_events", "GET", f"/v1/events/stream?type=contract.signed&after={first}"
+    )
+
+
+async def _rest(record: Recorder, page: Any) -> list[Any]:
+    found: list[Any] = []
+    while page["has_more"]:
+        after = {"limit": "200", "after": page["next_cursor"]}
+        page = (await record.client.get("/v1/events", params=after)).json()
+        found += page["items"]
+    return found
+
+
+def _one_each(events: list[Any]) -> list[Any]:
+    """The first event of each type; the name of the epoch differs in each database."""
+    first: dict[str, Any] = {}
+    for event in events:
+        shown = {**event, "id": event["id"].replace(event["id"].partition("-")[0], "5c8d1f0a")}
+        first.setdefault(event["type"], shown)
+    return list(first.values())
+
+
 def _refs(crm: str) -> dict[str, Any]:
     return {"external_refs": {"crm": crm}}
 
@@ -510,6 +552,7 @@ async def make(settings: Settings) -> dict[str, Example]:
             async with _client(app, everything) as client, _client(app, reserved_area) as website:
                 record, bound = Recorder(client, fixed), Recorder(website, fixed)
                 await _call_everything(record, bound)
+                await _hear(record, app, database)
         finally:
             await database.close()
         examples = record.examples | bound.examples

@@ -204,6 +204,8 @@ def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
         return ["IT", "MT", "FR"]
     if "enum" in schema:
         return list(schema["enum"])
+    if name == "type":
+        return ["contract.signed", "case.opened", "customer.merged"]
     if schema.get("type") == "boolean":
         return ["true", "false"]
     days = {
@@ -230,6 +232,7 @@ _FILTERS = {
         _twin_id(1234),
     ],
     "external_ref": [f"crm:R-{_SOME}", "crm:nothing"],
+    "after": ["now"],
     "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
     "technician": ["technician 3", "RARELY here", "Nobody"],
     "q": [
@@ -278,7 +281,10 @@ _LOOKUPS = {
     "external_ref": f"crm:R-{_SOME}",
 }
 # Parameters that choose no rows of a large table, or more of one customer's.
-_OTHERS = {"limit", "cursor", "region", "explain", "service", "from", "to", "until", "at", "called"}
+_OTHERS = {
+    *("limit", "cursor", "region", "explain", "service", "from", "to", "until", "at", "called"),
+    "wait",
+}
 _ALWAYS = {"service": "phone_support", "until": "+30", "from": "-30", "to": "0"}
 
 
@@ -338,7 +344,8 @@ async def _ask(
             cursor = body.get("next_cursor") if isinstance(body, dict) else None
             if cursor is None:
                 break
-            query = {**query, "cursor": cursor}
+            parameter = "after" if operation.name == "list_events" else "cursor"
+            query = {**query, parameter: cursor}
     return found
 
 
@@ -450,9 +457,12 @@ async def _check(world: World, asked: list[tuple[str, Statement]]) -> None:
     assert not found, "\n" + "\n".join(found)
 
 
-# The export reads every customer, which is what it is for.
+# The export reads every customer, which is what it is for. A stream asks as the list of events
+# does, and has no end.
 READS = [
-    one for one in operations() if one.is_safe and one.name not in {*OPEN, "export_entitlements"}
+    one
+    for one in operations()
+    if one.is_safe and one.name not in {*OPEN, "export_entitlements", "stream_events"}
 ]
 
 

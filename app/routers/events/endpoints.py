@@ -8,7 +8,7 @@ from fastapi import Header
 from fastapi import Query as FromQuery
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.errors import CursorExpired, ServiceError, TooManyRequests
@@ -60,7 +60,9 @@ async def list_events(context: Ctx, query: Annotated[EventsQuery, FromQuery()]) 
     "events:read",
     CursorExpired,
     TooManyRequests,
-    offers=("text/event-stream",),
+    # A client may ask for JSON in every call.
+    offers=("text/event-stream", "application/json"),
+    response_class=StreamingResponse,
     responses={
         200: {
             "description": "Server-sent events.",
@@ -71,7 +73,9 @@ async def list_events(context: Ctx, query: Annotated[EventsQuery, FromQuery()]) 
 async def stream_events(
     context: Ctx,
     query: Annotated[StreamQuery, FromQuery()],
-    last_event_id: Annotated[str | None, Header(max_length=LONGEST)] = None,
+    last_event_id: Annotated[
+        str | None, Header(max_length=LONGEST, description="The `id` of the last event heard.")
+    ] = None,
 ) -> Response:
     """Read events as they happen.
 
@@ -105,7 +109,7 @@ class EventStream(EventSourceResponse):
         self._watch: Watch = request.app.state.watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._watch.stream(self._client):
+        with self._watch.place(self._client):
             await super().__call__(scope, receive, send)
 
     async def _parts(self, first: Page) -> AsyncIterator[bytes]:
@@ -113,10 +117,14 @@ class EventStream(EventSourceResponse):
         yield format_sse_event(comment="open", retry=_RETRY_MS)
         page: Page | None = first
         after = first.next
-        while not self._watch.closed:
+        while True:
             if page is not None and page.items:
                 yield b"".join(_sent(page, cursors))
-            elif not await self._watch.beyond(after.position, _PING_SECONDS):
+            if self._watch.closed:
+                return
+            if (page is None or not page.items) and not await self._watch.beyond(
+                after.position, _PING_SECONDS
+            ):
                 yield KEEPALIVE_COMMENT
             page = None
             try:

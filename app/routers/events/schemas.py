@@ -42,26 +42,54 @@ class EventsQuery(StreamQuery):
 class CloudEvent(Output):
     """What every event has (CloudEvents 1.0)."""
 
-    specversion: Literal["1.0"]
+    specversion: Literal["1.0"] = Field(description="The version of CloudEvents.")
     id: str = Field(description="Different for every event, and the same whenever it is sent.")
-    source: str
+    source: str = Field(description="The service that tells it, always the same.")
     subject: str = Field(description="What it is about, as the path after `/v1/`.")
     time: datetime = Field(description="When it happened.")
-    dataschema: str
+    dataschema: str = Field(
+        description="The name of the shape of `data`: the type, and a version that changes with it."
+    )
     sequence: str = Field(description="Later events have a greater one, compared as text.")
     partitionkey: str | None = Field(
         default=None, description="The id of the customer, if it concerns one."
     )
 
 
+_MEANINGS = {
+    "after": "After it: the values of fields that hold no text of a person.",
+    "before": "Before it: the values of fields that hold no text of a person.",
+    "cause": "What somebody wrote, or the passing of time alone.",
+    "change": "What happened to the closure.",
+    "changed": "The names of all fields that changed.",
+    "gained": "Services that are allowed now and were not.",
+    "lost": "Services that were allowed and are not now.",
+    "services": "The services that are allowed.",
+    "reasons": "Why not, as `column:code`.",
+    "columns": "The columns in which the customer stands.",
+    "unlocked_by": "The purchases of which each alone would have changed the answer.",
+    "renews": "The number of the contract before.",
+    "quantity": "How many tickets.",
+    "archived": "False: it is listed again.",
+    "into": "The record that has everything now.",
+    "merged": "The record that became part of the other.",
+}
+"""What members of events mean where the glossary means something else, or does not know them."""
+
+
 @cache
 def _shape(data: type) -> type[Output]:
     """The model of a TypedDict of `services.feed_events`, and of those inside of it."""
     members: dict[str, Any] = {
-        name: (_shape(each) if is_typeddict(each) else each, ...)
+        name: (
+            _shape(each) if is_typeddict(each) else each,
+            Field(description=_MEANINGS.get(name)),
+        )
         for name, each in get_type_hints(data).items()
     }
-    return create_model(data.__name__, __base__=Output, __doc__=data.__doc__, **members)
+    return create_model(
+        data.__name__, __base__=Output, __doc__=data.__doc__ or "What an event tells.", **members
+    )
 
 
 def _model(type_: FeedType) -> Any:
