@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Database
@@ -26,6 +26,7 @@ begins a new timeline."""
 
 # "feed" in ASCII.
 _LOCK = text("SELECT pg_try_advisory_xact_lock(1717920100)")
+_WAIT_FOR_LOCK = text("SELECT pg_advisory_xact_lock(1717920100)")
 _STATE = text(f"""
     SELECT s.position, s.pruned_through, e.number, e.cluster, {CLUSTER} AS cluster_now
     FROM feed_state s CROSS JOIN LATERAL (
@@ -142,15 +143,34 @@ async def follow_cluster(connection: AsyncConnection) -> bool:
         values = {"number": state.number, "cluster": state.cluster_now}
         await connection.execute(_ADOPT, values)
         return False
-    await connection.execute(
-        _BEGIN_EPOCH,
-        {
-            "number": state.number + 1,
-            "position": state.position,
-            "cluster": state.cluster_now,
-        },
-    )
+    await _begin_epoch(connection, state)
     return True
+
+
+async def begin_epoch(connection: AsyncConnection) -> Extent:
+    """Begin a new epoch in any case, once nobody publishes. The caller is in a transaction.
+
+    For a database that was restored into itself, which `follow_cluster` cannot tell.
+    """
+    await connection.execute(_WAIT_FOR_LOCK)
+    await _begin_epoch(connection, (await connection.execute(_STATE)).one())
+    return await extent(connection)
+
+
+async def _begin_epoch(connection: AsyncConnection, state: Row[Any]) -> None:
+    values = {
+        "number": state.number + 1,
+        "position": state.position,
+        "cluster": state.cluster_now,
+    }
+    await connection.execute(_BEGIN_EPOCH, values)
+
+
+async def is_current(connection: AsyncConnection) -> bool:
+    """Whether the present epoch is that of this database and ends the feed."""
+    state = (await connection.execute(_STATE)).one()
+    epochs = (await extent(connection)).epochs
+    return bool(state.position >= epochs[-1].after_position and state.cluster == state.cluster_now)
 
 
 async def last_position(database: Database) -> int:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Database
 from app.store.numbers import GENERATED, TRIES
+from app.store.sequences import STORED
 from app.store.tables import metadata
 
 
@@ -177,9 +178,7 @@ _NUMBERS = """
     GROUP BY what, lower(number COLLATE "C") HAVING count(*) > 1"""
 
 # Each returns a sequence's name, its last value, and the highest value in the data.
-_CASE_NUMBERS = """
-    SELECT 'case_numbers', pg_sequence_last_value('case_numbers'),
-        max(substring(number FROM '^[0-9]{4}-([0-9]+)$')::numeric) FROM cases"""
+_NUMBERED = "SELECT '{sequence}', pg_sequence_last_value('{sequence}'), ({stored})"
 _IDENTITY = """
     SELECT '{table}.{column}',
         pg_sequence_last_value(pg_get_serial_sequence('{table}', '{column}')), max({column})
@@ -207,7 +206,8 @@ def _sequences() -> str:
         _GENERATED.format(sequence=sequence.name, table=table, prefix=prefix.lower(), tries=TRIES)
         for table, (prefix, sequence) in GENERATED.items()
     ]
-    every = " UNION ALL ".join([_CASE_NUMBERS, *identities, *generated])
+    numbered = [_NUMBERED.format(sequence=name, stored=stored) for name, stored in STORED.items()]
+    every = " UNION ALL ".join([*numbered, *identities, *generated])
     return f"""
     SELECT NULL::uuid AS customer_id, name AS subject, 'last value' AS field,
         coalesce(last, 0)::text AS kept, found::text AS ledger
