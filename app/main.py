@@ -108,12 +108,12 @@ def create_app(
     app.state.housekeeping = Housekeeping(
         settings.case_text_keep_days, settings.call_number_keep_days
     )
-    app.state.publishing = Publishing(settings.events_keep_days)
     app.state.watch = Watch()
     app.state.metrics = Metrics()
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)
     check_default_desk(settings, app.state.policies)
+    app.state.publishing = Publishing(app.state.policies, settings.events_keep_days)
     if database is not None:
         app.state.database = database
     handlers.install(app)

@@ -22,14 +22,15 @@ from fastapi import FastAPI
 from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
+from app import clock
 from app.ids import new_id
-from app.jobs.publishing import publish
+from app.jobs.publishing import follow, publish
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load
 from app.services.tokens import SCOPES, new_token
 from app.settings import Settings
-from app.store import migrations, tables
+from app.store import migrations, standings, tables
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
 from app.store.event_types import EventType
@@ -243,7 +244,7 @@ async def service(new_service: Callable[..., Awaitable[Service]]) -> AsyncIterat
     made = await new_service()
     yield made
     assert await malformed_events(made) == []
-    await publish_all(made)
+    await follow_all(made)
     async with await made.client_with("events:read") as reader:
         after: dict[str, str] = {}
         while True:
@@ -258,6 +259,18 @@ async def publish_all(service: Service) -> None:
     """Publish every event that is committed."""
     while await publish(service.database):
         pass
+
+
+async def follow_all(service: Service) -> None:
+    """Publish every event, and bring every standing up to date."""
+    await publish_all(service)
+    while await follow(service.database, service.policies) or await _is_due(service):
+        await publish_all(service)
+
+
+async def _is_due(service: Service) -> bool:
+    due, _ = await standings.due(service.database, clock.now())
+    return due
 
 
 async def malformed_events(service: Service) -> list[str]:

@@ -1,4 +1,4 @@
-"""Publishing what was recorded, by the process that holds the lease.
+"""Publishing what was recorded and keeping the standings, by the process that holds the lease.
 
 It runs in every process. The one with the lease looks for new events several times a second; the
 others see from time to time whether it is still there.
@@ -12,10 +12,12 @@ import structlog
 
 from app import clock
 from app.ids import new_id
-from app.services import feed
+from app.policy.document import Policies
+from app.services import feed, standings
 from app.services.feed_events import UnknownEvent
 from app.store import feed as store
 from app.store import leases
+from app.store import standings as standing_store
 from app.store.database import Database
 from app.store.failures import FAILURES
 
@@ -34,7 +36,8 @@ log = structlog.get_logger(__name__)
 class Publishing:
     """Publishes events. `keep_days`: for how long the feed keeps them."""
 
-    def __init__(self, keep_days: int) -> None:
+    def __init__(self, policies: Policies, keep_days: int) -> None:
+        self._policies = policies
         self._keep = timedelta(days=keep_days)
         self._id = new_id()
         self._renewed_at = -LEASE_SECONDS
@@ -59,7 +62,7 @@ class Publishing:
                     return _OTHERS_EVERY
             self._renewed_at = monotonic()
         try:
-            more = await publish(database)
+            more = await publish(database) or await follow(database, self._policies)
         except UnknownEvent as unknown:
             # A process of the release that recorded it publishes it.
             log.warning("unknown_event", type=str(unknown))
@@ -86,3 +89,18 @@ async def publish(database: Database) -> bool:
         if not await store.lock(connection):
             return False
         return await feed.publish(connection, clock.now())
+
+
+async def follow(database: Database, policies: Policies) -> bool:
+    """Bring the next standings up to date, if any have to be: True if more are waiting.
+
+    A walk over all customers goes on with the next step, after a pause. Raises UnknownEvent.
+    """
+    now = clock.now()
+    due, applied = await standing_store.due(database, now)
+    if not due and applied == policies.fingerprint:
+        return False
+    async with database.operations.begin() as connection:
+        if not await store.lock(connection):
+            return False
+        return await standings.follow(connection, policies, now)

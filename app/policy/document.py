@@ -1,5 +1,7 @@
 """The policy document: its shape, its checks, and which version is in force on a date."""
 
+import hashlib
+import json
 import tomllib
 from bisect import bisect_right
 from collections import Counter
@@ -365,8 +367,19 @@ class Policies:
         return self._starts
 
     @cached_property
+    def fingerprint(self) -> str:
+        """Equal for documents that say the same."""
+        said = [policy.model_dump(mode="python") for policy in self.versions]
+        text = json.dumps(said, sort_keys=True, default=_plain)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @cached_property
     def desk_ids(self) -> frozenset[str]:
         return frozenset(desk.id for policy in self.versions for desk in policy.help_desks)
+
+
+def _plain(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else str(value)
 
 
 def parse(text: str, file: str) -> Policy:

@@ -25,8 +25,17 @@ REASON = "Entered twice."
 
 # Tables whose rows stay with the record that they were written for: events are what they were, the
 # tokens are ended, stored answers and counted writes are the tokens', and the record itself leads
-# on. References to systems that know the survivor too stay as well.
-STAYING = {"events", "tokens", "idempotency_keys", "bound_writes", "merged_customers"}
+# on. References to systems that know the survivor too stay as well. What was told stays as it was
+# told, and a merged record has no standing.
+STAYING = {
+    "events",
+    "tokens",
+    "idempotency_keys",
+    "bound_writes",
+    "merged_customers",
+    "feed",
+    "standings",
+}
 
 
 async def merge(one: Customer, survivor: Customer, **body: Any) -> httpx.Response:

@@ -1,0 +1,261 @@
+"""What each customer may use, kept up to date by the one process that publishes the feed.
+
+It follows the feed and the clock. What a customer gained or lost is published as
+`entitlements.changed`, together with the events that belong to no single write. Changes that were
+undone before anybody looked are not told.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime
+from time import monotonic
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app.policy.civil import civil_date, start_of_day
+from app.policy.decide import decide
+from app.policy.document import Policies
+from app.policy.facts import Facts
+from app.policy.standing_changes import Happened, Step, Stood, steps, stood
+from app.services import feed
+from app.services.feed_events import (
+    EntitlementsChangedData,
+    FeedType,
+    StandingData,
+)
+from app.store import feed as feed_store
+from app.store import standings as store
+from app.store.database import Connection
+from app.store.event_types import on_the_wire
+from app.store.facts import computed, parse
+from app.store.standings import Candidate, Kept, Row
+
+AT_ONCE = 200
+"""Customers of one turn: about a tenth of a second of work."""
+_ENTRIES = 2_000
+_WITHOUT_A_PAUSE = 0.01
+
+_UNRELATED = frozenset(
+    {
+        FeedType.CUSTOMER_UPDATED,
+        FeedType.CUSTOMER_ARCHIVED,
+        FeedType.CUSTOMER_ERASED,
+        FeedType.CONTACT_CREATED,
+        FeedType.CONTACT_UPDATED,
+        FeedType.CONTACT_DELETED,
+        FeedType.CASE_REFUSED,
+        FeedType.CASE_ASSIGNED,
+        FeedType.CASE_COMMENTED,
+        FeedType.HELP_DESK_CLOSURE_CHANGED,
+        # What follows from a standing.
+        FeedType.CONTRACT_SUSPENDED,
+        FeedType.CONTRACT_RESUMED,
+        FeedType.CONTRACT_EXPIRED,
+        FeedType.TICKETS_EXPIRED,
+        FeedType.FREE_HOURS_STARTED,
+        FeedType.FREE_HOURS_ENDED,
+        FeedType.ENTITLEMENTS_CHANGED,
+    }
+)
+UNRELATED = sorted(_UNRELATED)
+"""Types that change no answer. One of a later release may, and is followed."""
+
+
+async def follow(connection: Connection, policies: Policies, now: datetime) -> bool:
+    """Bring the next standings up to date: True if more are waiting.
+
+    The caller holds the feed's lock. Facts may include a write that is not published yet, so what
+    is unpublished is published before what follows from it. Raises UnknownEvent.
+    """
+    before = await store.state(connection)
+    chosen = await _choose(connection, policies, before, now)
+    found = await store.facts(connection, chosen.ids)
+    if await feed.publish(connection, now):
+        # A whole block; the cause may be in the next one.
+        return True
+    merged = [one.id for one in found if one.merged]
+    kept = await store.kept(connection, [one.id for one in found], before.followed, UNRELATED)
+    rows: dict[UUID, Row] = {}
+    told: list[feed_store.Entry] = []
+    counted: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
+    since = monotonic()
+    for one in found:
+        known = kept[one.id]
+        if known.row is not None:
+            counted[known.row.columns, known.row.services] -= 1
+        if one.merged:
+            continue
+        row, entries = await computed(len(one.document), _followed, policies, one, known, now)
+        rows[one.id] = row
+        told += entries
+        counted[row.columns, row.services] += 1
+        if monotonic() - since > _WITHOUT_A_PAUSE:
+            await asyncio.sleep(0)
+            since = monotonic()
+    await feed_store.publish(connection, now, told)
+    await store.write(connection, before.position, rows, merged, counted)
+    await store.set_state(connection, chosen.state)
+    return chosen.more
+
+
+class _Chosen(NamedTuple):
+    ids: list[UUID]
+    """Customers to look at."""
+    state: store.State
+    """That of after they were."""
+    more: bool
+    """Whether the feed or the clock has more."""
+
+
+async def _choose(
+    connection: Connection, policies: Policies, state: store.State, now: datetime
+) -> _Chosen:
+    # Entries that were deleted before they were followed are made up for by a walk.
+    if state.policies != policies.fingerprint or state.followed < state.pruned_through:
+        state = state._replace(walking=True, walked_through=None, policies=policies.fingerprint)
+    ids: dict[UUID, None] = {}
+    entries = await store.entries(connection, state.followed, UNRELATED, _ENTRIES)
+    followed, more = state.position, len(entries) == _ENTRIES
+    if more:
+        followed = entries[-1][0]
+    for position, customer in entries:
+        if customer is not None:
+            ids[customer] = None
+        if len(ids) == AT_ONCE:
+            followed, more = position, True
+            break
+    state = state._replace(followed=followed)
+    if (room := AT_ONCE - len(ids)) and not more:
+        late = await store.passed(connection, now, room)
+        ids |= dict.fromkeys(late)
+        more = len(late) == room
+    if (room := AT_ONCE - len(ids)) and not more and state.walking:
+        walked = await store.walk(connection, state.walked_through, room)
+        ids |= dict.fromkeys(walked)
+        if len(walked) < room:
+            state = state._replace(walking=False, walked_through=None)
+        else:
+            state = state._replace(walked_through=walked[-1])
+    return _Chosen(list(ids), state, more)
+
+
+def _followed(
+    policies: Policies, candidate: Candidate, known: Kept, now: datetime
+) -> tuple[Row, list[feed_store.Entry]]:
+    """A customer's new row, and what the feed tells of how it came about."""
+    facts = parse(candidate.document)
+    zone = policies.zone
+    today = civil_date(now, zone)
+    written_on = None if known.first_at is None else civil_date(known.first_at, zone)
+    if known.row is not None:
+        before, changed_at = _stood(known.row, policies), known.row.changed_at
+    elif known.created:
+        # The chain of a new customer begins with the standing of one without any facts.
+        before = stood(decide(policies, Facts(), min(written_on or today, today)))
+        changed_at = known.first_at
+    else:
+        # It was there before standings were kept.
+        return _row(policies, stood(decide(policies, facts, today)), None), []
+    entries: list[feed_store.Entry] = []
+    after = before
+    for step in steps(policies, facts, before, written_on, today):
+        at = _instant(step, known, policies, now)
+        happened = list(_told(step, policies, at))
+        if happened and happened[-1][0] is FeedType.ENTITLEMENTS_CHANGED:
+            changed_at = at
+        entries += [
+            feed_store.Entry(
+                type_, candidate.id, None, UUID(subject) if subject else candidate.id, when, data
+            )
+            for type_, subject, when, data in happened
+        ]
+        after = step.after
+    return _row(policies, after._replace(on=today), changed_at), entries
+
+
+def _instant(step: Step, known: Kept, policies: Policies, now: datetime) -> datetime:
+    """When a step happened: at the start of its day, or when the last write of that day did."""
+    starts_at = start_of_day(step.after.on, policies.zone)
+    if step.cause == "time":
+        return starts_at
+    if known.first_at is None or known.last_at is None:
+        return now
+    same_day = civil_date(known.last_at, policies.zone) == step.after.on
+    return max(known.last_at if same_day else known.first_at, starts_at)
+
+
+_Told = tuple[FeedType, str | None, datetime, Any]
+
+
+def _told(step: Step, policies: Policies, at: datetime) -> Iterator[_Told]:
+    for one in step.happened:
+        yield FeedType(one.type), one.subject, _when(one, policies, at), one.data
+    before, after = step.before, step.after
+    if not before.shows(after):
+        data: EntitlementsChangedData = {
+            "before": _shown(before, policies),
+            "after": _shown(after, policies),
+            "gained": [one for one in after.services if one not in before.services],
+            "lost": [one for one in before.services if one not in after.services],
+            "cause": step.cause,
+            "valid_until": _shown(after, policies)["valid_until"],
+        }
+        yield FeedType.ENTITLEMENTS_CHANGED, None, at, data
+
+
+def _when(one: Happened, policies: Policies, at: datetime) -> datetime:
+    return at if one.on is None else start_of_day(one.on, policies.zone)
+
+
+def _shown(standing: Stood, policies: Policies) -> StandingData:
+    until = _until(standing, policies)
+    return {
+        "columns": list(standing.columns),
+        "services": list(standing.services),
+        "valid_until": None if until is None else on_the_wire(until),
+    }
+
+
+def _until(standing: Stood, policies: Policies) -> datetime | None:
+    day = standing.valid_until
+    return None if day is None else start_of_day(day, policies.zone)
+
+
+def _row(policies: Policies, standing: Stood, changed_at: datetime | None) -> Row:
+    detail = {
+        "contracts": standing.contracts,
+        "year": standing.year,
+        "packs": {
+            pack: {day.isoformat(): unused for day, unused in ends.items()}
+            for pack, ends in standing.packs.items()
+        },
+    }
+    return Row(
+        standing.on,
+        standing.columns,
+        standing.services,
+        _until(standing, policies),
+        changed_at,
+        detail,
+    )
+
+
+def _stood(row: Row, policies: Policies) -> Stood:
+    detail, until = row.detail, row.valid_until
+    day = date.fromisoformat
+    year = detail["year"]
+    columns: Any = row.columns
+    services: Any = row.services
+    return Stood(
+        row.evaluated_on,
+        columns,
+        services,
+        None if until is None else civil_date(until, policies.zone),
+        detail["contracts"],
+        None if year is None else (day(year[0]), day(year[1])),
+        {
+            pack: {day(ends_on): unused for ends_on, unused in ends.items()}
+            for pack, ends in detail["packs"].items()
+        },
+    )

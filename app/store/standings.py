@@ -1,0 +1,220 @@
+"""The standings as they are stored: who has to be looked at, and writing many at once.
+
+Only the transaction that holds the lock of `store.feed` writes them, so that no two do.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.database import Database
+from app.store.facts import FACTS_NOW
+from app.store.raw_reads import prepare
+
+_DUE = prepare(
+    text("""
+    SELECT f.position > s.followed OR s.walking OR EXISTS (
+        SELECT FROM standings WHERE valid_until <= :now) AS due, s.policies
+    FROM feed_state f CROSS JOIN standing_state s""")
+)
+_STATE = text("""
+    SELECT s.followed, s.walking, s.walked_through, s.policies, f.position, f.pruned_through
+    FROM feed_state f CROSS JOIN standing_state s""")
+_SET_STATE = text("""
+    UPDATE standing_state SET followed = :followed, walking = :walking,
+        walked_through = :walked_through, policies = :policies""")
+# The customer is null where an entry changes no standing, or where the standing knows it already.
+_ENTRIES = text("""
+    SELECT f.position, CASE WHEN f.type <> ALL (CAST(:unrelated AS text[]))
+            AND (s.position IS NULL OR s.position < f.position) THEN f.customer_id END AS customer
+    FROM (SELECT position, type, customer_id FROM feed
+        WHERE position > :followed ORDER BY position LIMIT :most) f
+    LEFT JOIN standings s ON s.customer_id = f.customer_id
+    ORDER BY f.position""")
+_PASSED = text("""
+    SELECT customer_id FROM standings WHERE valid_until <= :now
+    ORDER BY valid_until LIMIT :most""")
+_WALK = text("""
+    SELECT id FROM customers WHERE id > coalesce(:after, CAST(:first AS uuid))
+    ORDER BY id LIMIT :most""")
+_FACTS = text(f"""
+    SELECT c.id, c.merged_at IS NOT NULL AS merged, {FACTS_NOW}
+    FROM customers c WHERE c.id = ANY (CAST(:ids AS uuid[]))""")
+_KEPT = text("""
+    SELECT k.id, s.evaluated_on, s.columns, s.services, s.valid_until, s.changed_at,
+        s.detail::text AS detail, w.first_at, w.last_at, coalesce(w.created, false) AS created
+    FROM unnest(CAST(:ids AS uuid[])) k (id)
+    LEFT JOIN standings s ON s.customer_id = k.id
+    CROSS JOIN LATERAL (
+        SELECT min(f.occurred_at) AS first_at, max(f.occurred_at) AS last_at,
+            bool_or(f.type = 'customer.created') AS created
+        FROM feed f
+        WHERE f.customer_id = k.id AND f.position > coalesce(s.position, :followed)
+            AND f.type <> ALL (CAST(:unrelated AS text[]))) w""")
+_WRITE = text("""
+    INSERT INTO standings (customer_id, position, evaluated_on, columns, services, valid_until,
+        changed_at, detail)
+    SELECT customer_id, :position, evaluated_on, CAST(columns AS text[]),
+        CAST(services AS text[]), valid_until, changed_at, CAST(detail AS json)
+    FROM unnest(CAST(:customers AS uuid[]), CAST(:days AS date[]), CAST(:columns AS text[]),
+        CAST(:services AS text[]), CAST(:until AS timestamptz[]), CAST(:changed AS timestamptz[]),
+        CAST(:details AS text[]))
+        AS t (customer_id, evaluated_on, columns, services, valid_until, changed_at, detail)
+    ON CONFLICT (customer_id) DO UPDATE SET position = excluded.position,
+        evaluated_on = excluded.evaluated_on, columns = excluded.columns,
+        services = excluded.services, valid_until = excluded.valid_until,
+        changed_at = excluded.changed_at, detail = excluded.detail""")
+_DELETE = text("DELETE FROM standings WHERE customer_id = ANY (CAST(:ids AS uuid[]))")
+_COUNT = text("""
+    INSERT INTO standing_counts AS c (columns, services, customers)
+    SELECT CAST(columns AS text[]), CAST(services AS text[]), customers
+    FROM unnest(CAST(:columns AS text[]), CAST(:services AS text[]), CAST(:counts AS bigint[]))
+        AS t (columns, services, customers)
+    ON CONFLICT (columns, services) DO UPDATE SET customers = c.customers + excluded.customers""")
+_FIRST_ID = UUID(int=0)
+
+
+class State(NamedTuple):
+    """How far the standings have come."""
+
+    followed: int
+    """The position of the feed up to which every entry was looked at."""
+    walking: bool
+    walked_through: UUID | None
+    policies: str
+    position: int
+    """The last position of the feed."""
+    pruned_through: int
+
+
+class Candidate(NamedTuple):
+    id: UUID
+    merged: bool
+    document: str
+    """The facts of now, as JSON text (`store.facts.parse`)."""
+
+
+class Row(NamedTuple):
+    """A standing as it is stored."""
+
+    evaluated_on: date
+    columns: tuple[str, ...]
+    services: tuple[str, ...]
+    valid_until: datetime | None
+    changed_at: datetime | None
+    detail: Any
+
+
+class Kept(NamedTuple):
+    """What is known of a customer whose facts are looked at."""
+
+    row: Row | None
+    first_at: datetime | None
+    """When the first write was made that the row does not stand for."""
+    last_at: datetime | None
+    created: bool
+    """Whether the customer's creation is among these writes."""
+
+
+async def due(database: Database, now: datetime) -> tuple[bool, str]:
+    """Whether there is something to do, and the fingerprint of the policy that was applied."""
+    (row,) = await database.raw.fetch(_DUE, {"now": now})
+    return bool(row.due), row.policies
+
+
+async def state(connection: AsyncConnection) -> State:
+    return State(*(await connection.execute(_STATE)).one())
+
+
+async def set_state(connection: AsyncConnection, state: State) -> None:
+    await connection.execute(_SET_STATE, state._asdict())
+
+
+async def entries(
+    connection: AsyncConnection, followed: int, unrelated: Sequence[str], most: int
+) -> list[tuple[int, UUID | None]]:
+    """The next entries of the feed: position, and the customer whose standing they may change."""
+    values = {"followed": followed, "unrelated": list(unrelated), "most": most}
+    return [(row.position, row.customer) for row in await connection.execute(_ENTRIES, values)]
+
+
+async def passed(connection: AsyncConnection, now: datetime, most: int) -> Sequence[UUID]:
+    """Customers whose standing holds no more."""
+    return (await connection.execute(_PASSED, {"now": now, "most": most})).scalars().all()
+
+
+async def walk(connection: AsyncConnection, after: UUID | None, most: int) -> Sequence[UUID]:
+    """The next customers by their ids."""
+    values = {"after": after, "first": _FIRST_ID, "most": most}
+    return (await connection.execute(_WALK, values)).scalars().all()
+
+
+async def facts(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Candidate]:
+    """The facts of customers, all from one snapshot."""
+    return [Candidate(*row) for row in await connection.execute(_FACTS, {"ids": list(ids)})]
+
+
+async def kept(
+    connection: AsyncConnection, ids: Sequence[UUID], followed: int, unrelated: Sequence[str]
+) -> dict[UUID, Kept]:
+    """The rows of customers, and what the feed tells of their writes since."""
+    values = {"ids": list(ids), "followed": followed, "unrelated": list(unrelated)}
+    return {
+        one.id: Kept(
+            None
+            if one.evaluated_on is None
+            else Row(
+                one.evaluated_on,
+                tuple(one.columns),
+                tuple(one.services),
+                one.valid_until,
+                one.changed_at,
+                orjson.loads(one.detail),
+            ),
+            one.first_at,
+            one.last_at,
+            one.created,
+        )
+        for one in await connection.execute(_KEPT, values)
+    }
+
+
+async def write(
+    connection: AsyncConnection,
+    position: int,
+    rows: Mapping[UUID, Row],
+    deleted: Iterable[UUID],
+    counted: Mapping[tuple[tuple[str, ...], tuple[str, ...]], int],
+) -> None:
+    """Store standings that stand for a position, and change the counts by `counted`."""
+    if rows:
+        values = {
+            "position": position,
+            "customers": list(rows),
+            "days": [row.evaluated_on for row in rows.values()],
+            "columns": [_array(row.columns) for row in rows.values()],
+            "services": [_array(row.services) for row in rows.values()],
+            "until": [row.valid_until for row in rows.values()],
+            "changed": [row.changed_at for row in rows.values()],
+            "details": [orjson.dumps(row.detail).decode() for row in rows.values()],
+        }
+        await connection.execute(_WRITE, values)
+    if gone := list(deleted):
+        await connection.execute(_DELETE, {"ids": gone})
+    if changed := {key: count for key, count in counted.items() if count}:
+        counts = {
+            "columns": [_array(columns) for columns, _ in changed],
+            "services": [_array(services) for _, services in changed],
+            "counts": list(changed.values()),
+        }
+        await connection.execute(_COUNT, counts)
+
+
+def _array(names: Sequence[str]) -> str:
+    """An array of plain names as PostgreSQL reads it."""
+    return f"{{{','.join(names)}}}"

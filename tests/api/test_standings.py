@@ -1,0 +1,266 @@
+"""The standing: what is told when a customer may use something else, by a write or by time."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import httpx
+import pytest
+
+from app.jobs import publishing
+from app.policy.document import Policies
+from tests.api.build import Customer, made
+from tests.api.test_events import every
+from tests.conftest import Service, follow_all, publish_all
+
+Travel = Callable[[date], None]
+T0 = date(2026, 3, 10)
+DERIVED = [
+    "entitlements.changed",
+    "contract.expired",
+    "contract.suspended",
+    "contract.resumed",
+    "tickets.expired",
+    "free_hours.started",
+    "free_hours.ended",
+]
+
+
+def shown(answer: dict[str, Any]) -> dict[str, Any]:
+    """The standing that an answer of `GET /v1/entitlements` shows."""
+    return {
+        "columns": answer["columns"],
+        "services": [one["service"] for one in answer["services"] if one["allowed"]],
+        "valid_until": answer["valid_until"],
+    }
+
+
+async def derived(customer: Customer) -> list[dict[str, Any]]:
+    return await every(customer.client, customer_id=customer.id, type=DERIVED)
+
+
+async def changes(customer: Customer) -> list[dict[str, Any]]:
+    return await every(customer.client, customer_id=customer.id, type="entitlements.changed")
+
+
+async def rows(service: Service) -> list[Any]:
+    query = "SELECT * FROM standings ORDER BY customer_id"
+    return list(await service.server.run_in(service.database_name, query))
+
+
+async def run(service: Service, statement: str, *values: Any) -> None:
+    await service.server.run_in(service.database_name, statement, *values)
+
+
+@pytest.fixture
+async def holder(client: httpx.AsyncClient, travel: Travel) -> Customer:
+    """A new customer on the day T0, whose standing is not looked at yet."""
+    travel(T0)
+    return await Customer.new(client, T0)
+
+
+async def test_a_write(service: Service, holder: Customer) -> None:
+    await follow_all(service)
+    nothing = shown(await holder.entitlements())
+    assert await derived(holder) == []
+    await holder.licence(days=0)
+    await follow_all(service)
+    started, changed = await derived(holder)
+    assert started["type"] == "free_hours.started"
+    assert started["data"] == {"starts_on": "2026-03-10", "ends_on": "2027-03-10"}
+    after = shown(await holder.entitlements())
+    assert changed["data"] == {
+        "before": nothing,
+        "after": after,
+        "gained": ["web_support_portal", "support_downloads", "email_support"],
+        "lost": [],
+        "cause": "write",
+        "valid_until": "2027-03-09T23:00:00Z",
+    }
+    assert changed["time"] == "2026-03-10T12:00:00Z"
+    assert changed["subject"] == f"customers/{holder.id}"
+
+
+async def test_a_cause_stands_before_its_effect(service: Service, holder: Customer) -> None:
+    """Also where the write is committed while the standings are looked at."""
+    await follow_all(service)
+    await holder.licence(days=0)
+    # The entry of the licence is not published; another customer's is, and both are looked at.
+    await run(service, "UPDATE standing_state SET walking = true, walked_through = NULL")
+    while await publishing.follow(service.database, service.policies):
+        pass
+    events = await every(holder.client, customer_id=holder.id)
+    assert [one["type"] for one in events] == [
+        "customer.created",
+        "licence.registered",
+        "free_hours.started",
+        "entitlements.changed",
+    ]
+
+
+async def test_a_new_customer_begins_with_the_standing_of_nobody(
+    service: Service, holder: Customer
+) -> None:
+    nothing = shown(await holder.entitlements())
+    await holder.pack(days=0)
+    await follow_all(service)
+    (changed,) = await derived(holder)
+    assert changed["data"]["before"] == nothing
+    assert changed["data"]["after"]["columns"] == ["NO_DEV", "TCK"]
+
+
+async def test_time_alone(service: Service, holder: Customer, travel: Travel) -> None:
+    """Each step is told with its own instant, however late somebody looks."""
+    await holder.licence(days=0)
+    contract = await holder.contract(days=10)
+    pack = await holder.pack(quantity=3, days=-5)
+    await follow_all(service)
+    before = len(await derived(holder))
+    answers = []
+    for day in (date(2026, 3, 20), date(2027, 3, 5), date(2027, 3, 10), date(2027, 3, 20)):
+        travel(day)
+        answers.append(shown(await holder.entitlements()))
+    travel(date(2027, 6, 1))
+    await follow_all(service)
+    told = (await derived(holder))[before:]
+    assert [(one["type"], one["time"][:10]) for one in told] == [
+        ("entitlements.changed", "2026-03-19"),
+        ("tickets.expired", "2027-03-04"),
+        ("entitlements.changed", "2027-03-04"),
+        ("free_hours.ended", "2027-03-09"),
+        ("entitlements.changed", "2027-03-09"),
+        ("contract.expired", "2027-03-19"),
+        ("entitlements.changed", "2027-03-19"),
+    ]
+    steps = [one["data"] for one in told if one["type"] == "entitlements.changed"]
+    assert [one["after"] for one in steps] == answers
+    assert {one["cause"] for one in steps} == {"time"}
+    assert told[5]["subject"] == f"contracts/{contract['id']}"
+    assert told[1]["subject"] == f"ticket-packs/{pack['id']}"
+    assert told[1]["data"] == {
+        "number": pack["number"],
+        "quantity": 3,
+        "expired_on": "2027-03-05",
+    }
+
+
+async def test_a_contract_is_suspended_and_resumed(service: Service, holder: Customer) -> None:
+    licence = await holder.licence(days=0)
+    contract = await holder.contract(days=0)
+    await follow_all(service)
+    await holder.withdraw(licence, T0)
+    await follow_all(service)
+    await holder.licence(days=0)
+    await follow_all(service)
+    told = [one for one in await derived(holder) if one["type"].startswith("contract.")]
+    assert [one["type"] for one in told] == ["contract.suspended", "contract.resumed"]
+    assert {one["subject"] for one in told} == {f"contracts/{contract['id']}"}
+
+
+async def test_a_replay_changes_nothing(service: Service, holder: Customer) -> None:
+    await holder.licence(days=0)
+    await holder.contract(days=0)
+    await follow_all(service)
+    before, told = await rows(service), await every(holder.client)
+    await run(service, "UPDATE standing_state SET followed = 0")
+    await follow_all(service)
+    assert await rows(service) == before
+    assert await every(holder.client) == told
+
+
+async def test_customers_from_before_the_upgrade_get_their_rows_silently(
+    service: Service, holder: Customer
+) -> None:
+    await holder.licence(days=0)
+    await publish_all(service)
+    await run(service, "DELETE FROM standings")
+    await run(service, "DELETE FROM standing_counts")
+    await run(
+        service,
+        "UPDATE standing_state SET followed = (SELECT position FROM feed_state), walking = true",
+    )
+    told = len(await every(holder.client))
+    new = await Customer.new(holder.client, T0)
+    await new.licence(days=0)
+    await follow_all(service)
+    # Nobody is told of the old ones; the chain of the new one begins at its beginning.
+    assert await derived(holder) == []
+    assert len(await derived(new)) == 2
+    assert len(await every(holder.client)) == told + 4
+    await holder.pack(days=0)
+    await follow_all(service)
+    (changed,) = await derived(holder)
+    assert changed["data"]["before"]["columns"] == ["DEV"]
+
+
+async def test_another_policy(service: Service, holder: Customer) -> None:
+    """Everybody is looked at again after the policy documents have changed."""
+    await holder.licence(days=0)
+    await follow_all(service)
+    first = service.policies.versions[0]
+    terms = first.development.model_copy(update={"months": 6})
+    other = Policies([first.model_copy(update={"development": terms})])
+    assert other.fingerprint != service.policies.fingerprint
+    before = len(await derived(holder))
+    await publishing.follow(service.database, other)
+    (changed,) = (await derived(holder))[before:]
+    assert changed["data"]["after"]["valid_until"] == "2026-09-09T22:00:00Z"
+    await follow_all(service)
+
+
+async def test_a_merged_record_has_no_standing(service: Service, holder: Customer) -> None:
+    twin = await Customer.new(holder.client, T0)
+    await twin.licence(days=0)
+    await holder.pack(days=0)
+    await follow_all(service)
+    body = {"into": holder.id, "reason": "Entered twice."}
+    await made(await holder.client.post(f"/v1/customers/{twin.id}/merge", json=body), 200)
+    await follow_all(service)
+    assert twin.id not in {str(row["customer_id"]) for row in await rows(service)}
+    *_, last = await derived(holder)
+    assert last["data"]["before"]["columns"] == ["NO_DEV", "TCK"]
+    assert last["data"]["after"] == shown(await holder.entitlements())
+
+
+async def test_many_customers_at_once(
+    service: Service, holder: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one turn takes, so that turns end between customers, and between publications."""
+    monkeypatch.setattr("app.services.standings.AT_ONCE", 3)
+    monkeypatch.setattr("app.services.standings._ENTRIES", 7)
+    monkeypatch.setattr("app.services.feed.PUBLISHED_AT_ONCE", 5)
+    customers = [await Customer.new(holder.client, T0) for _ in range(8)]
+    for customer in (*customers, *customers[::2]):
+        await customer.licence(days=0)
+    await customers[0].pack(days=0)
+    await follow_all(service)
+    for customer in customers:
+        chain = await changes(customer)
+        assert chain[-1]["data"]["after"] == shown(await customer.entitlements())
+
+
+async def test_entries_that_were_pruned_before_they_were_followed(
+    service: Service, holder: Customer
+) -> None:
+    await follow_all(service)
+    await holder.licence(days=0)
+    await publish_all(service)
+    await run(service, "DELETE FROM feed")
+    await run(service, "UPDATE feed_state SET pruned_through = position")
+    await follow_all(service)
+    (_, changed) = await derived(holder)
+    assert changed["data"]["after"] == shown(await holder.entitlements())
+
+
+async def test_the_counts_are_those_of_the_rows(service: Service, holder: Customer) -> None:
+    await holder.licence(days=0)
+    await follow_all(service)
+    counted = await service.server.run_in(
+        service.database_name,
+        "SELECT columns, services, customers FROM standing_counts WHERE customers <> 0",
+    )
+    found = await service.server.run_in(
+        service.database_name,
+        "SELECT columns, services, count(*) AS customers FROM standings GROUP BY 1, 2",
+    )
+    assert sorted(map(tuple, counted)) == sorted(map(tuple, found))
