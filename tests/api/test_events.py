@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,6 +12,7 @@ from app import clock
 from app.services.tokens import BOUND_SCOPES
 from app.store import feed as store
 from tests.api.build import Customer, errors, made, refused
+from tests.api.streams import listened, watched
 from tests.conftest import Service, publish_all
 
 _TYPES_OF_A_CASE = ["case.opened", "case.commented", "time.recorded", "case.closed"]
@@ -205,16 +204,6 @@ async def test_changed_fields(service: Service, holder: Customer) -> None:
     }
 
 
-@asynccontextmanager
-async def watched(service: Service) -> AsyncIterator[None]:
-    """The watch of the service runs, as it does beside a server."""
-    task = asyncio.create_task(service.app.state.watch.run(service.database))
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
 async def test_a_long_poll_answers_with_the_first_event(service: Service, holder: Customer) -> None:
     await publish_all(service)
     async with watched(service):
@@ -239,11 +228,6 @@ async def test_a_long_poll_holds_no_connection(service: Service, holder: Custome
     assert not page["has_more"]
 
 
-def parsed(part: str) -> dict[str, str]:
-    """The fields of a server-sent event."""
-    return dict(line.split(": ", 1) for line in part.splitlines())
-
-
 async def test_a_stream(service: Service, holder: Customer) -> None:
     await publish_all(service)
     start = (await feed(holder.client, after="now"))["next_cursor"]
@@ -251,72 +235,12 @@ async def test_a_stream(service: Service, holder: Customer) -> None:
     await holder.pack()
     await publish_all(service)
     async with watched(service):
-        heard = await listened(service, holder, 3, {"Last-Event-ID": start}, holder.pack)
+        heard = await listened(service, holder.client, 3, {"Last-Event-ID": start}, holder.pack)
         assert [one["event"] for one in heard] == ["contract.signed", *["tickets.purchased"] * 2]
-        rest = await listened(service, holder, 2, {"Last-Event-ID": heard[0]["id"]})
+        rest = await listened(service, holder.client, 2, {"Last-Event-ID": heard[0]["id"]})
     assert rest == heard[1:]
     whole = await every(holder.client, after=start)
     assert [json.loads(one["data"]) for one in heard] == whole
-
-
-async def listened(
-    service: Service, holder: Customer, most: int, headers: dict[str, str], then: Any = None
-) -> list[dict[str, str]]:
-    """So many events of a stream; `then` is done once it has begun."""
-    found: list[dict[str, str]] = []
-    asked, begun, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def receive() -> dict[str, Any]:
-        if not asked.is_set():
-            asked.set()
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    pending = b""
-
-    async def send(message: Any) -> None:
-        nonlocal pending
-        if message["type"] == "http.response.start":
-            assert message["status"] == 200
-            assert (b"content-type", b"text/event-stream; charset=utf-8") in message["headers"]
-            return
-        begun.set()
-        pending += message.get("body", b"")
-        *whole, pending = pending.split(b"\n\n")
-        found.extend(parsed(part.decode()) for part in whole if b"data: " in part)
-        if len(found) >= most:
-            enough.set()
-
-    authorization = holder.client.headers["Authorization"]
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/v1/events/stream",
-        "raw_path": b"/v1/events/stream",
-        "root_path": "",
-        "scheme": "http",
-        "http_version": "1.1",
-        "query_string": b"",
-        "headers": [
-            (b"host", b"test"),
-            (b"authorization", authorization.encode()),
-            *((name.lower().encode(), value.encode()) for name, value in headers.items()),
-        ],
-        "client": ("127.0.0.1", 1),
-        "server": ("test", 80),
-    }
-    stream = asyncio.create_task(service.app(scope, receive, send))
-    async with asyncio.timeout(10):
-        await begun.wait()
-        if then is not None:
-            await then()
-            await publish_all(service)
-        await enough.wait()
-    stream.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await stream
-    return found
 
 
 async def test_streams_are_bounded(service: Service, holder: Customer) -> None:

@@ -43,13 +43,13 @@ def build(operation: Operation, names: Names) -> Request:
     for place in ("path", "query"):
         for name, schema in operation.parameters(place).items():
             if place == "path" or schema["x-required"]:
-                getattr(request, place)[name] = _value(operation, (name,), schema, names)
+                getattr(request, place)[name] = made_of(operation, (name,), schema, names)
     if "customer_code" in operation.parameters("query"):
         request.query["customer_id"] = names["customer_id"]
     if operation.body is not None:
         # What is made gets a name of its own.
         others = {name: value for name, value in names.items() if name not in _UNIQUE}
-        request.body = _value(operation, ("body",), operation.body, others)
+        request.body = made_of(operation, ("body",), operation.body, others)
     return request
 
 
@@ -87,9 +87,9 @@ def _put(
             _only_lookup(inner, value, reference)
             return
         if isinstance(step, int) and not value:
-            value.append(_value(operation, (*above, step), below, names))
+            value.append(made_of(operation, (*above, step), below, names))
         elif isinstance(step, str) and value.get(step) is None:
-            value[step] = _value(operation, (*above, step), below, names)
+            value[step] = made_of(operation, (*above, step), below, names)
         _put(operation, value[step], below, reference, depth + 1, names)
         return
     raise CannotBuild(f"{operation.name}: {reference} is nowhere in the body")
@@ -102,9 +102,10 @@ def _only_lookup(beside: Mapping[str, Any], container: dict[str, Any], kept: Ref
                 container.pop(name, None)
 
 
-def _value(
+def made_of(
     operation: Operation, path: tuple[Step, ...], schema: Mapping[str, Any], names: Names
 ) -> Any:
+    """The smallest valid value of a schema. Raises CannotBuild."""
     schema = next(iter(branches(schema)), {})
     if "const" in schema:
         return schema["const"]
@@ -119,12 +120,13 @@ def _value(
             if "customer_code" in fields:
                 required.add("customer_id")
             return {
-                one: _value(operation, (*path, one), fields[one], names) for one in sorted(required)
+                one: made_of(operation, (*path, one), fields[one], names)
+                for one in sorted(required)
             }
         case "array":
             count = schema.get("minItems", 0)
             items = schema["items"]
-            return [_value(operation, (*path, 0), items, names) for _ in range(count)]
+            return [made_of(operation, (*path, 0), items, names) for _ in range(count)]
         case "integer":
             return int(schema.get("minimum", 1))
         case "boolean":
