@@ -227,6 +227,8 @@ async def new_service(
         chosen = Settings(database_url=server.url(name, server.login), **settings)
         database = Database(chosen)
         app = create_app(chosen, policies=policies, database=database)
+        # No client of these tests can hang up: a stream ends with the events that are there.
+        app.state.watch.close()
         made.append(Service(app, database, server, name, policies))
         return made[-1]
 

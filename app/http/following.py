@@ -6,9 +6,10 @@ is. Whoever waits reads on when it has advanced.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -112,6 +113,10 @@ class FollowRoute(ScopedRoute):
     A handler that raises `NothingNew` is called again, once, when there is news or the time is up.
     Then `request.state.waited_after` is the cursor.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["openapi_extra"] = {"x-bound-needs-scope": False}
+        super().__init__(path, endpoint, **options)
 
     def time_limit(self, request: Request) -> float:
         return super().time_limit(request) + LONGEST_WAIT

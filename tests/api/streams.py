@@ -8,17 +8,20 @@ from typing import Any
 import httpx
 import pytest
 
+from app.http.following import Watch
 from tests.conftest import Service, publish_all
 
 
 @asynccontextmanager
 async def watched(service: Service) -> AsyncIterator[None]:
-    """The watch of the service runs, as it does beside a server."""
+    """A watch runs, as it does beside a server."""
+    closed, service.app.state.watch = service.app.state.watch, Watch()
     task = asyncio.create_task(service.app.state.watch.run(service.database))
     try:
         yield
     finally:
         task.cancel()
+        service.app.state.watch = closed
 
 
 def parsed(part: str) -> dict[str, str]:

@@ -83,6 +83,10 @@ class Operation:
         scope: str | None = self.spec.get("x-scope")
         return scope
 
+    def scope_of(self, *, bound: bool) -> str | None:
+        """The scope that it needs from a token, bound to a customer or not."""
+        return self.scope if not bound or self.spec.get("x-bound-needs-scope", True) else None
+
     def parameters(self, place: Place) -> dict[str, Mapping[str, Any]]:
         """The schemas of the parameters there; `x-required` says which may not be left out."""
         return {

@@ -58,7 +58,8 @@ async def tell_apart(
         expected = await world.outcome(nobodys, bound, none)
         assert seen == expected, what
         assert expected["statements"], what
-        assert (seen["status"] == 403) == (operation.scope not in scopes), what
+        needed = operation.scope_of(bound=True)
+        assert (seen["status"] == 403) == (needed not in {None, *scopes}), what
     return pairs
 
 

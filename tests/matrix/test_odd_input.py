@@ -74,7 +74,10 @@ def test_every_text_is_bounded_in_the_document() -> None:
             fields += [(path, field) for path, field, _ in walk((), operation.body)]
         for path, field in fields:
             if field.get("type") == "string" and not bounds & set(field):
-                assert "pattern" in field or path == ("cursor",), (operation.name, path)
+                assert "pattern" in field or path in {("cursor",), ("after",)}, (
+                    operation.name,
+                    path,
+                )
                 assert "maxLength" in field or "{0," in field["pattern"], (operation.name, path)
             if field.get("type") == "integer":
                 assert {"minimum", "maximum"} <= set(field), (operation.name, path)

@@ -126,6 +126,8 @@ def _explain(operation: dict[str, Any]) -> None:
     if operation["security"]:
         scope = operation.get("x-scope")
         needed = f"a token with the scope `{scope}`" if scope else "any valid token"
+        if "x-bound-needs-scope" in operation:
+            needed += ", or any token bound to a customer"
         operation["description"] += f"\n\nNeeds {needed}."
 
 

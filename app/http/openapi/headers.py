@@ -99,6 +99,10 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "The name of the file. Only with CSV.",
         "schema": {"type": "string"},
     },
+    "X-Accel-Buffering": {
+        "description": "`no`, so that a proxy passes each event on at once.",
+        "schema": {"type": "string", "const": "no"},
+    },
     "Idempotent-Replayed": {
         "description": "`true` where the answer repeats that to an earlier request with this key.",
         "schema": {"type": "string", "const": "true"},

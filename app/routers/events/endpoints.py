@@ -63,6 +63,7 @@ async def list_events(context: Ctx, query: Annotated[EventsQuery, FromQuery()]) 
     # A client may ask for JSON in every call.
     offers=("text/event-stream", "application/json"),
     response_class=StreamingResponse,
+    sends=("X-Accel-Buffering",),
     responses={
         200: {
             "description": "Server-sent events.",
