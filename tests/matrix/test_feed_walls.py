@@ -83,7 +83,11 @@ async def two(world: World) -> Two:
         moved, "move", customer_id=after.id, serial_number=after.serials[0], reason="Mixed up"
     )
     licence = await before.licence(days=-40)
-    sold = {"to_customer_id": after.id, "on": str(today - timedelta(days=1)), "reason": "Sold"}
+    sold: dict[str, Any] = {
+        "to_customer_id": after.id,
+        "on": str(today - timedelta(days=1)),
+        "reason": "Sold",
+    }
     await before.post(f"licences/{licence['id']}/transfer", **sold)
     version = {"version": "12"}
     await made(await world.client.patch(f"/v1/licences/{licence['id']}", json=version), 200)
