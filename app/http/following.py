@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -110,8 +111,9 @@ class NothingNew(Exception):
 class FollowRoute(ScopedRoute):
     """A route that may wait for news. A bound token needs no scope: it hears of its own customer.
 
-    A handler that raises `NothingNew` is called again, once, when there is news or the time is up.
-    Then `request.state.waited_after` is the cursor.
+    A handler that raises `NothingNew` is called again when there is news, until its time is up; a
+    last time then, when it has to answer. `request.state.waited_after` is the cursor, and
+    `request.state.may_wait` whether it may raise it again.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -122,17 +124,20 @@ class FollowRoute(ScopedRoute):
         return super().time_limit(request) + LONGEST_WAIT
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
-        async with reading(request, self.scope):
-            self.refuse_unanswerable(request)
-            try:
-                return await handler(request)
-            except NothingNew as nothing:
-                request.state.waited_after = nothing.after
-                seconds = nothing.seconds
         watch: Watch = request.app.state.watch
-        await watch.beyond(request.state.waited_after.position, seconds)
-        async with reading(request, self.scope):
-            return await handler(request)
+        request.state.may_wait = True
+        ends_at: float | None = None
+        while True:
+            async with reading(request, self.scope):
+                self.refuse_unanswerable(request)
+                try:
+                    return await handler(request)
+                except NothingNew as nothing:
+                    after = request.state.waited_after = nothing.after
+                    ends_at = ends_at or monotonic() + nothing.seconds
+            # Perhaps of other customers or types: then the rest of the time is waited for more.
+            news = await watch.beyond(after.position, max(0.0, ends_at - monotonic()))
+            request.state.may_wait = news and monotonic() < ends_at
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 
 from app import clock
+from app.http.logs import frames
 from app.ids import new_id
 from app.policy.document import Policies
 from app.services import feed, standings
@@ -51,6 +52,11 @@ class Publishing:
                     pause = await self.step(database)
             except FAILURES as error:
                 log.warning("publishing_failed", error=type(error).__name__)
+                pause = _OTHERS_EVERY
+            except Exception as error:
+                # A mistake of our own. The task must not end: nobody would publish until the next
+                # start, and nobody would notice.
+                log.error("publishing_broken", error=type(error).__name__, at=frames(error))
                 pause = _OTHERS_EVERY
             await asyncio.sleep(pause)
 

@@ -42,7 +42,7 @@ from app.services.cases import WHOLE, Category, PayWith, Priority, as_first, bin
 from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customer
-from app.store import events
+from app.store import events, lock
 from app.store.event_types import (
     CaseOpened,
     CaseRefused,
@@ -283,6 +283,9 @@ def refused(
     }
 
     async def record(connection: AsyncConnection) -> None:
+        # Again, because the lock went with the work. Without it the number of this event could be
+        # later than that of one which is committed after it.
+        await lock.customer(connection, customer_id)
         if work.caller.customer_id is not None:
             await keep_refusal(connection, work, customer_id, event)
             return

@@ -86,30 +86,25 @@ async def page(work: UnitOfWork, wanted: Wanted, after: Place, limit: int) -> Pa
         types = allowed if types is None else [one for one in allowed if one in types]
     elif whose is not None and types is None:
         types = list(FeedType)
-    extent = await feed.extent(work.connection)
-    current = extent.epochs[-1].name
-    match after:
-        case "now":
-            return Page([], extent, Cursor(current, extent.position), has_more=False)
-        case "oldest":
-            position = extent.pruned_through
-        case Cursor():
-            _check(after, extent)
-            position = after.position
-    found = await feed.page(
+    if after == "now":
+        extent = await feed.extent(work.connection)
+        end = Cursor(extent.epochs[-1].name, extent.position)
+        return Page([], extent, end, has_more=False)
+    extent, found = await feed.page(
         work.connection,
-        position,
+        after.position if isinstance(after, Cursor) else 0,
         limit + 1,
         types=None if types is None else list(types),
         customers=whose,
         bound=own is not None,
     )
+    if isinstance(after, Cursor):
+        _check(after, extent)
     if len(found) > limit:
         last = found[limit - 1].position
         return Page(found[:limit], extent, Cursor(extent.epoch_of(last), last), has_more=True)
-    # What was published after the extent was read may be among them.
-    last = max(extent.position, position, *(one.position for one in found[-1:]))
-    return Page(found, extent, Cursor(current, last), has_more=False)
+    end = Cursor(extent.epochs[-1].name, extent.position)
+    return Page(found, extent, end, has_more=False)
 
 
 def _check(after: Cursor, extent: feed.Extent) -> None:

@@ -57,11 +57,12 @@ _PRUNE = text("""
     RETURNING position""")
 _PRUNED = text("UPDATE feed_state SET pruned_through = greatest(pruned_through, :through)")
 _LAST = prepare(text("SELECT position FROM feed_state"))
-_EPOCHS = text("""
+_EXTENT = """
     SELECT s.position, s.pruned_through, (
         SELECT json_agg(json_build_array(e.name, e.after_position) ORDER BY e.number)
         FROM feed_epochs e)::text AS epochs
-    FROM feed_state s""")
+    FROM feed_state s"""
+_EXTENT_ALONE = text(_EXTENT)
 
 
 class Audited(NamedTuple):
@@ -186,9 +187,11 @@ async def position(connection: AsyncConnection) -> int:
 
 
 async def extent(connection: AsyncConnection) -> Extent:
-    row = (await connection.execute(_EPOCHS)).one()
-    epochs = [Epoch(*one) for one in orjson.loads(row.epochs)]
-    return Extent(row.position, row.pruned_through, epochs)
+    return _extent(*(await connection.execute(_EXTENT_ALONE)).one())
+
+
+def _extent(position: int, pruned_through: int, epochs: str) -> Extent:
+    return Extent(position, pruned_through, [Epoch(*one) for one in orjson.loads(epochs)])
 
 
 async def unpublished(connection: AsyncConnection, most: int) -> list[Audited]:
@@ -252,19 +255,27 @@ _STAYS = """(NOT :bound OR f.case_id IS NULL OR NOT EXISTS (
 
 
 def _page(by: str | None) -> str:
-    """SQL of a page; `by` is "customer", "type" or None for all."""
-    conditions = "f.position > :after"
+    """SQL of a page and of the extent; `by` is "customer", "type" or None for all.
+
+    One statement reads both, so that they are of one instant: nothing is pruned in between, and
+    the epoch of every entry is known.
+    """
+    conditions = "f.position > :after AND f.position <= e.position"
     if by == "customer":
         conditions += " AND f.type = ANY(CAST(:types AS text[]))"
     shown = f"""SELECT f.position, f.type, f.customer_id, f.subject_id, f.occurred_at,
             f.data::text AS data
         FROM feed f WHERE {{own}}{conditions} AND {_STAYS} ORDER BY f.position LIMIT :most"""
     if by is None:
-        return shown.format(own="")
-    # Each customer, or type, by its own index from the cursor on.
-    return f"""SELECT f.* FROM unnest(CAST(:{by}s AS {_KEYS[by]}[])) k (key)
-        CROSS JOIN LATERAL ({shown.format(own=f"f.{_COLUMNS[by]} = k.key AND ")}) f
-        ORDER BY f.position LIMIT :most"""
+        entries = shown.format(own="")
+    else:
+        # Each customer, or type, by its own index from the cursor on.
+        entries = f"""SELECT f.* FROM unnest(CAST(:{by}s AS {_KEYS[by]}[])) k (key)
+            CROSS JOIN LATERAL ({shown.format(own=f"f.{_COLUMNS[by]} = k.key AND ")}) f
+            ORDER BY f.position LIMIT :most"""
+    return f"""WITH e AS MATERIALIZED ({_EXTENT})
+        SELECT e.position AS last, e.pruned_through, e.epochs, p.*
+        FROM e LEFT JOIN LATERAL ({entries}) p ON true ORDER BY p.position"""
 
 
 _PAGES = {by: text(_page(by)) for by in (None, "customer", "type")}
@@ -278,10 +289,11 @@ async def page(
     types: Sequence[str] | None,
     customers: Sequence[UUID] | None,
     bound: bool,
-) -> list[Published]:
+) -> tuple[Extent, list[Published]]:
     """The entries after a position, at most so many: of some types, of some customers, or all.
 
-    `customers` needs `types`. `bound` leaves out what a bound token does not see of a moved case.
+    Before them the extent at the same instant. `customers` needs `types`. `bound` leaves out what a
+    bound token does not see of a moved case.
     """
     by = "type" if types is not None else None
     if customers is not None:
@@ -293,5 +305,6 @@ async def page(
         "types": None if types is None else list(types),
         "customers": None if customers is None else list(customers),
     }
-    rows = await connection.execute(_PAGES[by], parameters)
-    return [Published(*row) for row in rows]
+    rows = (await connection.execute(_PAGES[by], parameters)).all()
+    # Without entries there is one row, with the extent alone.
+    return _extent(*rows[0][:3]), [Published(*row[3:]) for row in rows if row[3] is not None]

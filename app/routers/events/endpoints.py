@@ -48,7 +48,7 @@ async def list_events(context: Ctx, query: Annotated[EventsQuery, FromQuery()]) 
     request = context.request
     waited: Cursor | None = getattr(request.state, "waited_after", None)
     page = await _page(context, query, waited, query.limit)
-    if query.wait and waited is None and not page.items:
+    if query.wait and request.state.may_wait and not page.items:
         raise NothingNew(page.next, query.wait)
     cursors = await cursors_of(request.app.state)
     return ok(context, page_json(page, _encode(cursors, page.next)), etag=False)
