@@ -32,7 +32,7 @@ from app.http import logs, middleware
 from app.http.cursors import Cursors
 from app.http.openapi.examples import FILE, Example
 from app.ids import UUID_PATTERN
-from app.jobs.publishing import publish
+from app.jobs.publishing import follow, publish
 from app.main import create_app
 from app.services import tokens
 from app.settings import Settings
@@ -492,9 +492,50 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
 
 
 async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
-    """What has happened meanwhile: one event of each type."""
-    while await publish(database):
-        pass
+    """What has happened meanwhile, and what time alone brings: one event of each type."""
+
+    async def told() -> None:
+        while await publish(database) or await follow(database, app.state.policies):
+            pass
+
+    async def sent(path: str, body: Any, status: int = 201) -> Any:
+        answer = await record.client.post(f"/v1/{path}", json=body)
+        if answer.status_code != status:
+            raise RuntimeError(f"{path} was answered {answer.status_code}: {answer.text}")
+        return answer.json()
+
+    today = record.clock.now().date()
+    customer = await sent(
+        "customers", {"code": "C-0900", "name": "Esempio S.r.l.", "country": "IT"}
+    )
+    licence = {
+        "customer_id": customer["id"],
+        "serial_number": "ED-0900",
+        "kind": "editor",
+        "product": "Editor",
+        "version": "4.2",
+        "purchased_on": str(today),
+    }
+    await sent("licences", licence)
+    await sent("contracts", {"customer_id": customer["id"], "starts_on": str(today)})
+    refused = {
+        "customer_id": customer["id"],
+        "serial_number": "ED-0900",
+        "requester": {"name": "Ufficio tecnico"},
+        "channel": "phone",
+        "pay_with": "ticket",
+        "subject": "The screen stays blank",
+        "description": "After the start the screen stays blank.",
+    }
+    await sent("cases", refused, 409)
+    await told()
+    withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
+    await sent("licences/ED-0900/withdrawal", withdrawal, 200)
+    await told()
+    await sent("licences/ED-0900/reinstatement", {"reason": "It came back"}, 200)
+    await told()
+    record.clock.instant += timedelta(days=400)
+    await told()
     page = await record.call("list_events", "GET", "/v1/events?limit=200")
     record.examples["list_events"]["responses"]["200"]["application/json"]["items"] = _one_each(
         [*page["items"], *await _rest(record, page)]
@@ -502,9 +543,8 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     # A stream ends with the service.
     app.state.watch.close()
     first = (await record.client.get("/v1/events?limit=1")).json()["next_cursor"]
-    await record.call(
-        "stream_events", "GET", f"/v1/events/stream?type=contract.signed&after={first}"
-    )
+    query = f"type=contract.signed&after={first}"
+    await record.call("stream_events", "GET", f"/v1/events/stream?{query}")
 
 
 async def _rest(record: Recorder, page: Any) -> list[Any]:

@@ -5,6 +5,7 @@ from difflib import unified_diff
 
 import pytest
 
+from app.services.feed_events import FeedType
 from app.settings import Settings
 from tests.conftest import Server
 from tests.contract import DOCUMENT, resolved
@@ -39,3 +40,9 @@ async def test_the_examples_are_what_the_service_answers(
         changes = unified_diff(committed.splitlines(), made.splitlines(), lineterm="", n=1)
         shown = "\n".join(list(changes)[:40])
         pytest.fail(f"run `python -m tests.openapi.examples`; it changes\n{shown}", pytrace=False)
+
+
+def test_every_type_of_event_has_an_example() -> None:
+    answers = DOCUMENT["paths"]["/v1/events"]["get"]["responses"]
+    page = answers["200"]["content"]["application/json"]["example"]
+    assert {event["type"] for event in page["items"]} == {*FeedType}
