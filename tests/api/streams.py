@@ -38,7 +38,35 @@ async def listened(
 ) -> list[dict[str, str]]:
     """So many events of a stream; `then` is done once it has begun."""
     found: list[dict[str, str]] = []
-    asked, begun, enough = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    begun, enough = asyncio.Event(), asyncio.Event()
+
+    def hear(event: dict[str, str]) -> None:
+        found.append(event)
+        if len(found) >= most:
+            enough.set()
+
+    stream = asyncio.create_task(follow(service, client, headers, hear, begun))
+    async with asyncio.timeout(30):
+        await begun.wait()
+        if then is not None:
+            await then()
+            await publish_all(service)
+        await enough.wait()
+    stream.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stream
+    return found
+
+
+async def follow(
+    service: Service,
+    client: httpx.AsyncClient,
+    headers: dict[str, str],
+    hear: Callable[[dict[str, str]], None],
+    begun: asyncio.Event | None = None,
+) -> None:
+    """Hear the events of a stream until it ends or this is cancelled."""
+    asked = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         if not asked.is_set():
@@ -55,12 +83,13 @@ async def listened(
             assert message["status"] == 200
             assert (b"content-type", b"text/event-stream; charset=utf-8") in message["headers"]
             return
-        begun.set()
+        if begun is not None:
+            begun.set()
         pending += message.get("body", b"")
         *whole, pending = pending.split(b"\n\n")
-        found.extend(parsed(part.decode()) for part in whole if b"data: " in part)
-        if len(found) >= most:
-            enough.set()
+        for part in whole:
+            if b"data: " in part:
+                hear(parsed(part.decode()))
 
     authorization = client.headers["Authorization"]
     scope = {
@@ -80,14 +109,4 @@ async def listened(
         "client": ("127.0.0.1", 1),
         "server": ("test", 80),
     }
-    stream = asyncio.create_task(service.app(scope, receive, send))
-    async with asyncio.timeout(30):
-        await begun.wait()
-        if then is not None:
-            await then()
-            await publish_all(service)
-        await enough.wait()
-    stream.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await stream
-    return found
+    await service.app(scope, receive, send)
