@@ -28,7 +28,7 @@ _WRITERS = 8
 _CONNECTIONS = 64
 
 
-class _Client:
+class Client:
     """Connections that are kept, one request at a time on each. A general client costs more than
     what it measures."""
 
@@ -63,7 +63,7 @@ class _Client:
             self._idle.get_nowait()[1].close()
 
 
-async def _at_rate(
+async def at_rate(
     rate: float, seconds: float, send: Callable[[], Awaitable[tuple[int, bytes]]]
 ) -> Sample:
     """Send `rate` requests a second."""
@@ -85,7 +85,7 @@ async def _at_rate(
 
 async def _measure(database: Filled, port: int, options: argparse.Namespace) -> None:
     writer = await token_for(database.owner_url, clock.now(), "cases:write", "cases:work")
-    client = _Client(port)
+    client = Client(port)
     await client.open()
 
     async def ask() -> tuple[int, bytes]:
@@ -107,8 +107,8 @@ async def _measure(database: Filled, port: int, options: argparse.Namespace) -> 
         return await post(*logging(random.choice(cases)))
 
     calls, writes = await asyncio.gather(
-        _at_rate(options.rate, options.seconds, ask),
-        _at_rate(options.writes, options.seconds, write),
+        at_rate(options.rate, options.seconds, ask),
+        at_rate(options.writes, options.seconds, write),
     )
     client.close()
     for name, sample in (("check", calls), ("write", writes)):

@@ -37,6 +37,7 @@ LARGE = {
     "customers",
     "events",
     "external_refs",
+    "feed",
     "ledger",
     "licence_upgrades",
     "licences",
@@ -104,6 +105,15 @@ def _more(today: date) -> list[str]:
             SELECT customer_id, id, 'case.opened', id, opened_at, 'fill',
                 jsonb_build_object('state', 'open', 'paid_by', paid_by)
             FROM cases WHERE right(number, 1) = '7'""",
+        """INSERT INTO feed (position, type, customer_id, case_id, subject_id, occurred_at, data)
+            SELECT row_number() OVER (), 'case.opened', customer_id, id, id, opened_at,
+                json_build_object('number', number, 'state', 'open', 'paid_by', paid_by,
+                    'channel', channel)
+            FROM cases""",
+        f"""INSERT INTO feed (position, type, customer_id, subject_id, occurred_at, data)
+            SELECT max(position) + 1, 'customer.archived', {rare}, {rare}, {made},
+                '{{"code": "C-{_RARE}", "archived": true}}' FROM feed""",
+        "UPDATE feed_state SET position = (SELECT max(position) FROM feed)",
     ]
 
 
@@ -205,7 +215,7 @@ def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
     if "enum" in schema:
         return list(schema["enum"])
     if name == "type":
-        return ["contract.signed", "case.opened", "customer.merged"]
+        return ["contract.signed", "case.opened", "customer.archived"]
     if schema.get("type") == "boolean":
         return ["true", "false"]
     days = {

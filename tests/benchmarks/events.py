@@ -1,0 +1,105 @@
+"""What publishing costs writes: their p50 at a steady rate, with the feed and without it.
+
+    python -m tests.benchmarks.events --rate 100 --seconds 12 --rounds 4
+
+Rounds go by turns, so that whatever else the machine does meets both. Without the feed, the trigger
+that announces events is off and somebody else holds the lease: nothing is published, and no
+standing is kept. Writes come at fixed instants (an open loop); each is a time entry on one of many
+customers' open cases.
+"""
+
+import argparse
+import asyncio
+import random
+from statistics import median
+
+import asyncpg
+import orjson
+import uvloop
+
+from app import clock
+from app.jobs.publishing import LEASE
+from tests.benchmarks.calls import Client, at_rate
+from tests.benchmarks.common import Filled, databases, postgres, say, scratch, service, token_for
+from tests.benchmarks.working import logging, opening
+
+_CASES = 200
+_SETTLING_SECONDS = 4.0
+
+
+async def _switch(owner: asyncpg.Connection, *, on: bool) -> None:
+    """Let the service publish, or keep it from it."""
+    await owner.execute(
+        f"ALTER TABLE events {'ENABLE' if on else 'DISABLE'} TRIGGER announce_event"
+    )
+    await owner.execute(
+        """INSERT INTO leases (name, holder, held_until)
+        VALUES ($1, gen_random_uuid(), now() + $2 * interval '1 second')
+        ON CONFLICT (name) DO UPDATE
+        SET holder = excluded.holder, held_until = excluded.held_until""",
+        LEASE,
+        0 if on else 3_600,
+    )
+    # Until the service has noticed, and has published what it has.
+    await asyncio.sleep(_SETTLING_SECONDS)
+
+
+async def _measure(database: Filled, port: int, options: argparse.Namespace) -> None:
+    writer = await token_for(database.owner_url, clock.now(), "cases:write", "cases:work")
+    client = Client(port)
+    await client.open()
+
+    async def post(path: str, body: object) -> tuple[int, bytes]:
+        return await client.send("POST", path, writer, body)
+
+    cases: list[str] = []
+    for customer in range(1, _CASES + 1):
+        path, body = opening(customer)
+        status, answer = await post(path, body | {"serial_number": f"S-{customer}-0"})
+        if status == 201:  # else a customer with nothing left
+            cases.append(orjson.loads(answer)["id"])
+
+    async def write() -> tuple[int, bytes]:
+        return await post(*logging(random.choice(cases)))
+
+    owner = await asyncpg.connect(database.owner_url)
+    found: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(2 * options.rounds):
+        on = bool(number % 2)
+        await _switch(owner, on=on)
+        sample = await at_rate(options.rate, options.seconds, write)
+        found[on].append(sample.p50)
+        say(
+            f"{'with' if on else 'without':7}  {sample.rate:6.1f}/s  p50 {sample.p50:5.2f} ms"
+            f"  p99 {sample.p99:6.2f} ms  statuses {sample.statuses}"
+        )
+    published = await owner.fetchval("SELECT count(*) FROM feed")
+    waiting = await owner.fetchval("SELECT count(*) FROM unpublished_events")
+    await owner.close()
+    client.close()
+    without, with_ = median(found[False]), median(found[True])
+    say(
+        f"p50 without {without:.2f} ms ({min(found[False]):.2f} to {max(found[False]):.2f}),"
+        f" with {with_:.2f} ms ({min(found[True]):.2f} to {max(found[True]):.2f}):"
+        f" {100 * (with_ / without - 1):+.1f} %; {published:,} published, {waiting} waiting"
+    )
+
+
+async def run(options: argparse.Namespace) -> None:
+    with scratch() as directory, postgres(directory) as server:
+        async with databases(server, options.customers) as (database,):
+            with service(directory, database) as (port, _):
+                await _measure(database, port, options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--customers", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=100, help="writes a second")
+    parser.add_argument("--seconds", type=float, default=12)
+    parser.add_argument("--rounds", type=int, default=4)
+    uvloop.run(run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
