@@ -6,11 +6,12 @@ Every change goes through `_change`, which writes and records only what differs.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    ColumnElement,
     Row,
     Select,
     any_,
@@ -30,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import AlreadyExists, CustomerMerged, NotFound, invalid
 from app.ids import new_id
-from app.policy.document import Policies
+from app.policy.document import Column, Policies, Service
 from app.services.contacts import (
     MOST_CONTACTS,
     Contact,
@@ -50,7 +51,14 @@ from app.store.event_types import (
 )
 from app.store.facts import computed
 from app.store.keyset import Listing, Rare, exactly
-from app.store.tables import contacts, customers, external_refs, merged_customers
+from app.store.tables import (
+    contacts,
+    customers,
+    external_refs,
+    merged_customers,
+    standing_kinds,
+    standings,
+)
 from app.store.tables.master_data import CONTACT_TEXT, CUSTOMER_TEXT
 from app.store.tables.text_search import beginnings
 
@@ -124,6 +132,38 @@ async def load(connection: AsyncConnection, ids: Collection[UUID]) -> dict[UUID,
     return {row.id: _stored(row) for row in rows}
 
 
+class StandingSought(NamedTuple):
+    """What a customer has to stand in, or may use, and since when it has to be different."""
+
+    column: Column | None = None
+    service: Service | None = None
+    changed_after: datetime | None = None
+
+    @property
+    def is_given(self) -> bool:
+        return any(one is not None for one in self)
+
+    @property
+    def kinds(self) -> Select[Any]:
+        """The ids of the combinations of columns and services that have what is sought."""
+        found = select(standing_kinds.c.id)
+        if self.column is not None:
+            found = found.where(any_(standing_kinds.c.columns) == self.column)
+        if self.service is not None:
+            found = found.where(any_(standing_kinds.c.services) == self.service)
+        return found
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Those on a row of `standings`."""
+        found: list[ColumnElement[bool]] = []
+        if self.column is not None or self.service is not None:
+            found.append(standings.c.kind_id == any_(func.array(self.kinds.scalar_subquery())))
+        if self.changed_after is not None:
+            found.append(standings.c.changed_at > self.changed_after)
+        return found
+
+
 def search(
     work: UnitOfWork,
     q: str | None,
@@ -131,12 +171,13 @@ def search(
     reference: tuple[str, str] | None,
     *,
     archived: bool,
+    standing: StandingSought,
 ) -> Listing:
     """Whole customers in the order in which they were created.
 
     `q`: words or their beginnings, all of the customer itself, of a record that was merged into it,
     or of one contact. `reference`: another system's name, and its reference to the customer.
-    `archived`: those that are archived, or those that are not (R49).
+    `archived`: those that are archived, or those that are not (R49). `standing`: those with one.
     """
     is_archived = customers.c.archived_at.is_not(None)
     where = [
@@ -152,13 +193,35 @@ def search(
             external_refs.c.system == system, external_refs.c.ref == ref
         )
         where.append(customers.c.id == survivor(owner.scalar_subquery()))
+    rows, order = _whole(work), customers.c.id
     rare = None if q is None else _has_words(q)
+    among = None
+    fixed: tuple[ColumnElement[Any], ...] = () if country is None else (customers.c.country,)
+    if standing.is_given:
+        if q is not None or reference is not None or work.caller.customer_id is not None:
+            where.append(exists().where(standings.c.customer_id == order, *standing.conditions))
+        elif standing.changed_after is not None or country is not None or archived:
+            found = select(standings.c.customer_id).where(*standing.conditions)
+            rare = Rare(
+                exists().where(standings.c.customer_id == order, *standing.conditions),
+                order == any_(func.array(found.scalar_subquery())),
+            )
+        else:
+            # The standings of each kind are in order, so the page is made of their first rows.
+            rows = rows.add_columns(standings.c.customer_id).where(standings.c.customer_id == order)
+            where.append(standings.c.customer_id == order)
+            order = standings.c.customer_id
+            kinds = standing.kinds.subquery("kinds")
+            # As a range, for the same reason as in `exactly`: some kinds are rare.
+            among = kinds, standings.c.kind_id.between(kinds.c.id, kinds.c.id)
+            fixed = (standings.c.kind_id,)
     return Listing(
         "customers",
-        _whole(work),
-        (customers.c.id,),
+        rows,
+        (order,),
         where=tuple(where),
-        fixed=() if country is None else (customers.c.country,),
+        among=among,
+        fixed=fixed,
         rare=rare,
         long_columns=("contacts",),
     )

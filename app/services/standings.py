@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 from uuid import UUID
 
 from app.policy.civil import civil_date, start_of_day
 from app.policy.decide import decide
-from app.policy.document import Policies
+from app.policy.document import COLUMNS, Column, Policies, Service
 from app.policy.facts import Facts
 from app.policy.standing_changes import Happened, Step, Stood, steps, stood
 from app.services import feed
@@ -24,6 +24,7 @@ from app.services.feed_events import (
     FeedType,
     StandingData,
 )
+from app.services.unit_of_work import UnitOfWork
 from app.store import feed as feed_store
 from app.store import standings as store
 from app.store.database import Connection
@@ -31,6 +32,7 @@ from app.store.event_types import on_the_wire
 from app.store.facts import computed, parse
 from app.store.standings import Candidate, Kept, Row
 
+SERVICES: tuple[Service, ...] = get_args(Service)
 AT_ONCE = 200
 """Customers of one turn: about a tenth of a second of work."""
 _ENTRIES = 2_000
@@ -97,6 +99,28 @@ async def follow(connection: Connection, policies: Policies, now: datetime) -> b
     await store.write(connection, before.position, rows, merged, counted)
     await store.set_state(connection, chosen.state)
     return chosen.more
+
+
+class Counts(NamedTuple):
+    """How many customers stand in each column and may use each service."""
+
+    customers: int
+    columns: dict[Column, int]
+    services: dict[Service, int]
+
+
+async def counts(work: UnitOfWork) -> Counts:
+    """Today's figures of all customers, archived ones included, or of a bound token's own."""
+    columns: dict[Column, int] = dict.fromkeys(COLUMNS, 0)
+    services: dict[Service, int] = dict.fromkeys(SERVICES, 0)
+    total = 0
+    for stands_in, may_use, number in await store.counts(work.connection, work.caller.customer_id):
+        total += number
+        for column in stands_in:
+            columns[cast("Column", column)] += number
+        for service in may_use:
+            services[cast("Service", service)] += number
+    return Counts(total, columns, services)
 
 
 class _Chosen(NamedTuple):

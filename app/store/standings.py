@@ -5,6 +5,8 @@ Only the transaction that holds the lock of `store.feed` writes them, so that no
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from functools import lru_cache
+from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -46,10 +48,11 @@ _FACTS = text(f"""
     SELECT c.id, c.merged_at IS NOT NULL AS merged, {FACTS_NOW}
     FROM customers c WHERE c.id = ANY (CAST(:ids AS uuid[]))""")
 _KEPT = text("""
-    SELECT k.id, s.evaluated_on, s.columns, s.services, s.valid_until, s.changed_at,
+    SELECT k.id, s.evaluated_on, n.columns, n.services, s.valid_until, s.changed_at,
         s.detail::text AS detail, w.first_at, w.last_at, coalesce(w.created, false) AS created
     FROM unnest(CAST(:ids AS uuid[])) k (id)
     LEFT JOIN standings s ON s.customer_id = k.id
+    LEFT JOIN standing_kinds n ON n.id = s.kind_id
     CROSS JOIN LATERAL (
         SELECT min(f.occurred_at) AS first_at, max(f.occurred_at) AS last_at,
             bool_or(f.type = 'customer.created') AS created
@@ -57,25 +60,28 @@ _KEPT = text("""
         WHERE f.customer_id = k.id AND f.position > coalesce(s.position, :followed)
             AND f.type <> ALL (CAST(:unrelated AS text[]))) w""")
 _WRITE = text("""
-    INSERT INTO standings (customer_id, position, evaluated_on, columns, services, valid_until,
-        changed_at, detail)
-    SELECT customer_id, :position, evaluated_on, CAST(columns AS text[]),
-        CAST(services AS text[]), valid_until, changed_at, CAST(detail AS json)
-    FROM unnest(CAST(:customers AS uuid[]), CAST(:days AS date[]), CAST(:columns AS text[]),
-        CAST(:services AS text[]), CAST(:until AS timestamptz[]), CAST(:changed AS timestamptz[]),
-        CAST(:details AS text[]))
-        AS t (customer_id, evaluated_on, columns, services, valid_until, changed_at, detail)
+    INSERT INTO standings (customer_id, position, evaluated_on, kind_id, valid_until, changed_at,
+        detail)
+    SELECT customer_id, :position, evaluated_on, kind_id, valid_until, changed_at,
+        CAST(detail AS json)
+    FROM unnest(CAST(:customers AS uuid[]), CAST(:days AS date[]), CAST(:kinds AS bigint[]),
+        CAST(:until AS timestamptz[]), CAST(:changed AS timestamptz[]), CAST(:details AS text[]))
+        AS t (customer_id, evaluated_on, kind_id, valid_until, changed_at, detail)
     ON CONFLICT (customer_id) DO UPDATE SET position = excluded.position,
-        evaluated_on = excluded.evaluated_on, columns = excluded.columns,
-        services = excluded.services, valid_until = excluded.valid_until,
-        changed_at = excluded.changed_at, detail = excluded.detail""")
+        evaluated_on = excluded.evaluated_on, kind_id = excluded.kind_id,
+        valid_until = excluded.valid_until, changed_at = excluded.changed_at,
+        detail = excluded.detail""")
 _DELETE = text("DELETE FROM standings WHERE customer_id = ANY (CAST(:ids AS uuid[]))")
 _COUNT = text("""
-    INSERT INTO standing_counts AS c (columns, services, customers)
-    SELECT CAST(columns AS text[]), CAST(services AS text[]), customers
-    FROM unnest(CAST(:columns AS text[]), CAST(:services AS text[]), CAST(:counts AS bigint[]))
-        AS t (columns, services, customers)
-    ON CONFLICT (columns, services) DO UPDATE SET customers = c.customers + excluded.customers""")
+    INSERT INTO standing_kinds AS k (id, columns, services, customers)
+    SELECT id, CAST(columns AS text[]), CAST(services AS text[]), customers
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:columns AS text[]), CAST(:services AS text[]),
+        CAST(:counts AS bigint[])) AS t (id, columns, services, customers)
+    ON CONFLICT (id) DO UPDATE SET customers = k.customers + excluded.customers""")
+_COUNTS = text("SELECT columns, services, customers FROM standing_kinds WHERE customers > 0")
+_COUNTS_OF = text("""
+    SELECT k.columns, k.services, 1 AS customers
+    FROM standings s JOIN standing_kinds k ON k.id = s.kind_id WHERE s.customer_id = :id""")
 _FIRST_ID = UUID(int=0)
 
 
@@ -192,13 +198,20 @@ async def write(
     counted: Mapping[tuple[tuple[str, ...], tuple[str, ...]], int],
 ) -> None:
     """Store standings that stand for a position, and change the counts by `counted`."""
+    if changed := {key: count for key, count in counted.items() if count}:
+        counts = {
+            "ids": [_kind(*key) for key in changed],
+            "columns": [_array(columns) for columns, _ in changed],
+            "services": [_array(services) for _, services in changed],
+            "counts": list(changed.values()),
+        }
+        await connection.execute(_COUNT, counts)
     if rows:
         values = {
             "position": position,
             "customers": list(rows),
             "days": [row.evaluated_on for row in rows.values()],
-            "columns": [_array(row.columns) for row in rows.values()],
-            "services": [_array(row.services) for row in rows.values()],
+            "kinds": [_kind(row.columns, row.services) for row in rows.values()],
             "until": [row.valid_until for row in rows.values()],
             "changed": [row.changed_at for row in rows.values()],
             "details": [orjson.dumps(row.detail).decode() for row in rows.values()],
@@ -206,13 +219,24 @@ async def write(
         await connection.execute(_WRITE, values)
     if gone := list(deleted):
         await connection.execute(_DELETE, {"ids": gone})
-    if changed := {key: count for key, count in counted.items() if count}:
-        counts = {
-            "columns": [_array(columns) for columns, _ in changed],
-            "services": [_array(services) for _, services in changed],
-            "counts": list(changed.values()),
-        }
-        await connection.execute(_COUNT, counts)
+
+
+async def counts(
+    connection: AsyncConnection, customer_id: UUID | None
+) -> list[tuple[list[str], list[str], int]]:
+    """Columns, services, and how many customers have just these; of all, or of one customer."""
+    if customer_id is None:
+        found = await connection.execute(_COUNTS)
+    else:
+        found = await connection.execute(_COUNTS_OF, {"id": customer_id})
+    return [(row.columns, row.services, row.customers) for row in found]
+
+
+@lru_cache(maxsize=4096)
+def _kind(columns: tuple[str, ...], services: tuple[str, ...]) -> int:
+    """The id of a combination, the same in every database."""
+    named = f"{_array(columns)}{_array(services)}"
+    return int.from_bytes(sha256(named.encode()).digest()[:8], "big", signed=True)
 
 
 def _array(names: Sequence[str]) -> str:

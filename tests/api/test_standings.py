@@ -1,7 +1,7 @@
 """The standing: what is told when a customer may use something else, by a write or by time."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import httpx
@@ -174,7 +174,7 @@ async def test_customers_from_before_the_upgrade_get_their_rows_silently(
     await holder.licence(days=0)
     await publish_all(service)
     await run(service, "DELETE FROM standings")
-    await run(service, "DELETE FROM standing_counts")
+    await run(service, "DELETE FROM standing_kinds")
     await run(
         service,
         "UPDATE standing_state SET followed = (SELECT position FROM feed_state), walking = true",
@@ -252,15 +252,99 @@ async def test_entries_that_were_pruned_before_they_were_followed(
     assert changed["data"]["after"] == shown(await holder.entitlements())
 
 
+async def ids(client: httpx.AsyncClient, **query: Any) -> list[str]:
+    """The ids of all customers that are listed, page by page."""
+    found: list[str] = []
+    while True:
+        page = await made(await client.get("/v1/customers", params={"limit": 2, **query}), 200)
+        found += [one["id"] for one in page["items"]]
+        if page["next_cursor"] is None:
+            return found
+        query["cursor"] = page["next_cursor"]
+
+
+async def test_customers_by_what_they_may_use(
+    service: Service, holder: Customer, travel: Travel
+) -> None:
+    mine = [await Customer.new(holder.client, T0, country="MT") for _ in range(4)]
+    for customer in mine[:2]:
+        await customer.licence(days=0)
+    for customer in mine[1:3]:
+        await customer.pack(days=0)
+    await follow_all(service)
+    everybody = await ids(holder.client)
+    answers = {
+        id_: await made(
+            await holder.client.get("/v1/entitlements", params={"customer_id": id_}), 200
+        )
+        for id_ in everybody
+    }
+    for column in ("NO_DEV", "DEV", "SA", "TCK"):
+        expected = [id_ for id_ in everybody if column in answers[id_]["columns"]]
+        assert await ids(holder.client, column=column) == expected
+    for name in ("web_forum", "email_support", "phone_support"):
+        expected = [id_ for id_ in everybody if name in shown(answers[id_])["services"]]
+        assert await ids(holder.client, service=name) == expected
+    both = {"column": "DEV", "service": "phone_support"}
+    expected = [
+        id_
+        for id_ in everybody
+        if "DEV" in answers[id_]["columns"] and "phone_support" in shown(answers[id_])["services"]
+    ]
+    assert mine[1].id in expected
+    assert await ids(holder.client, **both) == expected
+    # Together with the other filters.
+    malta = [one.id for one in mine]
+    assert await ids(holder.client, country="MT", column="DEV") == malta[:2]
+    assert await ids(holder.client, q=mine[2].code, column="TCK") == malta[2:3]
+    assert await ids(holder.client, q=mine[2].code, column="DEV") == []
+    assert await ids(holder.client, archived="true", column="DEV") == []
+    travel(T0 + timedelta(days=1))
+    await mine[3].pack(days=0)
+    await mine[0].pack(days=0)
+    await follow_all(service)
+    since = "2026-03-11T00:00:00Z"
+    assert await ids(holder.client, changed_after=since) == [malta[0], malta[3]]
+    assert await ids(holder.client, changed_after=since, column="DEV") == [malta[0]]
+    assert await ids(holder.client, changed_after=since, country="IT") == []
+    assert await ids(holder.client, changed_after="2030-01-01T00:00:00Z") == []
+
+
+async def test_a_bound_token_s_own_figures(service: Service, holder: Customer) -> None:
+    await holder.licence(days=0)
+    await follow_all(service)
+    scopes = ("customers:read", "usage:read")
+    async with await service.client_with(*scopes, customer_id=holder.id) as bound:
+        assert await ids(bound, column="DEV") == [holder.id]
+        assert await ids(bound, column="SA") == []
+        found = await made(await bound.get("/v1/usage/columns"), 200)
+    assert found["customers"] == 1
+    assert {one["column"]: one["customers"] for one in found["columns"]} == {
+        "NO_DEV": 0,
+        "DEV": 1,
+        "SA": 0,
+        "TCK": 0,
+    }
+
+
+async def test_how_many_customers_stand_where(service: Service, holder: Customer) -> None:
+    await holder.pack(days=0)
+    await follow_all(service)
+    found = await made(await holder.client.get("/v1/usage/columns"), 200)
+    assert found["customers"] == len(await rows(service))
+    for one in found["columns"]:
+        assert one["customers"] == len(await ids(holder.client, column=one["column"]))
+    for one in found["services"]:
+        assert one["customers"] == len(await ids(holder.client, service=one["service"]))
+
+
 async def test_the_counts_are_those_of_the_rows(service: Service, holder: Customer) -> None:
     await holder.licence(days=0)
     await follow_all(service)
     counted = await service.server.run_in(
-        service.database_name,
-        "SELECT columns, services, customers FROM standing_counts WHERE customers <> 0",
+        service.database_name, "SELECT id, customers FROM standing_kinds WHERE customers <> 0"
     )
     found = await service.server.run_in(
-        service.database_name,
-        "SELECT columns, services, count(*) AS customers FROM standings GROUP BY 1, 2",
+        service.database_name, "SELECT kind_id, count(*) FROM standings GROUP BY kind_id"
     )
     assert sorted(map(tuple, counted)) == sorted(map(tuple, found))

@@ -529,6 +529,7 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     }
     await sent("cases", refused, 409)
     await told()
+    await record.call("get_usage_columns", "GET", "/v1/usage/columns")
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
     await sent("licences/ED-0900/withdrawal", withdrawal, 200)
     await told()

@@ -43,6 +43,7 @@ LARGE = {
     "licences",
     "merged_customers",
     "service_years",
+    "standings",
     "ticket_packs",
     "ticket_uses",
     "time_entries",
@@ -62,6 +63,27 @@ BOUNDED = {
 
 def _twin_id(n: int) -> str:
     return f"019a0000-0008-7000-8000-{n:012}"
+
+
+def _standings() -> list[str]:
+    """Most stand in NO_DEV, one in 5,000 in DEV and SA, one in 25,000 in TCK with a contract."""
+    web = "ARRAY['web_forum']"
+    editor = "ARRAY['web_forum', 'web_support_portal', 'email_support']"
+    kinds = [
+        f"(1, ARRAY['NO_DEV'], {web})",
+        f"(2, ARRAY['NO_DEV', 'TCK'], {web} || '{{phone_support}}')",
+        f"(3, ARRAY['DEV'], {editor})",
+        f"(4, ARRAY['DEV', 'SA'], {editor} || '{{priority_support}}')",
+        f"(5, ARRAY['SA', 'TCK'], {editor} || '{{remote_access,editor_upgrades}}')",
+    ]
+    return [
+        f"INSERT INTO standing_kinds SELECT *, 1 FROM (VALUES {', '.join(kinds)}) k",
+        f"""INSERT INTO standings (customer_id, position, evaluated_on, kind_id, changed_at, detail)
+            SELECT {key(0, "0")}, 0, '2026-01-01', CASE WHEN n % 25000 = 1 THEN 5
+                WHEN n % 5000 = 2 THEN 4 ELSE 1 + n % 3 END,
+                '2026-01-01'::timestamptz + n * interval '1 minute', '{{}}'
+            FROM generate_series(1, {_CUSTOMERS}) n""",
+    ]
 
 
 def _more(today: date) -> list[str]:
@@ -114,6 +136,7 @@ def _more(today: date) -> list[str]:
             SELECT max(position) + 1, 'customer.archived', {rare}, {rare}, {made},
                 '{{"code": "C-{_RARE}", "archived": true}}' FROM feed""",
         "UPDATE feed_state SET position = (SELECT max(position) FROM feed)",
+        *_standings(),
     ]
 
 
@@ -223,6 +246,7 @@ def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
         "opened_before": [-10, -400, 5],
         "ends_before": [-4000, 30, 4000],
         "at": [-100],
+        "changed_after": [-4000, 4000],
     }
     if name in days:
         dates = [str(world_today + timedelta(days=day)) for day in days[name]]
@@ -303,7 +327,11 @@ def _requests(operation: Operation, today: date) -> Iterator[tuple[str, dict[str
     names = operation.parameters("path")
     unknown = names.keys() - _PATHS.keys()
     assert not unknown, f"{operation.name}: say in _PATHS what {unknown} may name"
-    filters = {k: v for k, v in operation.parameters("query").items() if k not in _OTHERS}
+    filters = {
+        k: v
+        for k, v in operation.parameters("query").items()
+        if k not in _OTHERS or (operation.name, k) == ("list_customers", "service")
+    }
     always: dict[str, str] = {}
     for name in operation.parameters("query").keys() & _ALWAYS.keys():
         value = _ALWAYS[name]

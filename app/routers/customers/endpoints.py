@@ -77,10 +77,20 @@ async def put_customer(context: Ctx, code: Code, body: KnownCustomer) -> Respons
 async def list_customers(context: Ctx, query: Annotated[CustomersQuery, Query()]) -> Response:
     """List customers.
 
-    In the order in which they were created. With `archived=true`: the archived ones.
+    In the order in which they were created. With `archived=true`: the archived ones. `column`,
+    `service` and `changed_after` ask for what customers may use; it follows a write within a second
+    or so, as the event `entitlements.changed` does.
     """
     reference = None if query.external_ref is None else split(query.external_ref)
-    listing = service.search(context, query.q, query.country, reference, archived=query.archived)
+    standing = service.StandingSought(query.column, query.service, query.changed_after)
+    listing = service.search(
+        context,
+        query.q,
+        query.country,
+        reference,
+        archived=query.archived,
+        standing=standing,
+    )
     return await paginate(context, query, listing, Customer.of)
 
 

@@ -24,6 +24,7 @@ from app.http.fields import (
     Output,
     PhoneNumbers,
     QueryFlag,
+    QueryInstant,
     SentBack,
     ShortText,
     Sound,
@@ -35,6 +36,7 @@ from app.http.fields import (
 from app.http.languages import Language
 from app.http.paging import PageQuery
 from app.http.references import NO_OTHERS, Reference, References, System, SystemReference
+from app.policy.document import Column, Service
 from app.services.contacts import MOST_CONTACTS, GivenContact
 from app.services.customers import MOST_REFERENCES
 from app.services.personal_data import By
@@ -160,6 +162,16 @@ class CustomersQuery(PageQuery):
     external_ref: SystemReference | None = None
     archived: QueryFlag = Field(
         default=False, description="`true`: the archived customers, which no other list has."
+    )
+    column: Column | None = Field(
+        default=None, description="A column in which the customers stand today."
+    )
+    service: Service | None = Field(
+        default=None, description="A service that the customers may use today."
+    )
+    changed_after: QueryInstant | None = Field(
+        default=None,
+        description="The customers whose last `entitlements.changed` happened after this instant.",
     )
 
 

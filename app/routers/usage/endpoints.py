@@ -18,12 +18,14 @@ from app.policy.civil import add_months
 from app.routers.usage.schemas import (
     CSV_HEADER,
     FORMATS,
+    ColumnsBody,
     Statement,
     StatementQuery,
     UsageBody,
     UsageQuery,
     csv_lines,
 )
+from app.services import standings
 from app.services import usage as service
 from app.store.facts import computed
 
@@ -46,6 +48,18 @@ async def get_customer_usage(
     # Asked about now, only the instant differs from one answer to the next.
     etag = weak_etag(json_bytes(body)) if query.at is None else True
     return ok(context, {**body, "at": found.at}, etag=etag)
+
+
+@usage.reads("/usage/columns", ColumnsBody, "usage:read")
+async def get_usage_columns(context: Ctx) -> Response:
+    """Count the customers by column and service.
+
+    How many stand in each column and may use each service: today's figures of all customers, or of
+    one by a token bound to it. They follow a write within a second or so, as the event
+    `entitlements.changed` does.
+    """
+    counts = await standings.counts(context)
+    return ok(context, ColumnsBody.of(context.now, counts))
 
 
 @usage.reads(

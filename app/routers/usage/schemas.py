@@ -10,13 +10,54 @@ from pydantic import Field
 from app.http.csv_text import MEDIA_TYPE, Cell
 from app.http.decisions import CustomerName
 from app.http.fields import CivilDate, Output, Query, QueryInstant
+from app.policy.document import Column, Service
 from app.policy.usage import Allowance, AllowanceKind, AllowanceState
 from app.services import usage as service
+from app.services.standings import Counts
 from app.store.facts import Known
 
 
 class UsageQuery(Query):
     at: QueryInstant | None = None
+
+
+class ColumnCount(Output):
+    """How many customers stand in a column."""
+
+    column: Column
+    customers: int = Field(description="Those that stand in it.")
+
+
+class ServiceCount(Output):
+    """How many customers may use a service."""
+
+    service: Service
+    customers: int = Field(description="Those that may use it.")
+
+
+class ColumnsBody(Output):
+    """How many customers stand in each column and may use each service."""
+
+    at: datetime
+    customers: int = Field(description="All customers, archived ones included.")
+    columns: list[ColumnCount] = Field(
+        description="A customer may stand in several columns, so that they add up to more."
+    )
+    services: list[ServiceCount]
+
+    @staticmethod
+    def of(at: datetime, counts: Counts) -> dict[str, Any]:
+        return {
+            "at": at,
+            "customers": counts.customers,
+            "columns": [
+                {"column": column, "customers": number} for column, number in counts.columns.items()
+            ],
+            "services": [
+                {"service": service, "customers": number}
+                for service, number in counts.services.items()
+            ],
+        }
 
 
 class HoursUsage(Output):

@@ -22,7 +22,7 @@ from app.store.tables.master_data import (
     merged_customers,
     tokens,
 )
-from app.store.tables.standings import standing_counts, standing_state, standings
+from app.store.tables.standings import standing_kinds, standing_state, standings
 from app.store.tables.work import cases, ledger, ticket_uses, time_entries
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
     "refusals",
     "schema_compatibility",
     "service_years",
-    "standing_counts",
+    "standing_kinds",
     "standing_state",
     "standings",
     "ticket_packs",

@@ -17,6 +17,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from app.store.tables.columns import Instant, metadata
 
+standing_kinds = Table(
+    # The few combinations of columns and services that occur, or occurred. How many customers have
+    # each stands here so that nobody has to count them. The id follows from the combination.
+    "standing_kinds",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("columns", ARRAY(Text), nullable=False),
+    Column("services", ARRAY(Text), nullable=False),
+    Column("customers", BigInteger, nullable=False),
+)
+
 standings = Table(
     # A projection of the facts: nothing is decided by it. A merged record has none.
     "standings",
@@ -25,8 +36,7 @@ standings = Table(
     # The last position of the feed when the facts were read.
     Column("position", BigInteger, nullable=False),
     Column("evaluated_on", Date, nullable=False),
-    Column("columns", ARRAY(Text), nullable=False),
-    Column("services", ARRAY(Text), nullable=False),
+    Column("kind_id", BigInteger, ForeignKey("standing_kinds.id"), nullable=False),
     Column("valid_until", Instant),
     # The instant of the last `entitlements.changed`; null if nobody was told of one.
     Column("changed_at", Instant),
@@ -34,15 +44,7 @@ standings = Table(
     Column("detail", JSON, nullable=False),
     Index("ix_standings_valid_until", "valid_until"),
     Index("ix_standings_changed_at", "changed_at"),
-)
-
-standing_counts = Table(
-    # How many customers have the same columns and services, so that nobody has to count them.
-    "standing_counts",
-    metadata,
-    Column("columns", ARRAY(Text), primary_key=True),
-    Column("services", ARRAY(Text), primary_key=True),
-    Column("customers", BigInteger, nullable=False),
+    Index("ix_standings_kind_id_customer_id", "kind_id", "customer_id"),
 )
 
 standing_state = Table(
