@@ -1,14 +1,19 @@
 """The standing: what is told when a customer may use something else, by a write or by time."""
 
+import random
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import groupby, pairwise
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from app.jobs import publishing
 from app.policy.document import Policies
+from tests import histories
 from tests.api.build import Customer, made
 from tests.api.test_events import every
 from tests.conftest import Service, follow_all, publish_all
@@ -348,3 +353,48 @@ async def test_the_counts_are_those_of_the_rows(service: Service, holder: Custom
         service.database_name, "SELECT kind_id, count(*) FROM standings GROUP BY kind_id"
     )
     assert sorted(map(tuple, counted)) == sorted(map(tuple, found))
+
+
+# --- random histories ----------------------------------------------------------------------------
+
+
+# Not shrunk: each example is up to a hundred requests.
+@settings(max_examples=4, deadline=None, phases=[Phase.generate])
+@given(drawn=histories.steps, seed=st.integers(0, 999))
+async def test_the_chain_equals_the_answers_of_its_moments(
+    service: Service, client: httpx.AsyncClient, drawn: list[histories.Step], seed: int
+) -> None:
+    """Looked at after every step, or, for odd seeds, at random moments."""
+    chance = random.Random(seed)
+    answers: list[dict[str, Any]] = []
+
+    async def look(customer: Customer) -> None:
+        if seed % 2 and chance.random() < 0.7:
+            return
+        await follow_all(service)
+        told = await changes(customer)
+        answer = shown(await customer.entitlements())
+        assert told[-1]["data"]["after"] == answer
+        answers.append(answer)
+
+    customer = await histories.live(client, drawn, look)
+    with histories.at(histories.FIRST + timedelta(days=histories.DAYS + 800)):
+        await look(customer)
+        await follow_all(service)
+    chain = [one["data"] for one in await changes(customer)]
+    assert all(one["before"] == before["after"] for before, one in pairwise(chain))
+    assert all(one["before"] != one["after"] for one in chain)
+    # Every answer that was given stands in the chain, in the order in which they were given.
+    rest = iter(one["after"] for one in chain)
+    for answer, _ in groupby(answers):
+        assert answer in rest
+    for one in chain:
+        before, after = (set(one[side]["services"]) for side in ("before", "after"))
+        assert set(one["gained"]) == after - before
+        assert set(one["lost"]) == before - after
+    stored = await rows(service)
+    await run(service, "UPDATE standing_state SET followed = 0")
+    with histories.at(histories.FIRST + timedelta(days=histories.DAYS + 800)):
+        await follow_all(service)
+    assert await rows(service) == stored
+    assert [one["data"] for one in await changes(customer)] == chain
