@@ -10,7 +10,7 @@ import asyncio
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import get_args
 
@@ -30,9 +30,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from app import __version__
+from app import __version__, clock
 from app.errors import Shortage
+from app.store import standings
 from app.store.database import Database
+from app.store.failures import FAILURES
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -117,6 +119,18 @@ class Metrics(CollectorRegistry):
             multiprocess_mode="livesum",
             registry=self,
         )
+        self._feed_lag = Gauge(
+            "assistenza_feed_lag_seconds",
+            "How long the oldest event has been waiting for its publication; 0 if none waits.",
+            multiprocess_mode="livemax",
+            registry=self,
+        )
+        self._standing_lag = Gauge(
+            "assistenza_standing_lag_seconds",
+            "How long the oldest change of what a customer may use has been waiting to be told.",
+            multiprocess_mode="livemax",
+            registry=self,
+        )
         Gauge(
             "assistenza_build_info",
             "Always 1; the labels name the running version.",
@@ -177,8 +191,17 @@ class Metrics(CollectorRegistry):
         self._database = database
         while True:
             self._sample()
+            await self._measure_lag(database)
             # For the other processes, which read this one's files. `collect` samples by itself.
             await asyncio.sleep(_SAMPLED_EVERY)
+
+    async def _measure_lag(self, database: Database) -> None:
+        # While the database does not answer, the last figures stand.
+        with suppress(*FAILURES):
+            async with asyncio.timeout(_SAMPLED_EVERY):
+                lag = await standings.lag(database, clock.now())
+            self._feed_lag.set(lag.feed)
+            self._standing_lag.set(lag.standing)
 
     def _sample(self) -> None:
         if self._database is not None:

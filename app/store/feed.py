@@ -48,9 +48,6 @@ _APPEND = text("""
         WITH ORDINALITY AS t (type, customer_id, case_id, subject_id, occurred_at, data, n)""")
 _ADVANCE = text("UPDATE feed_state SET position = :position")
 _WAITING = prepare(text("SELECT EXISTS (SELECT FROM unpublished_events) AS waiting"))
-_BACKLOG = text("""
-    SELECT count(*) AS events, min(e.occurred_at) AS oldest
-    FROM unpublished_events u JOIN events e ON e.id = u.event_id""")
 _PRUNE = text("""
     DELETE FROM feed WHERE position IN (
         SELECT position FROM feed WHERE position <= :through ORDER BY position LIMIT :most)

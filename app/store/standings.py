@@ -24,6 +24,16 @@ _DUE = prepare(
         SELECT FROM standings WHERE valid_until <= :now) AS due, s.policies
     FROM feed_state f CROSS JOIN standing_state s""")
 )
+# A position is the microsecond at which it was given.
+_WAITING_SINCE = prepare(
+    text("""
+    SELECT (SELECT e.occurred_at FROM unpublished_events u JOIN events e ON e.id = u.event_id
+            ORDER BY u.event_id LIMIT 1) AS unpublished,
+        least((SELECT to_timestamp(f.position / 1000000.0) FROM feed f
+                WHERE f.position > s.followed ORDER BY f.position LIMIT 1),
+            (SELECT min(valid_until) FROM standings WHERE valid_until <= :now)) AS unfollowed
+    FROM standing_state s""")
+)
 _STATE = text("""
     SELECT s.followed, s.walking, s.walked_through, s.policies, f.position, f.pruned_through
     FROM feed_state f CROSS JOIN standing_state s""")
@@ -131,6 +141,20 @@ async def due(database: Database, now: datetime) -> tuple[bool, str]:
     """Whether there is something to do, and the fingerprint of the policy that was applied."""
     (row,) = await database.raw.fetch(_DUE, {"now": now})
     return bool(row.due), row.policies
+
+
+class Lag(NamedTuple):
+    """For how many seconds the oldest has been waiting; 0 if nothing waits."""
+
+    feed: float
+    """An event, to be published."""
+    standing: float
+    """An entry of the feed, or the end of an answer, to be followed."""
+
+
+async def lag(database: Database, now: datetime) -> Lag:
+    (row,) = await database.raw.fetch(_WAITING_SINCE, {"now": now})
+    return Lag(*(0.0 if at is None else max((now - at).total_seconds(), 0.0) for at in row))
 
 
 async def state(connection: AsyncConnection) -> State:

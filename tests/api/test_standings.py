@@ -11,8 +11,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from app import clock
 from app.jobs import publishing
 from app.policy.document import Policies
+from app.store import standings as store
 from tests import histories
 from tests.api.build import Customer, made
 from tests.api.test_events import every
@@ -353,6 +355,27 @@ async def test_the_counts_are_those_of_the_rows(service: Service, holder: Custom
         service.database_name, "SELECT kind_id, count(*) FROM standings GROUP BY kind_id"
     )
     assert sorted(map(tuple, counted)) == sorted(map(tuple, found))
+
+
+async def test_how_long_something_has_been_waiting(
+    service: Service, holder: Customer, travel: Travel
+) -> None:
+    async def lag() -> store.Lag:
+        return await store.lag(service.database, clock.now())
+
+    await follow_all(service)
+    assert await lag() == (0, 0)
+    await holder.licence(days=0)
+    travel(T0 + timedelta(days=1))
+    assert await lag() == (24 * 3600, 0)
+    await follow_all(service)
+    assert await lag() == (0, 0)
+    # DEV ended at midnight in Rome, thirteen hours before.
+    travel(date(2027, 3, 10))
+    assert (await lag()).feed == 0
+    assert (await lag()).standing >= 13 * 3600
+    await follow_all(service)
+    assert await lag() == (0, 0)
 
 
 # --- random histories ----------------------------------------------------------------------------
