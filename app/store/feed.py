@@ -35,11 +35,11 @@ _ADOPT = text("UPDATE feed_epochs SET cluster = :cluster WHERE number = :number"
 _BEGIN_EPOCH = text("""
     INSERT INTO feed_epochs (number, name, after_position, cluster)
     VALUES (:number, substr(md5(gen_random_uuid()::text), 1, 8), :position, :cluster)""")
-_UNPUBLISHED = text("""
+UNPUBLISHED = text("""
     SELECT e.id, e.type, e.customer_id, e.case_id, e.subject_id, e.occurred_at, e.data::text AS data
     FROM unpublished_events u JOIN events e ON e.id = u.event_id
     ORDER BY u.event_id LIMIT :most""")
-_TAKE = text("DELETE FROM unpublished_events WHERE event_id = ANY(CAST(:ids AS bigint[]))")
+TAKE = text("DELETE FROM unpublished_events WHERE event_id = ANY(CAST(:ids AS bigint[]))")
 _APPEND = text("""
     INSERT INTO feed (position, type, customer_id, case_id, subject_id, occurred_at, data)
     SELECT :first + n - 1, type, customer_id, case_id, subject_id, occurred_at, CAST(data AS json)
@@ -48,9 +48,10 @@ _APPEND = text("""
         WITH ORDINALITY AS t (type, customer_id, case_id, subject_id, occurred_at, data, n)""")
 _ADVANCE = text("UPDATE feed_state SET position = :position")
 _WAITING = prepare(text("SELECT EXISTS (SELECT FROM unpublished_events) AS waiting"))
-_PRUNE = text("""
-    DELETE FROM feed WHERE position IN (
-        SELECT position FROM feed WHERE position <= :through ORDER BY position LIMIT :most)
+# An array, because a generic plan joins the result of IN (SELECT …) with the whole feed.
+PRUNE = text("""
+    DELETE FROM feed WHERE position = ANY(ARRAY(
+        SELECT position FROM feed WHERE position <= :through ORDER BY position LIMIT :most))
     RETURNING position""")
 _PRUNED = text("UPDATE feed_state SET pruned_through = greatest(pruned_through, :through)")
 _LAST = prepare(text("SELECT position FROM feed_state"))
@@ -197,7 +198,7 @@ async def unpublished(connection: AsyncConnection, most: int) -> list[Audited]:
     Of one customer those are in the order of their commits, because a writer draws an event's
     number under the customer's lock.
     """
-    rows = await connection.execute(_UNPUBLISHED, {"most": most})
+    rows = await connection.execute(UNPUBLISHED, {"most": most})
     return [Audited(*row)._replace(data=orjson.loads(row.data)) for row in rows]
 
 
@@ -209,7 +210,7 @@ async def publish(
     `taken` are the events that need not be published any more.
     """
     if taken:
-        await connection.execute(_TAKE, {"ids": taken})
+        await connection.execute(TAKE, {"ids": taken})
     last = await position(connection)
     if not entries:
         return last
@@ -238,7 +239,7 @@ async def is_waiting(database: Database) -> bool:
 async def prune(connection: AsyncConnection, before: datetime, most: int) -> bool:
     """Delete the entries that were published before an instant; False if there may be more."""
     through = instant_position(before) - 1
-    deleted = (await connection.execute(_PRUNE, {"through": through, "most": most})).scalars().all()
+    deleted = (await connection.execute(PRUNE, {"through": through, "most": most})).scalars().all()
     if deleted:
         await connection.execute(_PRUNED, {"through": max(deleted)})
     return len(deleted) < most

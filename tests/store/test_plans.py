@@ -19,8 +19,10 @@ import httpx
 import pytest
 from sqlalchemy import event
 
+from app import clock
 from app.services.tokens import BOUND_SCOPES, hash_of
-from app.store.raw_reads import PreparedQuery, RawReadPool
+from app.store import feed
+from app.store.raw_reads import PreparedQuery, RawReadPool, prepare
 from tests.benchmarks.fill import fill, key
 from tests.benchmarks.load import customer_id
 from tests.conftest import Service
@@ -502,6 +504,21 @@ READS = [
     for one in operations()
     if one.is_safe and one.name not in {*OPEN, "export_entitlements", "stream_events"}
 ]
+
+
+async def test_publishing_and_pruning_find_their_rows_by_an_index(world: World) -> None:
+    due = feed.instant_position(clock.now())
+    statements = {
+        feed.UNPUBLISHED: {"most": 500},
+        feed.TAKE: {"ids": list(range(1, 500))},
+        feed.PRUNE: {"through": due, "most": 500},
+    }
+    asked = []
+    for clause, values in statements.items():
+        query = prepare(clause)
+        named = tuple(values[name] for name in query.names)
+        asked.append((query.text, Statement(query.text, named, bound=False)))
+    await _check(world, asked)
 
 
 @pytest.mark.parametrize("operation", READS, ids=lambda one: one.name)
