@@ -17,7 +17,7 @@ from typing import Any, Literal
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy import event
+from sqlalchemy import TextClause, event
 
 from app import clock
 from app.services.tokens import BOUND_SCOPES, hash_of
@@ -508,7 +508,7 @@ READS = [
 
 async def test_publishing_and_pruning_find_their_rows_by_an_index(world: World) -> None:
     due = feed.instant_position(clock.now())
-    statements = {
+    statements: dict[TextClause, dict[str, Any]] = {
         feed.UNPUBLISHED: {"most": 500},
         feed.TAKE: {"ids": list(range(1, 500))},
         feed.PRUNE: {"through": due, "most": 500},

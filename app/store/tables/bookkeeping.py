@@ -20,8 +20,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from app.store.tables.columns import XID8, Instant, customer_reference, metadata
 
 events = Table(
-    # The audit trail, the timeline of a case and the source of the event feed. A reader uses `xid`
-    # to stop before the oldest open transaction, so that no event appears behind its cursor later.
+    # The audit trail, the timeline of a case and the source of the event feed. By `xid` a dry run
+    # finds the events of its own transaction.
     "events",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
