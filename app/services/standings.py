@@ -35,7 +35,7 @@ from app.store.standings import Candidate, Kept, Row
 SERVICES: tuple[Service, ...] = get_args(Service)
 AT_ONCE = 200
 """Customers of one turn: about a tenth of a second of work."""
-_ENTRIES = 2_000
+_ENTRIES = 400
 _WITHOUT_A_PAUSE = 0.01
 
 _UNRELATED = frozenset(
