@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import app as package
-from app import importing, serving
+from app import clock, importing, serving
 from app.commands.after_restore import after_restore
 from app.commands.events import events
 from app.commands.help import HOST, PORT, SETTINGS, WHICH_DATABASE
@@ -35,6 +35,7 @@ from app.commands.shared import (
 from app.http.logs import configure
 from app.main import check_default_desk, create_app
 from app.policy.document import load
+from app.services import standings
 from app.settings import Settings
 from app.store import addresses, migrations, reconcile
 from app.store.database import Database
@@ -288,7 +289,7 @@ def import_command(
 
 @cli.command("reconcile", epilog=WHICH_DATABASE)
 def reconcile_command() -> None:
-    """Compare every balance with the ledger; change nothing.
+    """Compare every balance with the ledger, every standing with the rules; change nothing.
 
     Exits with 1 on a difference, and with 2 if it could not compare.
     """
@@ -299,7 +300,11 @@ def reconcile_command() -> None:
             reconcile.snapshot(database) as snapshot,
         ):
             found = [difference async for difference in snapshot.differences()]
-            return await snapshot.checked(), found
+            policies, compared = load(settings.policy_dir), 0
+            async for one in standings.differences(snapshot.connection, policies, clock.now()):
+                compared += 1
+                found += [] if one is None else [one]
+            return await snapshot.checked() | {"standings": compared}, found
 
     with database_settings(code=2) as settings:
         checked, differences = asyncio.run(compare(settings))

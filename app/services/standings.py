@@ -7,11 +7,13 @@ undone before anybody looked are not told.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import date, datetime
 from time import monotonic
 from typing import Any, NamedTuple, cast, get_args
 from uuid import UUID
+
+import orjson
 
 from app.policy.civil import civil_date, start_of_day
 from app.policy.decide import decide
@@ -30,6 +32,7 @@ from app.store import standings as store
 from app.store.database import Connection
 from app.store.event_types import on_the_wire
 from app.store.facts import computed, parse
+from app.store.reconcile import Difference
 from app.store.standings import Candidate, Kept, Row
 
 SERVICES: tuple[Service, ...] = get_args(Service)
@@ -283,3 +286,42 @@ def _stood(row: Row, policies: Policies) -> Stood:
             for pack, ends in detail["packs"].items()
         },
     )
+
+
+async def differences(
+    connection: Connection, policies: Policies, now: datetime
+) -> AsyncIterator[Difference | None]:
+    """For each standing that has to be right what differs from the rules, or None.
+
+    Nothing where a new policy is on its way to them. The connection reads one snapshot.
+    """
+    state = await store.state(connection)
+    if state.walking or state.policies != policies.fingerprint:
+        return
+    today = civil_date(now, policies.zone)
+    async for one in store.settled(connection, now, state.followed, UNRELATED):
+        right = _row(policies, stood(decide(policies, parse(one.document), today)), None)
+        if one.row is None:
+            yield Difference("standings", one.code, "standing", "columns", None, _text(right[1]))
+            continue
+        fields = [name for name in _COMPARED if getattr(one.row, name) != _in_json(right, name)]
+        for name in fields:
+            kept, ruled = getattr(one.row, name), _in_json(right, name)
+            yield Difference("standings", one.code, "standing", name, _text(kept), _text(ruled))
+        if not fields:
+            yield None
+    for columns, kept, counted in await store.wrong_counts(connection):
+        yield Difference("standings", None, columns, "customers", str(kept), str(counted))
+
+
+_COMPARED = ("columns", "services", "valid_until", "detail")
+
+
+def _in_json(row: Row, name: str) -> Any:
+    """A field of a row as it is after it was stored."""
+    value = getattr(row, name)
+    return orjson.loads(orjson.dumps(value)) if name == "detail" else value
+
+
+def _text(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -241,12 +241,12 @@ class Snapshot:
     """The database at one instant, for all checks."""
 
     def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     async def checked(self) -> dict[str, int]:
         """The number of rows that each check examines."""
         return {
-            check: await self._connection.scalar(text(count)) or 0
+            check: await self.connection.scalar(text(count)) or 0
             for check, (_, count) in _CHECKS.items()
         }
 
@@ -254,7 +254,7 @@ class Snapshot:
         """Yield every difference, one check after the other, as the database returns them."""
         for check, (query, _) in _CHECKS.items():
             statement = text(_NAMED.format(check=check, query=query))
-            async with self._connection.stream(statement) as rows:
+            async with self.connection.stream(statement) as rows:
                 async for row in rows:
                     yield Difference(*row)
 

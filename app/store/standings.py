@@ -3,7 +3,7 @@
 Only the transaction that holds the lock of `store.feed` writes them, so that no two do.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -92,6 +92,23 @@ _COUNTS = text("SELECT columns, services, customers FROM standing_kinds WHERE cu
 _COUNTS_OF = text("""
     SELECT k.columns, k.services, 1 AS customers
     FROM standings s JOIN standing_kinds k ON k.id = s.kind_id WHERE s.customer_id = :id""")
+# Customers of whom nothing is on its way: all that is committed was published and followed.
+_SETTLED = text(f"""
+    SELECT c.id, c.code, {FACTS_NOW}, s.evaluated_on, n.columns, n.services, s.valid_until,
+        s.changed_at, s.detail::text AS detail
+    FROM customers c
+    LEFT JOIN standings s ON s.customer_id = c.id
+    LEFT JOIN standing_kinds n ON n.id = s.kind_id
+    WHERE c.merged_at IS NULL AND (s.valid_until IS NULL OR s.valid_until > :now)
+        AND NOT EXISTS (SELECT FROM unpublished_events u JOIN events e ON e.id = u.event_id
+            WHERE e.customer_id = c.id)
+        AND NOT EXISTS (SELECT FROM feed f WHERE f.customer_id = c.id
+            AND f.position > coalesce(s.position, :followed)
+            AND f.type <> ALL (CAST(:unrelated AS text[])))""")
+_WRONG_COUNTS = text("""
+    SELECT array_to_string(n.columns, '+') AS columns, n.customers, count(s.customer_id) AS counted
+    FROM standing_kinds n LEFT JOIN standings s ON s.kind_id = n.id
+    GROUP BY n.id HAVING n.customers <> count(s.customer_id)""")
 _FIRST_ID = UUID(int=0)
 
 
@@ -135,6 +152,31 @@ class Kept(NamedTuple):
     last_at: datetime | None
     created: bool
     """Whether the customer's creation is among these writes."""
+
+
+class Settled(NamedTuple):
+    """A customer of whom nothing is on its way to its standing."""
+
+    code: str
+    document: str
+    """The facts of now, as JSON text (`store.facts.parse`)."""
+    row: Row | None
+
+
+async def settled(
+    connection: AsyncConnection, now: datetime, followed: int, unrelated: Sequence[str]
+) -> AsyncIterator[Settled]:
+    """Every customer whose standing has to be right, one after the other."""
+    values = {"now": now, "followed": followed, "unrelated": list(unrelated)}
+    async with connection.stream(_SETTLED, values) as rows:
+        async for one in rows:
+            yield Settled(one.code, one.facts, _stored(one))
+
+
+async def wrong_counts(connection: AsyncConnection) -> list[tuple[str, int, int]]:
+    """Columns, stored and real number of customers of each combination that is counted wrongly."""
+    rows = await connection.execute(_WRONG_COUNTS)
+    return [(row.columns, row.customers, row.counted) for row in rows]
 
 
 async def due(database: Database, now: datetime) -> tuple[bool, str]:
@@ -189,27 +231,21 @@ async def facts(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Candid
     return [Candidate(*row) for row in await connection.execute(_FACTS, {"ids": list(ids)})]
 
 
+def _stored(one: Any) -> Row | None:
+    if one.evaluated_on is None:
+        return None
+    columns, services = tuple(one.columns), tuple(one.services)
+    detail = orjson.loads(one.detail)
+    return Row(one.evaluated_on, columns, services, one.valid_until, one.changed_at, detail)
+
+
 async def kept(
     connection: AsyncConnection, ids: Sequence[UUID], followed: int, unrelated: Sequence[str]
 ) -> dict[UUID, Kept]:
     """The rows of customers, and what the feed tells of their writes since."""
     values = {"ids": list(ids), "followed": followed, "unrelated": list(unrelated)}
     return {
-        one.id: Kept(
-            None
-            if one.evaluated_on is None
-            else Row(
-                one.evaluated_on,
-                tuple(one.columns),
-                tuple(one.services),
-                one.valid_until,
-                one.changed_at,
-                orjson.loads(one.detail),
-            ),
-            one.first_at,
-            one.last_at,
-            one.created,
-        )
+        one.id: Kept(_stored(one), one.first_at, one.last_at, one.created)
         for one in await connection.execute(_KEPT, values)
     }
 
