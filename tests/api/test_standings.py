@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from app import clock
 from app.jobs import publishing
 from app.policy.document import Policies
+from app.services import standings
 from app.store import standings as store
+from app.store.reconcile import snapshot
 from tests import histories
 from tests.api.build import Customer, made
 from tests.api.test_events import every
@@ -416,8 +418,13 @@ async def test_the_chain_equals_the_answers_of_its_moments(
         assert set(one["gained"]) == after - before
         assert set(one["lost"]) == before - after
     stored = await rows(service)
-    await run(service, "UPDATE standing_state SET followed = 0")
+    # As far back as entries are kept: what lies before them begins a walk.
+    kept = "(SELECT pruned_through FROM feed_state)"
+    await run(service, f"UPDATE standing_state SET followed = {kept}")
     with histories.at(histories.FIRST + timedelta(days=histories.DAYS + 800)):
         await follow_all(service)
+        async with snapshot(service.database) as now:
+            wrong = standings.differences(now.connection, service.policies, clock.now())
+            assert [one async for one in wrong if one is not None] == []
     assert await rows(service) == stored
     assert [one["data"] for one in await changes(customer)] == chain
