@@ -15,6 +15,7 @@ from uuid import UUID
 
 import orjson
 
+from app.errors import invalid
 from app.policy.civil import civil_date, start_of_day
 from app.policy.decide import decide
 from app.policy.document import COLUMNS, Column, Policies, Service
@@ -112,18 +113,43 @@ class Counts(NamedTuple):
     services: dict[Service, int]
 
 
-async def counts(work: UnitOfWork) -> Counts:
-    """Today's figures of all customers, archived ones included, or of a bound token's own."""
+async def counts(work: UnitOfWork, at: datetime | None) -> Counts:
+    """The figures of all customers, archived ones included, or of a bound token's own.
+
+    Those of a past instant follow from what has changed since. Records that were merged count as
+    their survivor alone. Raises InvalidInput for an instant in the future, and for one before the
+    oldest event that is kept.
+    """
+    connection, own = work.connection, work.caller.customer_id
+    found = await store.counts(connection, own)
+    if at is not None:
+        found += await _undone(work, at)
     columns: dict[Column, int] = dict.fromkeys(COLUMNS, 0)
     services: dict[Service, int] = dict.fromkeys(SERVICES, 0)
     total = 0
-    for stands_in, may_use, number in await store.counts(work.connection, work.caller.customer_id):
+    for stands_in, may_use, number in found:
         total += number
         for column in stands_in:
             columns[cast("Column", column)] += number
         for service in may_use:
             services[cast("Service", service)] += number
     return Counts(total, columns, services)
+
+
+async def _undone(work: UnitOfWork, at: datetime) -> list[tuple[list[str], list[str], int]]:
+    """What to add to the figures of now for those of a past instant."""
+    if at > work.now:
+        raise invalid("query/at", "in_future")
+    oldest = await store.oldest_position(work.connection)
+    if oldest is None or feed_store.instant_position(at) < oldest:
+        raise invalid("query/at", "out_of_range")
+    own, policies = work.caller.customer_id, work.policies
+    found = await store.changed_since(work.connection, at, own)
+    for day, number in await store.created_since(work.connection, at, str(policies.zone), own):
+        # The chain of a new customer begins with the standing of one without any facts.
+        first = stood(decide(policies, Facts(), day))
+        found.append(([*first.columns], [*first.services], -number))
+    return found
 
 
 class _Chosen(NamedTuple):

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.database import Database
 from app.store.facts import FACTS_NOW
+from app.store.feed import instant_position
 from app.store.raw_reads import prepare
 
 _DUE = prepare(
@@ -92,6 +93,23 @@ _COUNTS = text("SELECT columns, services, customers FROM standing_kinds WHERE cu
 _COUNTS_OF = text("""
     SELECT k.columns, k.services, 1 AS customers
     FROM standings s JOIN standing_kinds k ON k.id = s.kind_id WHERE s.customer_id = :id""")
+# What is to be added to the counts of now for those of an instant: of every change since, what was
+# before it, less what came of it. Records that were merged are part of their survivor throughout.
+_SINCE = """f.position >= :position AND f.occurred_at > :at
+        AND (CAST(:customer AS uuid) IS NULL OR f.customer_id = :customer)
+        AND (SELECT m.survivor_id FROM merged_customers m WHERE m.customer_id = f.customer_id)
+            IS NULL"""
+_UNDONE = text(f"""
+    SELECT one.columns, one.services, sum(one.customers) AS customers
+    FROM feed f CROSS JOIN LATERAL (VALUES
+        (f.data->'before'->>'columns', f.data->'before'->>'services', 1),
+        (f.data->'after'->>'columns', f.data->'after'->>'services', -1))
+        one (columns, services, customers)
+    WHERE f.type = 'entitlements.changed' AND {_SINCE} GROUP BY 1, 2""")
+_CREATED = text(f"""
+    SELECT CAST(f.occurred_at AT TIME ZONE :zone AS date) AS on, count(*) AS customers
+    FROM feed f WHERE f.type = 'customer.created' AND {_SINCE} GROUP BY 1""")
+_OLDEST = text("SELECT min(position) FROM feed")
 # Customers of whom nothing is on its way: all that is committed was published and followed.
 _SETTLED = text(f"""
     SELECT c.id, c.code, {FACTS_NOW}, s.evaluated_on, n.columns, n.services, s.valid_until,
@@ -290,6 +308,31 @@ async def counts(
     else:
         found = await connection.execute(_COUNTS_OF, {"id": customer_id})
     return [(row.columns, row.services, row.customers) for row in found]
+
+
+async def changed_since(
+    connection: AsyncConnection, at: datetime, customer_id: UUID | None
+) -> list[tuple[list[str], list[str], int]]:
+    """What to add to `counts` for those of a past instant, new customers apart."""
+    values = {"position": instant_position(at), "at": at, "customer": customer_id}
+    return [
+        (orjson.loads(row.columns), orjson.loads(row.services), int(row.customers))
+        for row in await connection.execute(_UNDONE, values)
+    ]
+
+
+async def created_since(
+    connection: AsyncConnection, at: datetime, zone: str, customer_id: UUID | None
+) -> list[tuple[date, int]]:
+    """How many customers were created after an instant, by the civil date in a time zone."""
+    values = {"position": instant_position(at), "at": at, "customer": customer_id, "zone": zone}
+    return [(row.on, row.customers) for row in await connection.execute(_CREATED, values)]
+
+
+async def oldest_position(connection: AsyncConnection) -> int | None:
+    """The position of the oldest entry of the feed that is kept."""
+    found: int | None = await connection.scalar(_OLDEST)
+    return found
 
 
 @lru_cache(maxsize=4096)

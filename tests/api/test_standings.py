@@ -1,7 +1,7 @@
 """The standing: what is told when a customer may use something else, by a write or by time."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from itertools import groupby, pairwise
 from typing import Any
@@ -15,10 +15,11 @@ from app import clock
 from app.jobs import publishing
 from app.policy.document import Policies
 from app.services import standings
+from app.services.tokens import SCOPES
 from app.store import standings as store
 from app.store.reconcile import snapshot
 from tests import histories
-from tests.api.build import Customer, made
+from tests.api.build import Customer, errors, made
 from tests.api.test_events import every
 from tests.conftest import Service, follow_all, publish_all
 
@@ -345,6 +346,49 @@ async def test_how_many_customers_stand_where(service: Service, holder: Customer
         assert one["customers"] == len(await ids(holder.client, column=one["column"]))
     for one in found["services"]:
         assert one["customers"] == len(await ids(holder.client, service=one["service"]))
+
+
+async def test_how_many_customers_stood_where(
+    new_service: Callable[..., Awaitable[Service]], travel: Travel
+) -> None:
+    # Its clock never goes back.
+    service = await new_service()
+    travel(T0)
+    client = await service.client_with(*SCOPES)
+    holder = await Customer.new(client, T0)
+
+    async def figures(client: httpx.AsyncClient, **query: str) -> dict[str, Any]:
+        found = await made(await client.get("/v1/usage/columns", params=query), 200)
+        return {name: value for name, value in found.items() if name != "at"}
+
+    await follow_all(service)
+    known: dict[str, list[tuple[str, Any]]] = {"everybody": [], "own": []}
+    async with await service.client_with("usage:read", customer_id=holder.id) as bound:
+        steps: list[Any] = [
+            lambda: holder.licence(days=0),
+            lambda: holder.contract(days=0),
+            lambda: Customer.new(holder.client, T0),
+            lambda: holder.pack(2, days=0),
+        ]
+        for day, step in enumerate(steps, start=1):
+            travel(T0 + timedelta(days=day))
+            await step()
+            await follow_all(service)
+            at = f"{T0 + timedelta(days=day)}T12:00:00Z"
+            known["everybody"].append((at, await figures(holder.client)))
+            known["own"].append((at, await figures(bound)))
+        travel(T0 + timedelta(days=600))
+        await follow_all(service)
+        for at, then in known["everybody"]:
+            assert await figures(holder.client, at=at) == then
+        for at, then in known["own"]:
+            assert await figures(bound, at=at) == then
+        assert known["own"][0] != known["own"][1]
+        wrong = await bound.get("/v1/usage/columns", params={"at": "2150-01-01T00:00:00Z"})
+        assert errors(wrong) == [("query/at", "in_future")]
+        early = await bound.get("/v1/usage/columns", params={"at": "1999-01-01T00:00:00Z"})
+        assert errors(early) == [("query/at", "out_of_range")]
+    await client.aclose()
 
 
 async def test_the_counts_are_those_of_the_rows(service: Service, holder: Customer) -> None:

@@ -51,15 +51,16 @@ async def get_customer_usage(
 
 
 @usage.reads("/usage/columns", ColumnsBody, "usage:read")
-async def get_usage_columns(context: Ctx) -> Response:
+async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()]) -> Response:
     """Count the customers by column and service.
 
-    How many stand in each column and may use each service: today's figures of all customers, or of
-    one by a token bound to it. They follow a write within a second or so, as the event
-    `entitlements.changed` does.
+    How many stand in each column and may use each service: the figures of all customers, or of one
+    by a token bound to it. They follow a write within a second or so, as the event
+    `entitlements.changed` does. Those of a past instant are as they were told then, and reach as
+    far back as events are kept.
     """
-    counts = await standings.counts(context)
-    return ok(context, ColumnsBody.of(context.now, counts))
+    counts = await standings.counts(context, query.at)
+    return ok(context, ColumnsBody.of(query.at or context.now, counts))
 
 
 @usage.reads(
