@@ -57,6 +57,7 @@ async def test_a_second_start_keeps_the_data_and_makes_new_tokens(
     assert after == before | {
         "tokens": before["tokens"] + 1 + len(CLIENTS),
         "events": before["events"] + 1,
+        "unpublished_events": before["unpublished_events"] + 1,
     }
     for old in first:
         async with service.client(old) as client:

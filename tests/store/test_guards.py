@@ -291,9 +291,11 @@ async def test_the_bound_role_reads_through_policies_alone(serving: asyncpg.Conn
             AND NOT relrowsecurity AND has_any_column_privilege('assistenza_bound', oid,
                 'SELECT, INSERT, UPDATE')"""
     )
-    # Closures are the same for everybody (R48), and so is how far the feed of events is.
+    # Closures are the same for everybody (R48), and so is how far the feed of events is. Of the
+    # combinations of columns and services it may not read how many customers have each.
     assert {row["relname"] for row in readable} == {
         "help_desk_closures",
         "feed_state",
         "feed_epochs",
+        "standing_kinds",
     }

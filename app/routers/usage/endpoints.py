@@ -60,7 +60,10 @@ async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()])
     far back as events are kept.
     """
     counts = await standings.counts(context, query.at)
-    return ok(context, ColumnsBody.of(query.at or context.now, counts))
+    body = ColumnsBody.of(counts)
+    # Asked about now, only the instant differs from one answer to the next.
+    etag = weak_etag(json_bytes(body)) if query.at is None else True
+    return ok(context, {"at": query.at or context.now, **body}, etag=etag)
 
 
 @usage.reads(

@@ -46,9 +46,9 @@ class ColumnsBody(Output):
     services: list[ServiceCount]
 
     @staticmethod
-    def of(at: datetime, counts: Counts) -> dict[str, Any]:
+    def of(counts: Counts) -> dict[str, Any]:
+        """The answer without `at`, ready to be serialised."""
         return {
-            "at": at,
             "customers": counts.customers,
             "columns": [
                 {"column": column, "customers": number} for column, number in counts.columns.items()
