@@ -193,3 +193,11 @@ async def test_a_person_s_calls_are_exported_and_erased(
         "%393351112223%",
     )
     assert kept[0]["count"] == 0
+
+
+async def test_a_call_cannot_begin_after_its_end(client: httpx.AsyncClient) -> None:
+    ended = call("+390590000001", ended_at=ENDED)
+    await made(await client.post(URL, json=ended))
+    later = {"call_id": ended["call_id"], "number": "+390590000001"}
+    answer = await client.post(URL, json={**later, "started_at": "2026-11-23T09:10:01Z"})
+    assert errors(answer) == [("/started_at", "wrong_order")]
