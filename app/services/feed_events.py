@@ -47,8 +47,9 @@ class Changes(TypedDict):
 
     changed: list[str]
     """The names of all fields that changed."""
-    before: dict[str, str | int | bool | None]
-    after: dict[str, str | int | bool | None]
+    before: dict[str, Any]
+    """The values of fields that hold no text of a person: texts, whole numbers, or null."""
+    after: dict[str, Any]
 
 
 class CustomerData(TypedDict):
