@@ -28,7 +28,8 @@ def _default_data_dir() -> Path | None:
 
 
 LEAST_CONNECTIONS = 8
-"""What a worker needs: one connection in each pool, two for readiness and housekeeping."""
+"""What a worker needs: one connection in each pool, two for readiness, housekeeping and publishing
+together."""
 
 
 class Settings(BaseSettings):

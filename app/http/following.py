@@ -28,8 +28,9 @@ from app.store.failures import FAILURES
 
 LONGEST_WAIT = 30
 """Seconds that a long poll may wait."""
-STREAMS_OF_A_CLIENT = 10
-"""Event streams of one client on one process; more are refused."""
+WAITING_OF_A_CLIENT = 10
+"""Streams and long polls of one client that wait on one process; more are refused. Each reads again
+whenever the feed advances."""
 _ASKED_EVERY = 0.2
 _RETRY_SECONDS = 5
 
@@ -45,7 +46,7 @@ class Watch:
         self._waiting = 0
         self._wanted = asyncio.Event()
         self._news = asyncio.Event()
-        self._streams: Counter[str] = Counter()
+        self._places: Counter[str] = Counter()
 
     async def run(self, database: Database) -> None:
         """Ask while somebody waits, until cancelled."""
@@ -87,16 +88,16 @@ class Watch:
 
     @contextmanager
     def place(self, client: str) -> Iterator[None]:
-        """A place among the streams of a client. Raises TooManyRequests if it has all its own."""
-        if self._streams[client] >= STREAMS_OF_A_CLIENT:
+        """A place for a client to wait. Raises TooManyRequests if it has all of its own."""
+        if self._places[client] >= WAITING_OF_A_CLIENT:
             raise TooManyRequests(_RETRY_SECONDS)
-        self._streams[client] += 1
+        self._places[client] += 1
         try:
             yield
         finally:
-            self._streams[client] -= 1
-            if not self._streams[client]:
-                del self._streams[client]
+            self._places[client] -= 1
+            if not self._places[client]:
+                del self._places[client]
 
 
 class NothingNew(Exception):
@@ -128,7 +129,7 @@ class FollowRoute(ScopedRoute):
         request.state.may_wait = True
         ends_at: float | None = None
         while True:
-            async with reading(request, self.scope):
+            async with reading(request, self.scope) as context:
                 self.refuse_unanswerable(request)
                 try:
                     return await handler(request)
@@ -136,7 +137,8 @@ class FollowRoute(ScopedRoute):
                     after = request.state.waited_after = nothing.after
                     ends_at = ends_at or monotonic() + nothing.seconds
             # Perhaps of other customers or types: then the rest of the time is waited for more.
-            news = await watch.beyond(after.position, max(0.0, ends_at - monotonic()))
+            with watch.place(context.caller.client):
+                news = await watch.beyond(after.position, max(0.0, ends_at - monotonic()))
             request.state.may_wait = news and monotonic() < ends_at
 
 

@@ -149,7 +149,7 @@ class Resource:
         **options: Any,
     ) -> Decorator[Any]:
         """GET that may wait for news, or goes on with them."""
-        responses = documented.reads(NotFound, *errors)
+        responses = documented.reads(NotFound, TooManyRequests, *errors)
         return self._call("GET", path, FollowRoute, scope, responses, model, **options)
 
     def lists(

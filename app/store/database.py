@@ -58,7 +58,8 @@ class Database:
     `raw`: single statements on the driver itself, without SQLAlchemy. `bound` (transactions)
     and `bound_raw` (single statements): for tokens bound to one customer, with the role
     assistenza_bound (R38). `exports`: long answers, which must not use up what writers need;
-    `exporting` has as many places. `operations`: readiness and housekeeping.
+    `exporting` has as many places. `operations`: readiness, housekeeping
+    and publishing.
 
     `long_statements`: for commands that lift `statement_timeout`.
     """

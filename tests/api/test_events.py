@@ -243,7 +243,7 @@ async def test_a_stream(service: Service, holder: Customer) -> None:
     assert [json.loads(one["data"]) for one in heard] == whole
 
 
-async def test_streams_are_bounded(service: Service, holder: Customer) -> None:
+async def test_what_waits_is_bounded(service: Service, holder: Customer) -> None:
     watch = service.app.state.watch
     client = "client:hungry"
     token = await service.token("events:read", name="hungry")
@@ -252,6 +252,9 @@ async def test_streams_are_bounded(service: Service, holder: Customer) -> None:
         place.__enter__()
     try:
         async with service.client(token) as hungry:
+            polled = await hungry.get("/v1/events?after=now&wait=1")
+            refused(polled, "too_many_requests", 429)
+            assert (await hungry.get("/v1/events", params={"after": "now"})).status_code == 200
             problem = refused(await hungry.get("/v1/events/stream"), "too_many_requests", 429)
             assert problem["status"] == 429
     finally:

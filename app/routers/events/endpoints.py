@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.errors import CursorExpired, ServiceError, TooManyRequests
+from app.errors import CursorExpired, ServiceError
 from app.http.cloud_events import cloud_event
 from app.http.context import Context, Ctx, record_of
 from app.http.cursors import LONGEST, Cursors, cursors_of
@@ -59,7 +59,6 @@ async def list_events(context: Ctx, query: Annotated[EventsQuery, FromQuery()]) 
     None,
     "events:read",
     CursorExpired,
-    TooManyRequests,
     # A client may ask for JSON in every call.
     offers=("text/event-stream", "application/json"),
     response_class=StreamingResponse,
