@@ -28,6 +28,7 @@ from app.errors import (
     ServiceError,
     TooManyRequests,
 )
+from app.http import tables
 from app.http.corrections import DryRun
 from app.http.fields import Input
 from app.http.following import FollowRoute
@@ -79,6 +80,21 @@ class Resource:
         if etag:
             responses |= documented.CACHED
         return self._call("GET", path, ReadRoute, scope, responses, model, **options)
+
+    def tabulates(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors, **options: Any
+    ) -> Decorator[Any]:
+        """GET of what is also a table, with an entity tag. Its query string is a `TableQuery`."""
+        return self.reads(
+            path,
+            model,
+            scope,
+            *errors,
+            # `format` goes before `Accept`: the handler negotiates.
+            offers=(),
+            responses=tables.ANSWERED,
+            **options,
+        )
 
     def opens(
         self,

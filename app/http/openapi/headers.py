@@ -78,6 +78,12 @@ HEADERS: dict[str, dict[str, Any]] = {
         "required": True,
         "schema": {"$ref": "#/components/schemas/Language"},
     },
+    "Content-Language-of-spreadsheets": {
+        "description": (
+            "The language of headers, dates and decimals. Only with CSV for Excel and workbooks."
+        ),
+        "schema": {"$ref": "#/components/schemas/Language"},
+    },
     "ETag": {
         "description": "The entity tag of what was sent, for `If-Match` and `If-None-Match`.",
         "required": True,
@@ -96,7 +102,7 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "Content-Disposition": {
-        "description": "The name of the file. Only with CSV.",
+        "description": "The name of the file. Only with CSV and workbooks.",
         "schema": {"type": "string"},
     },
     "X-Accel-Buffering": {

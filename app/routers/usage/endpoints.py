@@ -6,24 +6,21 @@ from fastapi import Query
 from starlette.responses import Response
 
 from app.errors import invalid
-from app.http import csv_text
 from app.http.context import Ctx
 from app.http.etags import weak_etag
 from app.http.fields import Key
-from app.http.negotiation import negotiated
-from app.http.openapi.responses import CACHED
 from app.http.resource import Resource
 from app.http.responses import json_bytes, ok
+from app.http.tables import form_of
 from app.policy.civil import add_months
 from app.routers.usage.schemas import (
-    CSV_HEADER,
-    FORMATS,
+    MOVEMENTS,
     ColumnsBody,
     Statement,
     StatementQuery,
     UsageBody,
     UsageQuery,
-    csv_lines,
+    statement_rows,
 )
 from app.services import standings
 from app.services import usage as service
@@ -66,23 +63,14 @@ async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()])
     return ok(context, {"at": query.at or context.now, **body}, etag=etag)
 
 
-@usage.reads(
-    "/customers/{customer}/statement",
-    Statement,
-    "usage:read",
-    offers=(),
-    sends=("Content-Disposition",),
-    responses={
-        200: CACHED[200] | {"content": {csv_text.MEDIA_TYPE: {"schema": {"type": "string"}}}}
-    },
-)
+@usage.tabulates("/customers/{customer}/statement", Statement, "usage:read")
 async def get_customer_statement(
     context: Ctx, customer: Key, query: Annotated[StatementQuery, Query()]
 ) -> Response:
     """Read a statement of a customer's allowances.
 
     Opening, every movement and closing of each allowance from the day `from` up to, not including,
-    the day `to`; as JSON, or as CSV by `Accept: text/csv` or `format=csv`. A movement belongs to
+    the day `to`; as JSON, CSV or an Excel workbook, by `Accept` or `format`. A movement belongs to
     the day on which it counts, not to the day of recording: what is recorded late appears in the
     statement of that earlier day when it is requested again. A period with more than 10,000
     movements is refused: ask for shorter ones.
@@ -92,22 +80,13 @@ async def get_customer_statement(
         raise invalid("query/to", "wrong_order")
     if end > add_months(start, _LONGEST_STATEMENT_MONTHS):
         raise invalid("query/to", "out_of_range")
-    media_type = FORMATS.get(query.format or "") or negotiated(context.request, *FORMATS.values())
+    form = form_of(context.request, query)
     statement = await service.statement(context, customer, start, end)
-    if media_type != csv_text.MEDIA_TYPE:
+    if form == "json":
         return ok(context, await computed(statement.characters, _json, statement))
-    name = f"statement-{statement.customer.code}-{start}-{end}.csv"
-    return ok(
-        context,
-        await computed(statement.characters, _csv, statement),
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        media_type=csv_text.MEDIA_TYPE,
-    )
+    name = f"statement-{statement.customer.code}-{start}-{end}"
+    return await MOVEMENTS.answer(context, form, name, statement_rows(statement))
 
 
 def _json(statement: service.Statement) -> bytes:
     return json_bytes(Statement.of(statement))
-
-
-def _csv(statement: service.Statement) -> bytes:
-    return csv_text.csv_bytes(CSV_HEADER, csv_lines(statement))

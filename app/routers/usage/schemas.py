@@ -7,9 +7,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from app.http.csv_text import MEDIA_TYPE, Cell
 from app.http.decisions import CustomerName
 from app.http.fields import CivilDate, Output, Query, QueryInstant
+from app.http.tables import Cell, Kind, Table, TableQuery
 from app.policy.document import Column, Service
 from app.policy.usage import Allowance, AllowanceKind, AllowanceState
 from app.services import usage as service
@@ -137,18 +137,11 @@ class UsageBody(Output):
         }
 
 
-FORMATS = {"json": "application/json", "csv": MEDIA_TYPE}
-"""The formats of a statement, by what `format` calls them."""
-
-
-class StatementQuery(Query):
+class StatementQuery(TableQuery):
     """Civil dates, `to` excluded; at most ten years."""
 
     from_: CivilDate = Field(alias="from")
     to: CivilDate
-    format: Literal["json", "csv"] | None = Field(
-        default=None, description="In place of `Accept`, which a link cannot set."
-    )
 
 
 class Balance(Output):
@@ -303,31 +296,38 @@ def _group(account: service.Account) -> dict[str, Any]:
     }
 
 
-_OF_ALLOWANCE = ("kind", "number", "starts_on", "ends_on", "granted")
-_PARTS = service.Balance._fields
-_OF_MOVEMENT = (
-    "entry",
-    "reverses",
-    "recorded_at",
-    "case_number",
-    "cause_case_number",
-    "technician",
-    "worked_at",
-    "ticket_position",
-    *_PARTS,
-)
-CSV_HEADER = (
-    *(f"allowance_{name}" for name in _OF_ALLOWANCE),
-    "line",
-    "counts_on",
-    *_OF_MOVEMENT,
-    *(f"balance_{part}" for part in _PARTS),
-    "remaining",
-    "lapsed",
+_PARTS: dict[str, Kind] = dict.fromkeys(service.Balance._fields, "integer")
+_OF_ALLOWANCE: dict[str, Kind] = {
+    "kind": "text",
+    "number": "text",
+    "starts_on": "date",
+    "ends_on": "date",
+    "granted": "integer",
+}
+_OF_MOVEMENT: dict[str, Kind] = {
+    "entry": "integer",
+    "reverses": "integer",
+    "recorded_at": "instant",
+    "case_number": "text",
+    "cause_case_number": "text",
+    "technician": "text",
+    "worked_at": "instant",
+    "ticket_position": "integer",
+    **_PARTS,
+}
+MOVEMENTS = Table(
+    "statement",
+    **{f"allowance_{name}": kind for name, kind in _OF_ALLOWANCE.items()},
+    line="text",
+    counts_on="date",
+    **_OF_MOVEMENT,
+    **{f"balance_{name}": kind for name, kind in _PARTS.items()},
+    remaining="integer",
+    lapsed="integer",
 )
 
 
-def csv_lines(statement: service.Statement) -> Iterator[list[Cell]]:
+def statement_rows(statement: service.Statement) -> Iterator[list[Cell]]:
     """One line for each movement, between an opening and a closing one for each allowance."""
     blank: list[Cell] = [None] * len(_OF_MOVEMENT)
     for one, opening, movements, closing in statement.accounts:
