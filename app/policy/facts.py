@@ -151,6 +151,17 @@ class Pack(NamedTuple):
         return self.quantity - self.held - self.consumed - self.cancelled
 
     @property
+    def unused_by_end(self) -> dict[date, int]:
+        """How many of these end on each day (R19)."""
+        found: dict[date, int] = {}
+        for ticket in self.lengthened:
+            if ticket.state is None:
+                found[ticket.expires_on] = found.get(ticket.expires_on, 0) + 1
+        if plain := self.unused - sum(found.values()):
+            found[self.expires_on] = found.get(self.expires_on, 0) + plain
+        return found
+
+    @property
     def is_void(self) -> bool:
         """Whether every ticket was cancelled: then the pack counts as none (R45)."""
         return self.cancelled == self.quantity

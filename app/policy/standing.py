@@ -72,13 +72,24 @@ def pack_order(pack: Pack) -> tuple[date, date, str]:
     return pack.ends_on, pack.purchased_on, pack.id
 
 
-def stand(policies: Policies, facts: Facts, on: date) -> Standing:
-    policy = policies.in_force(on)
+class Possession(NamedTuple):
+    """What follows from the licences of a customer alone, on one date."""
+
+    editor: bool
+    """Whether an Editor is held (R1)."""
+    last_purchase: date | None
+    development_ends: date | None
+    anchor: date | None
+    develops: bool
+    """Whether DEV stands (R3)."""
+
+
+def possession(policies: Policies, licences: Iterable[Licence], on: date) -> Possession:
     editor = False
     latest: date | None = None
     anchor: date | None = None
     # One pass, written out: this runs several times for every answer.
-    for licence in facts.licences:
+    for licence in licences:
         if not licence.held(on):
             continue
         if licence.kind == "editor":
@@ -95,6 +106,12 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
         None if latest is None else add_months(latest, policies.in_force(latest).development.months)
     )
     develops = editor and development_ends is not None and on < development_ends
+    return Possession(editor, latest, development_ends, anchor, develops)
+
+
+def stand(policies: Policies, facts: Facts, on: date) -> Standing:
+    policy = policies.in_force(on)
+    editor, latest, development_ends, anchor, develops = possession(policies, facts.licences, on)
     # R14: no new case is bound to a year while DEV is lapsed.
     year = year_of(policies, facts, anchor, on) if develops and anchor is not None else None
     contracts = [contract for contract in facts.contracts if contract.in_force(on)]

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from app.policy.decide import Decision, decide
 from app.policy.document import Column, Policies, Service
-from app.policy.facts import Contract, Facts, Pack
+from app.policy.facts import Contract, Facts
 
 Cause = Literal["write", "time"]
 
@@ -76,7 +76,7 @@ def stood(decision: Decision) -> Stood:
         decision.valid_until,
         {contract.id: not standing.holds_editor for contract in standing.contracts},
         None if year is None else (year.starts_on, year.ends_on),
-        {pack.id: _unused(pack) for pack in standing.packs},
+        {pack.id: pack.unused_by_end for pack in standing.packs},
     )
 
 
@@ -146,7 +146,7 @@ def _tickets(facts: Facts, before: Stood, after: Stood) -> Iterator[Happened]:
         known = before.packs.get(pack.id)
         if known is None:
             continue
-        for ends_on, unused in sorted(_unused(pack).items()):
+        for ends_on, unused in sorted(pack.unused_by_end.items()):
             if ends_on > after.on:
                 break
             told = known.get(ends_on, 0) if ends_on <= before.on else 0
@@ -174,14 +174,3 @@ def _year(year: tuple[date, date]) -> dict[str, str | int]:
 def _since(day: date, before: Stood) -> date | None:
     """The day itself, unless it had passed already: then a write, as of the past, brought it."""
     return day if day > before.on else None
-
-
-def _unused(pack: Pack) -> dict[date, int]:
-    """The tickets that no case uses and that were not cancelled, by their own ends."""
-    found: dict[date, int] = {}
-    for ticket in pack.lengthened:
-        if ticket.state is None:
-            found[ticket.expires_on] = found.get(ticket.expires_on, 0) + 1
-    if plain := pack.unused - sum(found.values()):
-        found[pack.expires_on] = found.get(pack.expires_on, 0) + plain
-    return found

@@ -1,14 +1,13 @@
 """Every allowance that a customer ever had, as it stands on a date, ended ones included (R37)."""
 
-from collections.abc import Iterator
 from datetime import date
 from typing import Literal, NamedTuple
 
-from app.policy.civil import add_months
 from app.policy.document import Policies
 from app.policy.facts import Contract, Facts, Pack, ServiceYear
-from app.policy.standing import counting, holds_editor, stand
-from app.policy.years import anchors, periods, running_year
+from app.policy.standing import holds_editor, stand
+from app.policy.year_spans import year_spans
+from app.policy.years import running_year
 
 AllowanceKind = Literal["free_hours", "contract", "ticket_pack"]
 AllowanceState = Literal["upcoming", "in_force", "suspended", "expired", "cancelled"]
@@ -65,7 +64,11 @@ class Allowance(NamedTuple):
 
 def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowance]:
     """Contracts, packs and service years by first day, whether anything was charged or not."""
-    years = {year.starts_on: year for year in _years_until(policies, facts, on)}
+    years = {
+        starts_on: span.year
+        for starts_on, span in year_spans(policies, facts).items()
+        if span.pays_from <= on
+    }
     pays = stand(policies, facts, on).service_year
     runs = running_year(policies, facts, on)
     editor = holds_editor(facts.licences, on)
@@ -78,30 +81,6 @@ def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowanc
     found += [_contract(contract, editor, on) for contract in facts.contracts]
     found += [_pack(pack, on) for pack in facts.packs]
     return sorted(found, key=lambda one: (one.starts_on, one.kind, one.key))
-
-
-def _years_until(policies: Policies, facts: Facts, on: date) -> Iterator[ServiceYear]:
-    """Every service year that ever paid for new cases, up to a date (R14).
-
-    Another can begin to pay only on a day of a purchase, of a withdrawal or of an anniversary.
-    """
-    days = set()
-    lapses = date.min
-    for licence in facts.licences:
-        if licence.held_from is not None:
-            days.add(licence.held_from)
-        for bought in counting(policies, licence):
-            days.add(bought)
-            ends_on = add_months(bought, policies.in_force(bought).development.months)
-            lapses = max(lapses, ends_on)
-        if licence.withdrawn_on is not None:
-            days.add(licence.withdrawn_on)
-    for licence in facts.licences:
-        for anchor in anchors(policies, licence):
-            days |= {starts_on for starts_on, _ in periods(policies, anchor, anchor, lapses)}
-    for day in days:
-        if day <= on and (year := stand(policies, facts, day).service_year):
-            yield year
 
 
 def _service_year(

@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 
 from app.errors import invalid
+from app.policy.allowance_standings import allowance_standings
 from app.policy.civil import civil_date, start_of_day
 from app.policy.decide import decide
 from app.policy.document import COLUMNS, Column, Policies, Service
@@ -28,8 +29,10 @@ from app.services.feed_events import (
     StandingData,
 )
 from app.services.unit_of_work import UnitOfWork
+from app.store import allowance_standings as allowance_store
 from app.store import feed as feed_store
 from app.store import standings as store
+from app.store.allowance_standings import AllowanceRow, Rows
 from app.store.database import Connection
 from app.store.event_types import on_the_wire
 from app.store.facts import computed, parse
@@ -82,7 +85,10 @@ async def follow(connection: Connection, policies: Policies, now: datetime) -> b
         return True
     merged = [one.id for one in found if one.merged]
     kept = await store.kept(connection, [one.id for one in found], before.followed, UNRELATED)
+    stored = await allowance_store.read(connection, [one.id for one in found])
     rows: dict[UUID, Row] = {}
+    changed: list[tuple[UUID, AllowanceRow]] = []
+    gone: list[tuple[UUID, str]] = []
     told: list[feed_store.Entry] = []
     counted: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
     since = monotonic()
@@ -90,17 +96,22 @@ async def follow(connection: Connection, policies: Policies, now: datetime) -> b
         known = kept[one.id]
         if known.row is not None:
             counted[known.row.columns, known.row.services] -= 1
+        had = stored.get(one.id, {})
         if one.merged:
+            gone += [(one.id, key) for key in had]
             continue
-        row, entries = await computed(len(one.document), _followed, policies, one, known, now)
+        row, entries, has = await computed(len(one.document), _followed, policies, one, known, now)
         rows[one.id] = row
         told += entries
+        changed += [(one.id, has[key]) for key in has if has[key] != had.get(key)]
+        gone += [(one.id, key) for key in had if key not in has]
         counted[row.columns, row.services] += 1
         if monotonic() - since > _WITHOUT_A_PAUSE:
             await asyncio.sleep(0)
             since = monotonic()
     await feed_store.publish(connection, now, told)
     await store.write(connection, before.position, rows, merged, counted)
+    await allowance_store.write(connection, changed, gone)
     await store.set_state(connection, chosen.state)
     return chosen.more
 
@@ -195,11 +206,12 @@ async def _choose(
 
 def _followed(
     policies: Policies, candidate: Candidate, known: Kept, now: datetime
-) -> tuple[Row, list[feed_store.Entry]]:
-    """A customer's new row, and what the feed tells of how it came about."""
+) -> tuple[Row, list[feed_store.Entry], Rows]:
+    """A customer's new row, what the feed tells of how it came about, and its allowances."""
     facts = parse(candidate.document)
     zone = policies.zone
     today = civil_date(now, zone)
+    has = _allowances(policies, facts, today)
     written_on = None if known.first_at is None else civil_date(known.first_at, zone)
     if known.row is not None:
         before, changed_at = _stood(known.row, policies), known.row.changed_at
@@ -209,7 +221,7 @@ def _followed(
         changed_at = known.first_at
     else:
         # It was there before standings were kept.
-        return _row(policies, stood(decide(policies, facts, today)), None), []
+        return _row(policies, stood(decide(policies, facts, today)), None), [], has
     entries: list[feed_store.Entry] = []
     after = before
     for step in steps(policies, facts, before, written_on, today):
@@ -224,7 +236,12 @@ def _followed(
             for type_, subject, when, data in happened
         ]
         after = step.after
-    return _row(policies, after._replace(on=today), changed_at), entries
+    return _row(policies, after._replace(on=today), changed_at), entries, has
+
+
+def _allowances(policies: Policies, facts: Facts, today: date) -> Rows:
+    found = allowance_standings(policies, facts, today)
+    return {one.key: AllowanceRow.of(one, None) for one in found}
 
 
 def _instant(step: Step, known: Kept, policies: Policies, now: datetime) -> datetime:
@@ -326,7 +343,8 @@ async def differences(
         return
     today = civil_date(now, policies.zone)
     async for one in store.settled(connection, now, state.followed, UNRELATED):
-        right = _row(policies, stood(decide(policies, parse(one.document), today)), None)
+        facts = parse(one.document)
+        right = _row(policies, stood(decide(policies, facts, today)), None)
         if one.row is None:
             yield Difference("standings", one.code, "standing", "columns", None, _text(right[1]))
             continue
@@ -334,12 +352,31 @@ async def differences(
         for name in fields:
             kept, ruled = getattr(one.row, name), _in_json(right, name)
             yield Difference("standings", one.code, "standing", name, _text(kept), _text(ruled))
-        if not fields:
+        wrong = list(_wrong_allowances(one.allowances, _allowances(policies, facts, today)))
+        for subject, name, kept, ruled in wrong:
+            yield Difference("standings", one.code, subject, name, kept, ruled)
+        if not fields and not wrong:
             yield None
     for columns, kept, counted in await store.wrong_counts(connection):
         yield Difference("standings", None, columns, "customers", str(kept), str(counted))
 
 
+def _wrong_allowances(kept: Rows, ruled: Rows) -> Iterator[tuple[str, str, str | None, str | None]]:
+    """Subject, field, stored and right value of what differs."""
+    for key in kept.keys() | ruled.keys():
+        one, other = kept.get(key), ruled.get(key)
+        if one is None or other is None:
+            there = [None if row is None else row.kind for row in (one, other)]
+            yield f"allowance {key}", "kind", there[0], there[1]
+            continue
+        for name in _OF_ALLOWANCE:
+            if getattr(one, name) != getattr(other, name):
+                values = str(getattr(one, name)), str(getattr(other, name))
+                yield f"allowance {one.number or key}", name, *values
+
+
+# What was announced follows from what was there before.
+_OF_ALLOWANCE = [name for name in AllowanceRow._fields if name != "notices"]
 _COMPARED = ("columns", "services", "valid_until", "detail")
 
 

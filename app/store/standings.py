@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store import allowance_standings
 from app.store.database import Database
 from app.store.facts import FACTS_NOW
 from app.store.feed import instant_position
@@ -113,7 +114,9 @@ _OLDEST = text("SELECT min(position) FROM feed")
 # Customers of whom nothing is on its way: all that is committed was published and followed.
 _SETTLED = text(f"""
     SELECT c.id, c.code, {FACTS_NOW}, s.evaluated_on, n.columns, n.services, s.valid_until,
-        s.changed_at, s.detail::text AS detail
+        s.changed_at, s.detail::text AS detail,
+        (SELECT {allowance_standings.ROWS} FROM allowance_standings a WHERE a.customer_id = c.id)
+            AS allowances
     FROM customers c
     LEFT JOIN standings s ON s.customer_id = c.id
     LEFT JOIN standing_kinds n ON n.id = s.kind_id
@@ -179,6 +182,7 @@ class Settled(NamedTuple):
     document: str
     """The facts of now, as JSON text (`store.facts.parse`)."""
     row: Row | None
+    allowances: allowance_standings.Rows
 
 
 async def settled(
@@ -188,7 +192,8 @@ async def settled(
     values = {"now": now, "followed": followed, "unrelated": list(unrelated)}
     async with connection.stream(_SETTLED, values) as rows:
         async for one in rows:
-            yield Settled(one.code, one.facts, _stored(one))
+            allowances = allowance_standings.rows(one.allowances or "[]")
+            yield Settled(one.code, one.facts, _stored(one), allowances)
 
 
 async def wrong_counts(connection: AsyncConnection) -> list[tuple[str, int, int]]:

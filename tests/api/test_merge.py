@@ -26,7 +26,7 @@ REASON = "Entered twice."
 # Tables whose rows stay with the record that they were written for: events are what they were, the
 # tokens are ended, stored answers and counted writes are the tokens', and the record itself leads
 # on. References to systems that know the survivor too stay as well. What was told stays as it was
-# told, and a merged record has no standing.
+# told, and a merged record has no standing and no allowances.
 STAYING = {
     "events",
     "tokens",
@@ -35,6 +35,7 @@ STAYING = {
     "merged_customers",
     "feed",
     "standings",
+    "allowance_standings",
 }
 
 

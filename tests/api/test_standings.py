@@ -58,6 +58,11 @@ async def rows(service: Service) -> list[Any]:
     return list(await service.server.run_in(service.database_name, query))
 
 
+async def allowances(service: Service) -> list[Any]:
+    query = "SELECT * FROM allowance_standings ORDER BY customer_id, key"
+    return list(await service.server.run_in(service.database_name, query))
+
+
 async def run(service: Service, statement: str, *values: Any) -> None:
     await service.server.run_in(service.database_name, statement, *values)
 
@@ -184,6 +189,7 @@ async def test_customers_from_before_the_upgrade_get_their_rows_silently(
     await holder.licence(days=0)
     await publish_all(service)
     await run(service, "DELETE FROM standings")
+    await run(service, "DELETE FROM allowance_standings")
     await run(service, "DELETE FROM standing_kinds")
     await run(
         service,
@@ -197,6 +203,8 @@ async def test_customers_from_before_the_upgrade_get_their_rows_silently(
     assert await derived(holder) == []
     assert len(await derived(new)) == 2
     assert len(await every(holder.client)) == told + 4
+    kept = {(str(one["customer_id"]), one["key"]) for one in await allowances(service)}
+    assert {(holder.id, "2026-03-10"), (new.id, "2026-03-10")} <= kept
     await holder.pack(days=0)
     await follow_all(service)
     (changed,) = await derived(holder)
@@ -223,10 +231,14 @@ async def test_a_merged_record_has_no_standing(service: Service, holder: Custome
     await twin.licence(days=0)
     await holder.pack(days=0)
     await follow_all(service)
+    before = await allowances(service)
     body = {"into": holder.id, "reason": "Entered twice."}
     await made(await holder.client.post(f"/v1/customers/{twin.id}/merge", json=body), 200)
     await follow_all(service)
-    assert twin.id not in {str(row["customer_id"]) for row in await rows(service)}
+    assert twin.id in {str(row["customer_id"]) for row in before}
+    for kept in (await rows(service), await allowances(service)):
+        assert twin.id not in {str(row["customer_id"]) for row in kept}
+        assert holder.id in {str(row["customer_id"]) for row in kept}
     *_, last = await derived(holder)
     assert last["data"]["before"]["columns"] == ["NO_DEV", "TCK"]
     assert last["data"]["after"] == shown(await holder.entitlements())

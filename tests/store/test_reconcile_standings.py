@@ -1,5 +1,7 @@
 """`reconcile` compares what is kept of each customer with what the rules say."""
 
+from datetime import timedelta
+
 import httpx
 
 from app import clock
@@ -59,6 +61,48 @@ async def test_a_standing_that_is_wrong_is_found(
     )
     _, wrong = await compared(service)
     assert (other.code, "columns", None) in wrong
+
+
+async def test_an_allowance_that_is_wrong_is_found(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    one = await Customer.new(client, service.today())
+    await one.licence()
+    contract = await one.contract()
+    pack = await one.pack(3)
+    await follow_all(service)
+    _, wrong = await compared(service)
+    assert one.code not in {customer for customer, *_ in wrong}
+
+    of_one = "FROM customers c WHERE c.id = a.customer_id AND c.code = $1"
+    change = "UPDATE allowance_standings a SET"
+    await tamper(service, f"{change} used = 7 {of_one} AND kind = 'contract'", one.code)
+    await tamper(service, f"{change} ends = '{{}}' {of_one} AND kind = 'ticket_pack'", one.code)
+    await tamper(
+        service,
+        "DELETE FROM allowance_standings a USING customers c"
+        " WHERE c.id = a.customer_id AND c.code = $1 AND kind = 'free_hours'",
+        one.code,
+    )
+    await tamper(
+        service,
+        "INSERT INTO allowance_standings SELECT customer_id, 'another', kind, number, starts_on,"
+        " ends_on, stops_on, granted, used, held, overrun, cancelled, begun"
+        f" FROM allowance_standings WHERE number = '{pack['number']}'",
+    )
+    async with snapshot(service.database) as now:
+        found = {
+            (one.subject, one.field, one.kept, one.ledger is None)
+            async for one in standings.differences(now.connection, service.policies, clock.now())
+            if one is not None
+        }
+    year = service.today() - timedelta(days=30)
+    assert {
+        (f"allowance {contract['number']}", "used", "7", False),
+        (f"allowance {pack['number']}", "ends", "{}", False),
+        (f"allowance {year}", "kind", None, False),
+        ("allowance another", "kind", "ticket_pack", True),
+    } <= found
 
 
 async def test_what_is_on_its_way_is_not_compared(

@@ -22,10 +22,16 @@ from app.store.tables.master_data import (
     merged_customers,
     tokens,
 )
-from app.store.tables.standings import standing_kinds, standing_state, standings
+from app.store.tables.standings import (
+    allowance_standings,
+    standing_kinds,
+    standing_state,
+    standings,
+)
 from app.store.tables.work import cases, ledger, ticket_uses, time_entries
 
 __all__ = [
+    "allowance_standings",
     "balances",
     "bound_writes",
     "calls",

@@ -8,14 +8,18 @@ from sqlalchemy import (
     Date,
     ForeignKey,
     Index,
+    Integer,
     SmallInteger,
     Table,
     Text,
     Uuid,
+    text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 from app.store.tables.columns import Instant, metadata
+
+_BY_END = ("kind", text("(renewed_by IS NOT NULL)"), "stops_on", "customer_id")
 
 standing_kinds = Table(
     # The few combinations of columns and services that occur, or occurred. How many customers have
@@ -42,9 +46,49 @@ standings = Table(
     Column("changed_at", Instant),
     # The rest of `policy.standing_changes.Stood`.
     Column("detail", JSON, nullable=False),
+    # The instant at which time alone makes an allowance reach the next level of its notices (R41).
+    Column("looks_at", Instant),
+    # Whether notices are sent. False until the allowances were looked at for the first time: what
+    # stood then is not news.
+    Column("announces", Boolean, nullable=False, server_default=text("false")),
     Index("ix_standings_valid_until", "valid_until"),
+    Index("ix_standings_looks_at", "looks_at"),
     Index("ix_standings_changed_at", "changed_at"),
     Index("ix_standings_kind_id_customer_id", "kind_id", "customer_id"),
+)
+
+allowance_standings = Table(
+    # A projection, like `standings`, of each allowance that a customer has had:
+    # `policy.allowance_standings.AllowanceStanding`.
+    "allowance_standings",
+    metadata,
+    Column("customer_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("number", Text),
+    Column("starts_on", Date, nullable=False),
+    Column("ends_on", Date, nullable=False),
+    Column("stops_on", Date, nullable=False),
+    Column("granted", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("held", Integer, nullable=False),
+    Column("overrun", Integer, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    Column("begun", Boolean, nullable=False),
+    # Null for hours.
+    Column("ends", JSONB),
+    Column("renewed_by", Text),
+    Column("used_percent", Integer),
+    # What was announced (`policy.notices.Announced`); null before anything was reached.
+    Column("notices", JSONB),
+    # What ends next, and of that what is nearly spent, or over.
+    Index("ix_allowance_standings_stops_on", *_BY_END),
+    Index(
+        "ix_allowance_standings_spent",
+        *_BY_END,
+        postgresql_where=text("used_percent >= 50"),
+    ),
+    Index("ix_allowance_standings_overrun", *_BY_END, postgresql_where=text("overrun > 0")),
 )
 
 standing_state = Table(

@@ -1,0 +1,109 @@
+"""The rows of each customer's allowances, kept beside the standings: reading and writing many.
+
+Only the transaction that holds the lock of `store.feed` writes them, so that no two do.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.policy.allowance_standings import AllowanceStanding
+
+_FIELDS = (*AllowanceStanding._fields, "used_percent", "notices")
+ROWS = f"json_agg(json_build_array({', '.join(_FIELDS)}))::text"
+"""SQL for the rows of one customer as JSON text (`rows`)."""
+_READ = text(f"""
+    SELECT customer_id, {ROWS} AS rows
+    FROM allowance_standings WHERE customer_id = ANY (CAST(:ids AS uuid[]))
+    GROUP BY customer_id""")
+_WRITE = text(f"""
+    INSERT INTO allowance_standings (customer_id, {", ".join(_FIELDS)})
+    SELECT customer_id, {", ".join(_FIELDS)} FROM json_to_recordset(CAST(:rows AS json)) AS r (
+        customer_id uuid, key text, kind text, number text, starts_on date, ends_on date,
+        stops_on date, granted integer, used integer, held integer, overrun integer,
+        cancelled integer, begun boolean, ends jsonb, renewed_by text, used_percent integer,
+        notices jsonb)
+    ON CONFLICT (customer_id, key) DO UPDATE SET
+        {", ".join(f"{name} = excluded.{name}" for name in _FIELDS if name != "key")}""")
+_DELETE = text("""
+    DELETE FROM allowance_standings a
+    USING unnest(CAST(:ids AS uuid[]), CAST(:keys AS text[])) AS gone (customer_id, key)
+    WHERE (a.customer_id, a.key) = (gone.customer_id, gone.key)""")
+
+
+class AllowanceRow(NamedTuple):
+    """A row as JSON has it: dates are texts. Rows that say the same are equal."""
+
+    key: str
+    kind: str
+    number: str | None
+    starts_on: str
+    ends_on: str
+    stops_on: str
+    granted: int
+    used: int
+    held: int
+    overrun: int
+    cancelled: int
+    begun: bool
+    ends: dict[str, int] | None
+    renewed_by: str | None
+    used_percent: int | None
+    notices: Any
+
+    @classmethod
+    def of(cls, one: AllowanceStanding, notices: Any) -> "AllowanceRow":
+        packed = {day.isoformat(): unused for day, unused in one.ends.items()}
+        return cls(
+            one.key,
+            one.kind,
+            one.number,
+            one.starts_on.isoformat(),
+            one.ends_on.isoformat(),
+            one.stops_on.isoformat(),
+            one.granted,
+            one.used,
+            one.held,
+            one.overrun,
+            one.cancelled,
+            one.begun,
+            packed if one.kind == "ticket_pack" else None,
+            one.renewed_by,
+            one.used_percent,
+            notices,
+        )
+
+
+Rows = dict[str, AllowanceRow]
+"""A customer's, by key."""
+
+
+async def read(connection: AsyncConnection, ids: Iterable[UUID]) -> dict[UUID, Rows]:
+    """The rows of customers that have any."""
+    return {
+        found.customer_id: rows(found.rows)
+        for found in await connection.execute(_READ, {"ids": list(ids)})
+    }
+
+
+def rows(document: str) -> Rows:
+    """A customer's rows from JSON text, an array of arrays."""
+    return {one[0]: AllowanceRow(*one) for one in orjson.loads(document)}
+
+
+async def write(
+    connection: AsyncConnection,
+    changed: Sequence[tuple[UUID, AllowanceRow]],
+    gone: Sequence[tuple[UUID, str]],
+) -> None:
+    """Store rows that differ from what is stored, and remove others by customer and key."""
+    if changed:
+        values = [{"customer_id": str(id_)} | row._asdict() for id_, row in changed]
+        await connection.execute(_WRITE, {"rows": orjson.dumps(values).decode()})
+    if gone:
+        ids, keys = zip(*gone, strict=True)
+        await connection.execute(_DELETE, {"ids": list(ids), "keys": list(keys)})
