@@ -6,12 +6,14 @@ import httpx
 
 from app import clock
 from app.demo.clients import CLIENTS, VALID_FOR, Greeting, greeting
+from app.demo.history import load_history
 from app.demo.loading import SCOPES, StepRefused, load_cases, load_records
 from app.http.logs import unheard
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load
 from app.services import demo, tokens
+from app.services.unit_of_work import Caller
 from app.settings import Settings
 from app.store.database import Connection, Database
 
@@ -66,7 +68,7 @@ async def _load(
 ) -> None:
     """Load every example through the service's own API, in this process, with its own token."""
     async with database.writing.begin() as connection:
-        _, token = await tokens.store(
+        loader, token = await tokens.store(
             connection, now, name=_LOADER, scopes=SCOPES, expires_at=now + _LOADING_TAKES
         )
     client = httpx.AsyncClient(
@@ -79,6 +81,9 @@ async def _load(
             async with client:
                 await load_records(client, on)
                 await load_cases(client, on)
+        async with database.writing.begin() as connection:
+            caller = Caller(loader, _LOADER, frozenset(SCOPES), None)
+            await load_history(connection, caller, policies, on)
     except StepRefused as refused:
         raise DemoRefused(
             f"the examples could not be loaded: {refused} Start again to continue from there,"
