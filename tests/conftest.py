@@ -41,7 +41,15 @@ __all__ = ["pytest_configure"]
 
 _FOR_TESTS = {
     f"ASSISTENZA_{name}"
-    for name in ("TEST_DATABASE_URL", "TEST_HISTORY", "LONG_SECONDS", "HISTORIES", "KILLS", "SEED")
+    for name in (
+        "TEST_DATABASE_URL",
+        "TEST_HISTORY",
+        "LONG_SECONDS",
+        "HISTORIES",
+        "COMPARE_EVERY",
+        "KILLS",
+        "SEED",
+    )
 }
 _GIVEN = "ASSISTENZA_TEST_DATABASE_URL"
 for _name in [name for name in os.environ if name.startswith("ASSISTENZA_")]:

@@ -1,17 +1,18 @@
-"""What publishing costs writes: their p50 at a steady rate, with the feed and without it.
+"""What publishing costs writes, and how far the feed and the standings are behind them.
 
     python -m tests.benchmarks.events --rate 100 --seconds 12 --rounds 4
 
 Rounds go by turns, so that whatever else the machine does meets both. Without the feed, the trigger
 that announces events is off and somebody else holds the lease: nothing is published, and no
 standing is kept. Writes come at fixed instants (an open loop); each is a time entry on one of many
-customers' open cases.
+customers' open cases. The lag is the age of the oldest write that is not in the feed, and of the
+oldest entry that the standings have not followed, looked at five times a second.
 """
 
 import argparse
 import asyncio
 import random
-from statistics import median
+from statistics import median, quantiles
 
 import asyncpg
 import orjson
@@ -25,6 +26,14 @@ from tests.benchmarks.working import logging, opening
 
 _CASES = 200
 _SETTLING_SECONDS = 4.0
+_LOOKED_AT_EVERY = 0.2
+_LAGS = """
+    SELECT coalesce(extract(epoch FROM clock_timestamp() - (
+            SELECT e.occurred_at FROM unpublished_events u JOIN events e ON e.id = u.event_id
+            ORDER BY u.event_id LIMIT 1)), 0)::float8,
+        coalesce(extract(epoch FROM clock_timestamp() - (
+            SELECT to_timestamp(f.position / 1000000.0) FROM feed f CROSS JOIN standing_state s
+            WHERE f.position > s.followed ORDER BY f.position LIMIT 1)), 0)::float8"""
 
 
 async def _switch(owner: asyncpg.Connection, *, on: bool) -> None:
@@ -42,6 +51,19 @@ async def _switch(owner: asyncpg.Connection, *, on: bool) -> None:
     )
     # Until the service has noticed, and has published what it has.
     await asyncio.sleep(_SETTLING_SECONDS)
+
+
+async def _look(owner: asyncpg.Connection, seen: list[tuple[float, float]]) -> None:
+    """Note the lags until cancelled."""
+    while True:
+        [(feed, standing)] = await owner.fetch(_LAGS)
+        seen.append((feed, standing))
+        await asyncio.sleep(_LOOKED_AT_EVERY)
+
+
+def _told(name: str, seconds: list[float]) -> str:
+    cut = quantiles(seconds, n=100)
+    return f"{name} p50 {cut[49]:.2f} s, p99 {cut[98]:.2f} s, most {max(seconds):.2f} s"
 
 
 async def _measure(database: Filled, port: int, options: argparse.Namespace) -> None:
@@ -64,15 +86,22 @@ async def _measure(database: Filled, port: int, options: argparse.Namespace) -> 
 
     owner = await asyncpg.connect(database.owner_url)
     found: dict[bool, list[float]] = {False: [], True: []}
+    lags: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for number in range(2 * options.rounds):
         on = bool(number % 2)
         await _switch(owner, on=on)
+        # Both rounds are looked at, so that looking costs both the same.
+        looking = asyncio.create_task(_look(owner, lags[on]))
         sample = await at_rate(options.rate, options.seconds, write)
+        looking.cancel()
+        await asyncio.wait([looking])
         found[on].append(sample.p50)
         say(
             f"{'with' if on else 'without':7}  {sample.rate:6.1f}/s  p50 {sample.p50:5.2f} ms"
             f"  p99 {sample.p99:6.2f} ms  statuses {sample.statuses}"
         )
+    for name, seconds in zip(("feed", "standing"), zip(*lags[True], strict=True), strict=True):
+        say(_told(f"lag of the {name}:", list(seconds)))
     published = await owner.fetchval("SELECT count(*) FROM feed")
     waiting = await owner.fetchval("SELECT count(*) FROM unpublished_events")
     await owner.close()
