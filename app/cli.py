@@ -18,6 +18,7 @@ from rich.table import Table
 import app as package
 from app import clock, importing, serving
 from app.commands.after_restore import after_restore
+from app.commands.deploy import deploy
 from app.commands.events import events
 from app.commands.help import HOST, PORT, SETTINGS, WHICH_DATABASE
 from app.commands.keys import keys
@@ -50,6 +51,7 @@ cli = typer.Typer(
 cli.add_typer(keys, name="keys")
 cli.add_typer(events, name="events")
 cli.command("after-restore", epilog=WHICH_DATABASE)(after_restore)
+cli.command("deploy")(deploy)
 
 
 def main() -> None:
