@@ -158,7 +158,7 @@ def _look_up(
         closed_for = max((one.ends_at - at for one in closures), default=timedelta())
         day, last = today, today + _LONGEST_CLOSURE_DAYS * _DAY + closed_for
         while day < last:
-            for opens, closes in _open_on(schedule, day, closures):
+            for opens, closes in open_on(schedule, day, closures):
                 if at < opens:
                     return since, DeskState(open=False, changes_at=opens)
                 if at < closes:
@@ -182,7 +182,7 @@ def _closed_until(instant: datetime, closures: tuple[Closure, ...]) -> datetime:
     return min(one.ends_at for one in covering)
 
 
-def _open_on(
+def open_on(
     schedule: Schedule, day: date, closures: tuple[Closure, ...]
 ) -> list[tuple[datetime, datetime]]:
     """The stretches of a civil day during which the desk is open, in UTC; touching ones merged."""

@@ -166,6 +166,16 @@ class CaseTerms(_Part):
     reopen_within_days: Annotated[int, Field(ge=1, le=3650)]
 
 
+class ResponseTarget(_Part):
+    """Working minutes of the customer's desk until a case is answered and resolved (R42)."""
+
+    priority: Literal["high", "normal", "low"]
+    priority_support: bool = False
+    """For cases with priority support alone; they take it before the one for all."""
+    first_response_minutes: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    resolution_minutes: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
 class AllowanceTerms(_Part):
     free_hours: FreeHours
     contract: ContractTerms
@@ -269,6 +279,7 @@ class Policy(_Part):
     help_desks: Annotated[tuple[HelpDesk, ...], Field(min_length=1, strict=False)]
     sales_contact: SalesContact
     advice: Annotated[tuple[Advice, ...], Field(strict=False)]
+    response_targets: Annotated[tuple[ResponseTarget, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
@@ -282,6 +293,10 @@ class Policy(_Part):
             "help desk": [desk.id for desk in self.help_desks],
             "help desk country": [c for desk in self.help_desks for c in desk.countries],
             "advice": [advice.id for advice in self.advice],
+            "response target": [
+                f"{one.priority}{' with priority support' if one.priority_support else ''}"
+                for one in self.response_targets
+            ],
         }.items():
             twice = [name for name, times in Counter(names).items() if times > 1]
             if twice:

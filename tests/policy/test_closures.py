@@ -130,13 +130,13 @@ def test_many_overlapping_closures_are_searched_at_once(monkeypatch: pytest.Monk
         closure(*year, "06:00-06:30"),
     )
     days: list[date] = []
-    open_on = civil._open_on
+    open_on = civil.open_on
 
     def counted(schedule: Schedule, day: date, closures: tuple[Closure, ...]) -> Any:
         days.append(day)
         return open_on(schedule, day, closures)
 
-    monkeypatch.setattr(civil, "_open_on", counted)
+    monkeypatch.setattr(civil, "open_on", counted)
     found = state(italy(), at_rome("2027-01-04T10:00"), closures)
     assert len(days) < 10
     assert found == DeskState(False, at_rome("2028-01-03T08:30"), closures[0])
