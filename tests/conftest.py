@@ -24,13 +24,13 @@ from sqlalchemy.engine import make_url
 
 from app import clock
 from app.ids import new_id
-from app.jobs.publishing import follow, publish
+from app.jobs.publishing import FOLLOWERS, follow, publish
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load
 from app.services.tokens import SCOPES, new_token
 from app.settings import Settings
-from app.store import migrations, standings, tables
+from app.store import migrations, tables
 from app.store.database import Database
 from app.store.embedded import EmbeddedPostgres
 from app.store.event_types import EventType
@@ -272,15 +272,15 @@ async def publish_all(service: Service) -> None:
 
 
 async def follow_all(service: Service) -> None:
-    """Publish every event, and bring every standing up to date."""
+    """Publish every event, and bring all that follows the feed up to date."""
     await publish_all(service)
     while await follow(service.database, service.policies) or await _is_due(service):
         await publish_all(service)
 
 
 async def _is_due(service: Service) -> bool:
-    due, _ = await standings.due(service.database, clock.now())
-    return due
+    asked = [await due(service.database, clock.now()) for due, _ in FOLLOWERS]
+    return any(due for due, _ in asked)
 
 
 async def malformed_events(service: Service) -> list[str]:

@@ -11,8 +11,10 @@ import asyncpg
 from app.services.feed_events import FeedType, entries
 from app.store.feed import Audited
 
-# What the standings add: no event was recorded for it.
-_OF_STANDINGS = {
+# What follows from others or from time alone: no event was recorded for it.
+_DERIVED = {
+    FeedType.CASE_RESPONDED,
+    FeedType.CASE_RESPONSE_MISSED,
     FeedType.ENTITLEMENTS_CHANGED,
     FeedType.CONTRACT_SUSPENDED,
     FeedType.CONTRACT_RESUMED,
@@ -50,7 +52,7 @@ async def misordered(url: str) -> tuple[int, list[str]]:
     found = _by_customer(
         (row["customer_id"], (row["type"], row["subject_id"], json.loads(row["data"])))
         for row in published
-        if row["type"] not in _OF_STANDINGS
+        if row["type"] not in _DERIVED
     )
     wrong = [
         f"{customer}: {expected[customer]} was recorded, {found[customer]} was told"

@@ -1,11 +1,12 @@
-"""Publishing what was recorded and keeping the standings, by the process that holds the lease.
+"""Publishing what was recorded, and keeping what follows from it, by the process with the lease.
 
 It runs in every process. The one with the lease looks for new events several times a second; the
 others see from time to time whether it is still there.
 """
 
 import asyncio
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from time import monotonic
 
 import structlog
@@ -14,12 +15,13 @@ from app import clock
 from app.http.logs import frames
 from app.ids import new_id
 from app.policy.document import Policies
-from app.services import feed, standings
+from app.services import feed, responses, standings
 from app.services.feed_events import UnknownEvent
 from app.store import feed as store
 from app.store import leases
+from app.store import responses as response_store
 from app.store import standings as standing_store
-from app.store.database import Database
+from app.store.database import Connection, Database
 from app.store.failures import FAILURES
 
 LEASE = "publishing"
@@ -110,16 +112,28 @@ async def publish(database: Database) -> bool:
         return await feed.publish(connection, clock.now())
 
 
-async def follow(database: Database, policies: Policies) -> bool:
-    """Bring the next standings up to date, if any have to be: True if more are waiting.
+Due = Callable[[Database, datetime], Awaitable[tuple[bool, str]]]
+Follow = Callable[[Connection, Policies, datetime], Awaitable[bool]]
+FOLLOWERS: tuple[tuple[Due, Follow], ...] = (
+    (standing_store.due, standings.follow),
+    (response_store.due, responses.follow),
+)
+"""What follows the feed: whether there is something to do, and by what policy, and the doing."""
 
-    A walk over all customers goes on with the next step, after a pause. Raises UnknownEvent.
+
+async def follow(database: Database, policies: Policies) -> bool:
+    """Bring what follows the feed up to date, if it has to be: True if more is waiting.
+
+    A walk over all customers or cases goes on with the next step, after a pause. Raises
+    UnknownEvent.
     """
-    now = clock.now()
-    due, applied = await standing_store.due(database, now)
-    if not due and applied == policies.fingerprint:
-        return False
-    async with database.operations.begin() as connection:
-        if not await store.lock(connection):
-            return False
-        return await standings.follow(connection, policies, now)
+    more = False
+    for due, turn in FOLLOWERS:
+        now = clock.now()
+        waiting, applied = await due(database, now)
+        if not waiting and applied == policies.fingerprint:
+            continue
+        async with database.operations.begin() as connection:
+            if await store.lock(connection):
+                more = await turn(connection, policies, now) or more
+    return more

@@ -60,9 +60,15 @@ def target_for(
     """What the policy of the day of opening promises; for priority support its own, if it has."""
     targets = policies.in_force(opened_on).response_targets
     kinds = (True, False) if priority_support else (False,)
-    found = ((one.priority, one.priority_support) for one in targets)
-    by_kind = dict(zip(found, targets, strict=True))
-    return next((by_kind[priority, kind] for kind in kinds if (priority, kind) in by_kind), None)
+    return next(
+        (
+            one
+            for kind in kinds
+            for one in targets
+            if (one.priority, one.priority_support) == (priority, kind)
+        ),
+        None,
+    )
 
 
 def measure(history: History, time: WorkingTime, target: ResponseTarget | None) -> Measured:

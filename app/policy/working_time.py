@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from app.policy.civil import Closure, Schedule, civil_date, open_on
 from app.policy.document import Policies
@@ -107,10 +108,8 @@ class WorkingTime:
         )
 
 
-def working_time(
-    policies: Policies, country: str, named: str | None, closures: tuple[Closure, ...] = ()
-) -> WorkingTime:
-    """The working time of a customer's desk, on each day by the policy in force on it (R35)."""
-    return WorkingTime(
-        lambda day: policies.in_force(day).desk_for(country, named).schedule, closures
-    )
+# The days that one customer's case has made known serve the next one's.
+@lru_cache(maxsize=32)
+def working_time(policies: Policies, desk: str, closures: tuple[Closure, ...] = ()) -> WorkingTime:
+    """The working time of a desk by its id, on each day by the policy in force on it (R35)."""
+    return WorkingTime(lambda day: policies.in_force(day).desk_for("", desk).schedule, closures)

@@ -180,6 +180,23 @@ class CaseMovedData(CaseData):
     """The number of the right customer's case."""
 
 
+class CaseRespondedData(CaseData):
+    """The first response. Minutes are working time of the customer's help desk (R42)."""
+
+    responded_at: str
+    response_minutes: int
+    target_minutes: int | None
+    """What the policy promises; null where it promises nothing, as is `met`."""
+    met: bool | None
+
+
+class CaseResponseMissedData(CaseData):
+    target: Literal["first_response", "resolution"]
+    target_minutes: int
+    due_at: str
+    """When the target was exceeded."""
+
+
 class CommentData(TypedDict):
     number: str
     comment_id: str
@@ -350,6 +367,13 @@ class FeedType(StrEnum):
     CASE_CHANGED = "case.changed", CaseChangedData, "cases", "cases:read"
     CASE_RECLASSIFIED = "case.reclassified", CaseChangedData, "cases", "cases:read"
     CASE_COMMENTED = "case.commented", CommentData, "cases", "cases:read"
+    CASE_RESPONDED = "case.responded", CaseRespondedData, "cases", "cases:read"
+    CASE_RESPONSE_MISSED = (
+        "case.response_missed",
+        CaseResponseMissedData,
+        "cases",
+        "cases:read",
+    )
     CASE_CLOSED = "case.closed", CaseData, "cases", "cases:read"
     CASE_REOPENED = "case.reopened", CaseData, "cases", "cases:read"
     CASE_CANCELLED = "case.cancelled", CaseData, "cases", "cases:read"

@@ -56,6 +56,8 @@ _UNRELATED = frozenset(
         FeedType.CASE_REFUSED,
         FeedType.CASE_ASSIGNED,
         FeedType.CASE_COMMENTED,
+        FeedType.CASE_RESPONDED,
+        FeedType.CASE_RESPONSE_MISSED,
         FeedType.HELP_DESK_CLOSURE_CHANGED,
         # What follows from a standing.
         FeedType.CONTRACT_SUSPENDED,

@@ -4,7 +4,7 @@ There are few, and an answer needs only those that have not ended at its instant
 the statement that reads the facts, so that every process sees a change once it is committed.
 """
 
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -20,11 +20,17 @@ CLOSURES = """(SELECT coalesce(json_agg(json_build_array(
 """SQL: the closures that end after `:at`, as one JSON text for `parse`."""
 
 _READ = text(f"SELECT {CLOSURES}")
+_BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 async def read(connection: AsyncConnection, at: datetime) -> Closures:
     """Every desk's closures that end after an instant."""
     return parse((await connection.execute(_READ, {"at": at})).scalar_one())
+
+
+async def every(connection: AsyncConnection) -> Closures:
+    """Every desk's closures, also those that have ended."""
+    return await read(connection, _BEGINNING)
 
 
 # The same few texts come back on every question.

@@ -101,7 +101,7 @@ def test_each_day_has_the_hours_of_its_policy() -> None:
     later = TEXT.replace("2020-01-01", "2026-11-24").replace("opens = 08:30:00", "opens = 09:00:00")
     assert later != TEXT
     policies = Policies([parse(TEXT, "one.toml"), parse(later, "two.toml")])
-    time = working_time(policies, "IT", None)
+    time = working_time(policies, "it")
     assert minutes(time.between(at_rome("2026-11-23T00:00"), at_rome("2026-11-24T00:00"))) == 420
     assert minutes(time.between(at_rome("2026-11-24T00:00"), at_rome("2026-11-25T00:00"))) == 390
 
@@ -207,7 +207,7 @@ TARGET = ResponseTarget(priority="high", first_response_minutes=60, resolution_m
 
 def test_a_case_that_nobody_has_looked_at() -> None:
     found = measure(case("09:00 open"), ITALY, TARGET)
-    assert found.responded_at is found.response_minutes is found.response_met is None
+    assert (found.responded_at, found.response_minutes, found.response_met) == (None, None, None)
     assert found.response_due_at == at_rome("2026-11-23T10:00")
     assert found.resolution_due_at == at_rome("2026-11-23T15:00")
     assert (found.resolution_minutes, found.resolution_met) == (None, None)
@@ -338,7 +338,7 @@ def test_a_life_by_the_minute(life: Any, first: int, whole: int) -> None:
     target = ResponseTarget(priority="high", first_response_minutes=first, resolution_minutes=whole)
     found = measure(history, WorkingTime(lambda _: schedule, closures), target)
 
-    def state(at: datetime) -> str:
+    def state(at: datetime) -> Any:
         return [name for since, name in history.states if since <= at][-1]
 
     opened = history.states[0][0]

@@ -22,6 +22,7 @@ from app.store.tables.master_data import (
     merged_customers,
     tokens,
 )
+from app.store.tables.responses import case_responses, response_state
 from app.store.tables.standings import (
     allowance_standings,
     standing_kinds,
@@ -35,6 +36,7 @@ __all__ = [
     "balances",
     "bound_writes",
     "calls",
+    "case_responses",
     "cases",
     "contacts",
     "contracts",
@@ -54,6 +56,7 @@ __all__ = [
     "merged_customers",
     "metadata",
     "refusals",
+    "response_state",
     "schema_compatibility",
     "service_years",
     "standing_kinds",
