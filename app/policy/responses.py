@@ -42,8 +42,8 @@ class Measured(NamedTuple):
     response_met: bool | None
     """None without a target, or without a response."""
     response_due_at: datetime | None
-    """When more than the target will have passed, or has; None without one, after the response, or
-    while the time stands still."""
+    """When more than the target has passed without a response, or will have; None without a target,
+    if the response came in time, or while the time stands still."""
     resolution_minutes: int | None
     """Of a closed case; None for every other."""
     resolution_met: bool | None
@@ -77,9 +77,10 @@ def measure(history: History, time: WorkingTime, target: ResponseTarget | None) 
     opened_at, state = states[0][0], states[-1][1]
     spans = list(_spans(states))
     responded_at = _responded_at(history, opened_at)
-    response = None
+    unanswered, response = spans, None
     if responded_at is not None:
-        response = _passed(time, _until(spans, responded_at))
+        unanswered = _until(spans, responded_at)
+        response = _passed(time, unanswered)
     runs = state in RUNNING
     total = _passed(time, spans) if state == "closed" else None
     aged_from = age = None
@@ -94,10 +95,10 @@ def measure(history: History, time: WorkingTime, target: ResponseTarget | None) 
         responded_at,
         _minutes(response),
         None if first is None or response is None else response <= first * _MINUTE,
-        _due(time, spans, first) if runs and response is None else None,
+        _due(time, unanswered, first),
         _minutes(total),
         None if whole is None or total is None else total <= whole * _MINUTE,
-        _due(time, spans, whole) if runs else None,
+        _due(time, spans, whole),
         aged_from,
         _minutes(age),
     )
@@ -139,15 +140,15 @@ def _passed(time: WorkingTime, spans: Iterable[Span]) -> timedelta:
 
 
 def _due(time: WorkingTime, spans: Sequence[Span], minutes: int | None) -> datetime | None:
-    """When more than so many minutes have passed, in spans of which the last has no end."""
+    """When more than so many minutes have passed; None if the spans end before."""
     if minutes is None:
         return None
     left = minutes * _MINUTE
     for start, end in spans:
-        if end is not None and (passed := time.between(start, end)) <= left:
-            left -= passed
-        else:
+        passed = None if end is None else time.between(start, end)
+        if passed is None or passed > left:
             return time.beyond(start, left)
+        left -= passed
     return None
 
 

@@ -9,6 +9,7 @@ if what it rests on is taken back later.
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime
+from operator import itemgetter
 from time import monotonic
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -187,9 +188,11 @@ def _followed(
     )
     entries: list[feed_store.Entry] = []
     if not (quiet or facts.moved):
+        told = list(_missed(facts, row, found, target))
         if responded and not facts.response_told:
-            entries.append(_entry(facts, *_responded(facts, found, target)))
-        entries += [_entry(facts, *told) for told in _missed(facts, row, found, target)]
+            told.append(_responded(facts, found, target))
+        told.sort(key=itemgetter(1))
+        entries = [_entry(facts, *one) for one in told]
     return row, entries
 
 

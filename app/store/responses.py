@@ -246,5 +246,5 @@ async def facts(connection: AsyncConnection, ids: Sequence[UUID]) -> list[Facts]
 async def write(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Store rows in the place of those that their cases have."""
     if rows:
-        told = orjson.dumps([row._asdict() for row in rows]).decode()
+        told = orjson.dumps([row._asdict() for row in rows], default=str).decode()
         await connection.execute(_WRITE, {"rows": told})

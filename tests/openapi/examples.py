@@ -34,6 +34,7 @@ from app.http.openapi.examples import FILE, Example
 from app.ids import UUID_PATTERN
 from app.jobs.publishing import follow, publish
 from app.main import create_app
+from app.policy.document import Policies, ResponseTarget
 from app.services import tokens
 from app.settings import Settings
 from app.store import migrations
@@ -494,8 +495,8 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
 async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     """What has happened meanwhile, and what time alone brings: one event of each type."""
 
-    async def told() -> None:
-        while await publish(database) or await follow(database, app.state.policies):
+    async def told(policies: Policies = app.state.policies) -> None:
+        while await publish(database) or await follow(database, policies):
             pass
 
     async def sent(path: str, body: Any, status: int = 201) -> Any:
@@ -528,6 +529,8 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
         "description": "After the start the screen stays blank.",
     }
     await sent("cases", refused, 409)
+    late = {"channel": "email", "pay_with": "auto", "priority_requested": "high"}
+    await sent("cases", refused | late)
     await told()
     await record.call("get_usage_columns", "GET", "/v1/usage/columns")
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
@@ -537,6 +540,7 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     await told()
     record.clock.instant += timedelta(days=400)
     await told()
+    await told(_promising(app.state.policies))
     page = await record.call("list_events", "GET", "/v1/events?limit=200")
     record.examples["list_events"]["responses"]["200"]["application/json"]["items"] = _one_each(
         [*page["items"], *await _rest(record, page)]
@@ -546,6 +550,14 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     first = (await record.client.get("/v1/events?limit=1")).json()["next_cursor"]
     query = f"type=contract.signed&after={first}"
     await record.call("stream_events", "GET", f"/v1/events/stream?{query}")
+
+
+def _promising(policies: Policies) -> Policies:
+    """The same rules, with a time within which a case is answered: the published ones have none."""
+    target = ResponseTarget(priority="high", first_response_minutes=240)
+    return Policies(
+        one.model_copy(update={"response_targets": (target,)}) for one in policies.versions
+    )
 
 
 async def _rest(record: Recorder, page: Any) -> list[Any]:

@@ -221,7 +221,7 @@ def test_a_case_that_nobody_has_looked_at() -> None:
 def test_a_response(responded: str, passed: int, met: bool) -> None:
     found = measure(case("09:00 open", responded=responded), ITALY, TARGET)
     assert (found.response_minutes, found.response_met) == (passed, met)
-    assert found.response_due_at is None
+    assert found.response_due_at == (None if met else at_rome("2026-11-23T10:00"))
     assert found.resolution_due_at is not None
 
 
@@ -259,9 +259,10 @@ def test_time_stands_still_while_it_waits_for_the_customer() -> None:
     for closed, met in (("16:30", True), ("17:30", True), ("2026-11-24T09:00", True)):
         found = measure(case(*states, "15:00 in_progress", f"{closed} closed"), ITALY, TARGET)
         assert found.resolution_met is met
-        assert found.resolution_due_at is found.aged_from is None
+        assert (found.resolution_due_at, found.aged_from) == (None, None)
     late = measure(case(*states, "15:00 in_progress", "2026-11-24T09:01 closed"), ITALY, TARGET)
     assert (late.resolution_minutes, late.resolution_met) == (241, False)
+    assert late.resolution_due_at == at_rome("2026-11-24T09:00")
 
 
 def test_what_was_late_before_it_waited_stays_late() -> None:
@@ -352,12 +353,19 @@ def test_a_life_by_the_minute(life: Any, first: int, whole: int) -> None:
     if answered is not None:
         response = sum(at < answered for at in runs)
         assert (found.response_minutes, found.response_met) == (response, response <= first)
-    elif found.response_due_at is not None and found.response_due_at < end:
-        # More than the target has passed once that minute is over.
-        assert sum(at < found.response_due_at for at in runs) == first
-        assert found.response_due_at in runs
-    elif last in ("open", "in_progress"):
-        assert len(runs) <= first
+        runs_unanswered = [at for at in runs if at < answered]
+    else:
+        runs_unanswered = runs
+    for due, running, target_minutes in (
+        (found.response_due_at, runs_unanswered, first),
+        (found.resolution_due_at, runs, whole),
+    ):
+        if due is not None and due < end:
+            # More than the target has passed once that minute is over.
+            assert sum(at < due for at in running) == target_minutes
+            assert due in running
+        else:
+            assert len(running) <= target_minutes
     since = history.states[-1][0]
     before = sum(at < since for at in runs)
     if last == "closed":
@@ -369,8 +377,3 @@ def test_a_life_by_the_minute(life: Any, first: int, whole: int) -> None:
     if found.aged_from is not None:
         time = WorkingTime(lambda _: schedule, closures)
         assert minutes(time.between(found.aged_from, end)) == len(runs)
-    if found.resolution_due_at is not None and found.resolution_due_at < end:
-        assert sum(at < found.resolution_due_at for at in runs) == whole
-        assert found.resolution_due_at in runs
-    elif last in ("open", "in_progress"):
-        assert len(runs) <= whole
