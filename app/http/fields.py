@@ -176,6 +176,11 @@ def _utc_of_query(value: object) -> datetime:
     return _utc(_space_for_plus.sub("+", value) if isinstance(value, str) else value)
 
 
+def _day_or_instant(value: object) -> date | datetime:
+    is_day = isinstance(value, str) and _civil_date.fullmatch(value)
+    return _date(value) if is_day else _utc_of_query(value)
+
+
 def whole_number(text: str) -> int | None:
     """A whole number of at most 18 digits, which may have a fraction of zeros; None for others."""
     match = _whole_number.fullmatch(text)
@@ -307,6 +312,8 @@ Instant = Annotated[datetime, BeforeValidator(_utc)]
 """RFC 3339 with an offset, 1990 to 2199. The value is an aware datetime in UTC."""
 QueryInstant = Annotated[datetime, BeforeValidator(_utc_of_query)]
 """An instant in a query string, where the `+` of an offset may have become a space."""
+QueryDayOrInstant = Annotated[date | datetime, BeforeValidator(_day_or_instant)]
+"""A civil date or an instant in a query string."""
 Country = Annotated[
     str,
     Field(json_schema_extra={"enum": sorted(COUNTRIES)}),

@@ -1,18 +1,22 @@
 """Calls about usage."""
 
+from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import Query
 from starlette.responses import Response
 
+from app import __version__
 from app.errors import invalid
 from app.http.context import Ctx
-from app.http.etags import weak_etag
+from app.http.cursors import cursors_of
+from app.http.etags import CACHING, if_none_match, weak_etag
 from app.http.fields import Key
 from app.http.resource import Resource
 from app.http.responses import json_bytes, ok
 from app.http.tables import form_of
 from app.policy.civil import add_months
+from app.routers.usage.report_schemas import ReportQuery, UsageReport
 from app.routers.usage.schemas import (
     MOVEMENTS,
     ColumnsBody,
@@ -24,6 +28,7 @@ from app.routers.usage.schemas import (
 )
 from app.services import standings
 from app.services import usage as service
+from app.services import usage_reports
 from app.store.facts import computed
 
 usage = Resource("Usage")
@@ -90,3 +95,45 @@ async def get_customer_statement(
 
 def _json(statement: service.Statement) -> bytes:
     return json_bytes(Statement.of(statement))
+
+
+def _csv(statement: service.Statement) -> bytes:
+    return csv_text.csv_bytes(CSV_HEADER, csv_lines(statement))
+
+
+@usage.reads("/usage", UsageReport, "usage:read")
+async def get_usage(context: Ctx, query: Annotated[ReportQuery, Query()]) -> Response:
+    """Count usage by time and dimension.
+
+    Cases, minutes and tickets of all customers, or of one by a token bound to it: in the civil days
+    from `from` up to, not including, `to`, by `window` and by up to two dimensions. Poll it with
+    `If-None-Match`: as long as nothing has happened, the answer is 304 and costs next to nothing.
+    """
+    question = query.question(context)
+    asked = query.asked(question)
+    cursors = await cursors_of(context.request.app.state)
+    after = None
+    if query.cursor is not None:
+        after = usage_reports.Place(*cursors.decode(asked, query.cursor, (date, str, str, bool)))
+    as_of: datetime | None = context.now
+    tag = None
+    if context.caller.customer_id is None:
+        seen = await usage_reports.seen(context)
+        as_of = seen.as_of
+        tag = weak_etag(json_bytes([__version__, asked, query.limit, query.cursor, seen.marks]))
+        if if_none_match(context.request, tag):
+            return Response(status_code=304, headers={**CACHING, "ETag": tag})
+    report = await usage_reports.report(context, question, query.limit, after)
+    next_cursor = None if report.next is None else cursors.encode(asked, *report.next)
+    zone = str(context.policies.zone)
+    # The tag of a bound token tells nothing of what others did (R38).
+    body, essence = await computed(report.characters, _report, report, zone, as_of, next_cursor)
+    return ok(context, body, etag=tag or weak_etag(essence))
+
+
+def _report(
+    report: usage_reports.Report, zone: str, as_of: datetime | None, next_cursor: str | None
+) -> tuple[bytes, bytes]:
+    """The answer, and what of it does not change while nothing happens."""
+    body = UsageReport.of(report, zone, as_of, next_cursor)
+    return json_bytes(body), json_bytes({**body, "as_of": None})

@@ -107,6 +107,7 @@ ticket_packs = Table(
     UniqueConstraint("id", "quantity"),
     Index("ix_ticket_packs_customer_id_id", "customer_id", "id"),
     Index("ix_ticket_packs_expires_on_id", "expires_on", "id"),
+    Index("ix_ticket_packs_purchased_on", "purchased_on"),
 )
 
 balances = Table(

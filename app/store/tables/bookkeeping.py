@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.store.tables.columns import XID8, Instant, customer_reference, metadata
 
+_REFUSED = "type = 'case.refused'"
 events = Table(
     # The audit trail, the timeline of a case and the source of the event feed. By `xid` a dry run
     # finds the events of its own transaction.
@@ -37,6 +38,8 @@ events = Table(
     Index("ix_events_case_id", "case_id", "id"),
     Index("ix_events_customer_id", "customer_id", "id"),
     Index("ix_events_xid", "xid", "id"),
+    Index("ix_events_refused_at", "occurred_at", postgresql_where=text(_REFUSED)),
+    Index("ix_events_refused", "customer_id", "occurred_at", postgresql_where=text(_REFUSED)),
 )
 
 idempotency_keys = Table(

@@ -84,6 +84,8 @@ cases = Table(
     Column("opened_on", Date, nullable=False),
     Column("opened_at", Instant, nullable=False),
     Column("closed_at", Instant),
+    # Written by a trigger alone.
+    Column("cancelled_at", Instant),
     Column("updated_at", Instant, nullable=False),
     # When the retention of texts cleared them (R43).
     Column("texts_cleared_at", Instant),
@@ -126,6 +128,13 @@ cases = Table(
     ),
     Index("ix_cases_customer_id_opened_at", "customer_id", "opened_at", "id"),
     Index("ix_cases_opened_at", "opened_at", "id"),
+    Index("ix_cases_opened_on", "opened_on"),
+    Index("ix_cases_closed_at", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
+    Index(
+        "ix_cases_cancelled_at",
+        "cancelled_at",
+        postgresql_where=text("cancelled_at IS NOT NULL"),
+    ),
     # Filters that have few values come with all values of the others (`services.cases`).
     Index("ix_cases_kinds", "state", "channel", "category", "opened_at", "id"),
     # Not partial, although many have none: the planner uses statistics of whole indexes only.
@@ -262,6 +271,7 @@ ledger = Table(
     within_customer("cases", "id", "cause_case_id"),
     within_customer("time_entries", "id", "time_entry_id"),
     Index("ix_ledger_case_id", "case_id"),
+    Index("ix_ledger_counts_on", "counts_on"),
     Index("ix_ledger_allowance_id_counts_on", "allowance_id", "counts_on"),
     Index("ix_ledger_customer_id_counts_on", "customer_id", "counts_on"),
     Index("ix_ledger_time_entry_id", "time_entry_id"),

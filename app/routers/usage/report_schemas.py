@@ -1,0 +1,290 @@
+"""Usage by time and dimension on the wire."""
+
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+
+from app.errors import InputError, InvalidInput
+from app.http.cursors import LONGEST
+from app.http.fields import (
+    Country,
+    DeskName,
+    Digits,
+    Key,
+    Output,
+    Query,
+    QueryDayOrInstant,
+    Sound,
+)
+from app.policy.civil import civil_date, start_of_day
+from app.policy.document import Channel
+from app.policy.facts import CasePaidBy
+from app.services import usage_reports as service
+from app.services.cases import Category, Priority
+from app.services.unit_of_work import UnitOfWork
+from app.store.usage_reports import DIMENSIONS, MEASURES, Dimension, Window
+
+MOST_ROWS = 10_000
+"""The rows of a page."""
+
+
+class ReportQuery(Query):
+    from_: QueryDayOrInstant | None = Field(
+        default=None,
+        alias="from",
+        description=(
+            "The first day of the period, or an instant within it. By default the first day of "
+            "this month."
+        ),
+    )
+    to: QueryDayOrInstant | None = Field(
+        default=None,
+        description=(
+            "The day after the last one of the period, or an instant: the last one is then the "
+            "day in which the period ends. By default tomorrow."
+        ),
+    )
+    window: Window = Field(
+        default="all",
+        description=(
+            "How long a bucket is; `all`: one for the whole period. Weeks begin on Monday (ISO "
+            "8601). The period cuts off the first and the last bucket. At most 4,000 buckets."
+        ),
+    )
+    group_by: list[Dimension] = Field(
+        default=[],
+        max_length=2,
+        description="A row for each value of this, or for each pair of values of these two.",
+    )
+    customer: Key | None = Field(
+        default=None, description="Only what is of this customer, by id or code."
+    )
+    technician: Annotated[str, Field(min_length=1, max_length=200), Sound] | None = Field(
+        default=None, description="Only what is of the technician with exactly this name."
+    )
+    channel: Channel | None = Field(
+        default=None, description="Only what belongs to cases that came by this channel."
+    )
+    category: Category | None = Field(
+        default=None, description="Only what belongs to cases of this category."
+    )
+    priority: Priority | None = Field(
+        default=None, description="Only what belongs to cases of this priority."
+    )
+    paid_by: CasePaidBy | None = Field(
+        default=None, description="Only what this kind of allowance pays for, or grants."
+    )
+    country: Country | None = None
+    help_desk: DeskName | None = Field(
+        default=None, description="Only customers of this help desk, by its id."
+    )
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS), Digits] = Field(
+        default=MOST_ROWS,
+        description=(
+            "At most so many rows on the page. By customer a page has at most 1,000, and may end "
+            "early."
+        ),
+    )
+    cursor: Annotated[str, Field(max_length=LONGEST)] | None = None
+
+    def question(self, work: UnitOfWork) -> service.Question:
+        """What is asked. Raises InvalidInput."""
+        zone = work.policies.zone
+        start = work.today.replace(day=1) if self.from_ is None else self.from_
+        end = work.today + timedelta(days=1) if self.to is None else self.to
+        if isinstance(start, datetime):
+            start = civil_date(start, zone)
+        if isinstance(end, datetime):
+            day = civil_date(end, zone)
+            end = day if start_of_day(day, zone) == end else day + timedelta(days=1)
+        if end <= start:
+            raise InvalidInput(InputError("query/to", "wrong_order"))
+        if len(set(self.group_by)) < len(self.group_by):
+            raise InvalidInput(InputError("query/group_by", "duplicate"))
+        filters = {one: getattr(self, one) for one in DIMENSIONS if getattr(self, one) is not None}
+        return service.Question(start, end, self.window, self.group_by, filters)
+
+    def asked(self, question: service.Question) -> str:
+        """What was asked apart from the page, as one text."""
+        said = self.model_dump_json(exclude={"limit", "cursor"}, exclude_defaults=True)
+        return f"usage {said} {question.start} {question.end}"
+
+
+_WORKED = "Reversed time counts no more."
+_MOVED = "A case that was moved counts with its new customer alone."
+
+
+class Figures(Output):
+    """The measures. Each counts on one civil date of the vendor's time zone."""
+
+    cases_opened: int = Field(
+        description=f"On the day on which each case was opened, as it is classified now. {_MOVED}"
+    )
+    cases_closed: int = Field(
+        description=(
+            "On the day of closing, cases that are closed now: reopening one takes it from that "
+            f"day, and it counts on the day on which it is closed again. {_MOVED}"
+        )
+    )
+    cases_cancelled: int = Field(
+        description="On the day of cancelling. A case that was moved away does not count."
+    )
+    cases_refused: int = Field(
+        description=(
+            "On the day of the refusal. The same, refused again to a customer's own token within "
+            "an hour, counts each time, on the day of the first. It has a channel and a customer, "
+            "and none of a case's other dimensions."
+        )
+    )
+    cases_bug: int = Field(
+        description=(
+            "On the day on which each case was opened, cases that are bugs now: reclassifying one "
+            f"changes that day. {_MOVED}"
+        )
+    )
+    worked_minutes: int = Field(
+        description=(
+            "On the day worked, whoever pays, by the technician who worked and by what the case "
+            f"is now. {_WORKED} What was worked on a bug stays. Moving a case moves its time on "
+            "the same days."
+        )
+    )
+    charged_minutes: int = Field(
+        description=(
+            "On the day worked, by the kind of allowance that pays, which may differ from what "
+            "the case is bound to; minutes that a contract took over, on its first day. A "
+            "reversal, a bug or a move changes the day that it corrects."
+        )
+    )
+    overrun_minutes: int = Field(
+        description=(
+            "On the day worked, what no allowance paid for. Minutes that are paid for afterwards, "
+            "reversed, or found to be a bug's are taken from that day."
+        )
+    )
+    tickets_sold: int = Field(
+        description=(
+            "On the day of purchase, as it is corrected. They have a customer and no case, so "
+            "that none of a case's dimensions but `paid_by` applies."
+        )
+    )
+    tickets_consumed: int = Field(
+        description=(
+            "On the day on which each closing consumed a ticket. Reopening the case, or finding "
+            "it a bug, takes one from the day on which that was done, as in the statement, so "
+            "that a day can be negative. A move takes it from the day of the closing."
+        )
+    )
+    tickets_expired: int = Field(
+        description=(
+            "On the day from which each ticket was not valid any more, if it was unused. A ticket "
+            "whose end is moved counts on its new day, once that has come."
+        )
+    )
+    tickets_cancelled: int = Field(
+        description="On the day as of which each ticket was taken out of its pack unused."
+    )
+    minutes_granted: int = Field(
+        description=(
+            "On the first day of each contract and service year, once that has come. A "
+            "correction moves them to the corrected day."
+        )
+    )
+    minutes_lapsed: int = Field(
+        description=(
+            "On the day from which a contract or service year pays no more, what it had left. "
+            "What is reversed or charged afterwards changes that day."
+        )
+    )
+
+
+class UsageRow(Figures):
+    """The figures of one bucket, and of one value of each dimension that was grouped by."""
+
+    bucket_start: date
+    bucket_end: date
+    customer: UUID | None = Field(default=None, description="The customer's id.")
+    customer_code: str | None = Field(default=None, description="The customer's code.")
+    customer_name: str | None = Field(default=None, description="The company's name.")
+    technician: str | None = Field(
+        default=None,
+        description="Who worked; of cases and tickets, who has taken the case.",
+    )
+    channel: Channel | None = Field(default=None, description="How the case came.")
+    category: Category | None = Field(default=None, description="What the case is about now.")
+    priority: Priority | None = Field(default=None, description="The case's priority now.")
+    paid_by: CasePaidBy | None = Field(
+        default=None,
+        description=(
+            "Of cases and worked minutes, what the case is bound to now; of all others, the kind "
+            "of allowance itself."
+        ),
+    )
+    country: Country | None = None
+    help_desk: str | None = Field(default=None, description="The customer's help desk now.")
+
+
+class UsageReport(Output):
+    """Usage of all customers by time and dimension."""
+
+    from_: date = Field(alias="from")
+    to: date
+    window: Window
+    time_zone: str = Field(description="Whose civil dates the days are.")
+    as_of: datetime | None = Field(
+        description=(
+            "The instant up to which everything is counted. Cases, time and charges are always "
+            "those of now; `minutes_granted`, `minutes_lapsed` and `tickets_expired` follow a "
+            "write or the end of a day within a second or so, and are those of this instant. Null "
+            "while the service computes them for all customers, after an update."
+        )
+    )
+    items: list[UsageRow] = Field(
+        description=(
+            "By bucket, then by dimension in the order in which a row has them, null last. "
+            "Without a dimension each bucket has a row; otherwise each value that occurs in the "
+            "period has one in each bucket; by customer only where there is something. A measure "
+            "that lacks a dimension stands in the row where that is null."
+        )
+    )
+    totals: Figures = Field(description="The sums of the rows of all pages.")
+    next_cursor: str | None
+
+    @staticmethod
+    def of(
+        report: service.Report, zone: str, as_of: datetime | None, next_cursor: str | None
+    ) -> dict[str, Any]:
+        """The answer, ready to be serialised."""
+        question = report.question
+        return {
+            "from": question.start,
+            "to": question.end,
+            "window": question.window,
+            "time_zone": zone,
+            "as_of": as_of,
+            "items": [dict(zip(columns(report), row, strict=True)) for row in rows(report)],
+            "totals": dict(zip(MEASURES, report.totals, strict=True)),
+            "next_cursor": next_cursor,
+        }
+
+
+def columns(report: service.Report) -> list[str]:
+    """The names of a row's fields."""
+    names: list[str] = ["bucket_start", "bucket_end"]
+    for one in report.dimensions:
+        names += ["customer", "customer_code", "customer_name"] if one == "customer" else [one]
+    return [*names, *MEASURES]
+
+
+def rows(report: service.Report) -> list[list[Any]]:
+    """Each row's fields, as `columns` names them."""
+    by_customer = report.dimensions[:1] == ("customer",)
+    found = []
+    for start, end, values, measures in report.rows:
+        named: list[Any] = list(values)
+        if by_customer:
+            named[1:1] = report.names[values[0]]
+        found.append([start, end, *named, *measures])
+    return found

@@ -1,0 +1,274 @@
+"""Usage of all customers by time and dimension: whose figures, of which days, and page by page."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from itertools import islice
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app.errors import NotFound, invalid
+from app.policy.civil import add_months
+from app.policy.document import Policy
+from app.services.unit_of_work import UnitOfWork
+from app.services.visibility import find
+from app.store import usage_reports as store
+from app.store.facts import computed
+from app.store.tables import customers
+from app.store.usage_reports import DIMENSIONS, MEASURES, Asked, Desks, Dimension, Place, Window
+
+MOST_BUCKETS = 4_000
+"""The buckets of one question: ten years by day."""
+MOST_SUMS = 100_000
+"""The sums of one question: buckets times the values that occur in them."""
+MOST_BY_CUSTOMER = 1_000
+"""The rows of a page by customer."""
+_STEPS = 20
+"""So many statements look for the rows of a page by customer; then it may end early."""
+_CHARACTERS_OF_A_ROW = 400
+_DAY = timedelta(days=1)
+# The id of nobody.
+_NOBODY = UUID(int=0)
+
+
+class Question(NamedTuple):
+    """Civil days [start, end) by `window` and `group_by`, of what the filters name.
+
+    The filter by customer is an id or code.
+    """
+
+    start: date
+    end: date
+    window: Window
+    group_by: Sequence[Dimension]
+    filters: Mapping[Dimension, str]
+
+
+class Row(NamedTuple):
+    """Figures of the civil days [bucket_start, bucket_end) and one value of each dimension."""
+
+    bucket_start: date
+    bucket_end: date
+    values: tuple[Any, ...]
+    """In the order of `DIMENSIONS`. Null where a measure lacks the dimension (R26)."""
+    measures: Sequence[int]
+    """In the order of `MEASURES`."""
+
+
+class Report(NamedTuple):
+    """A page of rows, and the totals over all pages."""
+
+    question: Question
+    dimensions: tuple[Dimension, ...]
+    rows: list[Row]
+    totals: Sequence[int]
+    names: dict[UUID, tuple[str, str]]
+    """Code and name of each customer in the rows."""
+    next: Place | None
+    """After which row the next page begins."""
+
+    @property
+    def characters(self) -> int:
+        """About the size of the answer, for `computed`."""
+        return _CHARACTERS_OF_A_ROW * len(self.rows)
+
+
+def desks(policy: Policy) -> Desks:
+    """How help desks follow from customers (R35)."""
+    of_country = {country: desk.id for desk in policy.help_desks for country in desk.countries}
+    # The countries of others are those of no desk.
+    return Desks([desk.id for desk in policy.help_desks], of_country, policy.desk_for("", None).id)
+
+
+class Seen(NamedTuple):
+    """What the figures of all customers depend on, read before them."""
+
+    marks: tuple[Any, ...]
+    """Equal as long as nothing has happened that could change them."""
+    as_of: datetime | None
+    """Up to when allowances were followed; None while those of all customers are looked at."""
+
+
+async def seen(work: UnitOfWork) -> Seen:
+    """What is there to be summed, for an unbound token, in one small statement."""
+    news = await store.news(work.connection, work.now)
+    as_of = None if news.walking else min(work.now, news.behind_since or work.now)
+    return Seen((*news.marks, work.today, work.policies.fingerprint), as_of)
+
+
+async def report(work: UnitOfWork, question: Question, limit: int, after: Place | None) -> Report:
+    """The rows after a place, at most so many, by bucket, then by dimension, null last.
+
+    Without a dimension, and for every value that occurs in the period, each bucket has a row; by
+    customer only where there is something. A bound token's figures are its customer's (R38).
+    Raises InvalidInput for more buckets or sums than there may be.
+    """
+    dimensions = tuple(one for one in DIMENSIONS if one in question.group_by)
+    buckets = list(_buckets(question.start, question.end, question.window))
+    asked = await _asked(work, question, dimensions)
+    if dimensions[:1] == ("customer",) and "customer" not in asked.filters:
+        totals = (await _sums(work, asked._replace(window="all", group_by=())))[:1]
+        limit = min(limit, MOST_BY_CUSTOMER)
+        found, following = await _by_customer(work, asked, buckets, limit, after)
+        ends = dict(zip(buckets, [*buckets[1:], question.end], strict=True))
+        rows = [Row(one.bucket, ends[one.bucket], one.values, one.measures) for one in found]
+        total: Sequence[int] = totals[0].measures if totals else _ZEROS
+    else:
+        sums = await _sums(work, asked)
+        size = 8 * len(MEASURES) * len(sums)
+        rows, following, total = await computed(
+            size, _filled, question.end, dimensions, buckets, sums, limit, after
+        )
+    named: dict[UUID, tuple[str, str]] = {}
+    if "customer" in dimensions:
+        named = await store.names(work.connection, list({row.values[0] for row in rows}))
+    return Report(question, dimensions, rows, total, named, following)
+
+
+_ZEROS = (0,) * len(MEASURES)
+
+
+def _buckets(start: date, end: date, window: Window) -> Iterator[date]:
+    """The first day of each bucket. Raises InvalidInput for too many."""
+    step = _STEP[window]
+    day, number = start, 0
+    while day < end:
+        number += 1
+        if number > MOST_BUCKETS:
+            raise invalid("query/window", "too_many", limit=MOST_BUCKETS)
+        yield day
+        if step is None:
+            return
+        day = step(day)
+
+
+def _first_after(months: int) -> Callable[[date], date]:
+    """The first day of the next period of so many months."""
+
+    def step(day: date) -> date:
+        return add_months(date(day.year, (day.month - 1) // months * months + 1, 1), months)
+
+    return step
+
+
+_STEP: dict[Window, Callable[[date], date] | None] = {
+    "day": lambda day: day + _DAY,
+    # ISO weeks begin on Monday.
+    "week": lambda day: day + timedelta(days=7 - day.weekday()),
+    "month": _first_after(1),
+    "quarter": _first_after(3),
+    "year": _first_after(12),
+    "all": None,
+}
+
+
+async def _asked(work: UnitOfWork, question: Question, dimensions: tuple[Dimension, ...]) -> Asked:
+    filters: dict[Dimension, Any] = dict(question.filters)
+    own = work.caller.customer_id
+    named = filters.pop("customer", None)
+    if named is not None:
+        try:
+            filters["customer"] = (await find(work, customers, named)).id
+        except NotFound:
+            # As for a customer without anything: nobody learns whether another one exists (R38).
+            filters["customer"] = _NOBODY
+    elif own is not None:
+        filters["customer"] = own
+    return Asked(
+        question.start,
+        question.end,
+        question.window,
+        dimensions,
+        filters,
+        work.today,
+        str(work.policies.zone),
+        desks(work.policies.in_force(work.today)),
+    )
+
+
+async def _sums(work: UnitOfWork, asked: Asked) -> list[store.Sums]:
+    found = await store.sums(work.connection, asked, MOST_SUMS + 1)
+    if len(found) > MOST_SUMS:
+        raise invalid("query/group_by", "too_many", limit=MOST_SUMS)
+    return found
+
+
+def _order(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple((value is None, "" if value is None else str(value)) for value in values)
+
+
+def _filled(
+    end: date,
+    dimensions: tuple[Dimension, ...],
+    buckets: list[date],
+    sums: Sequence[store.Sums],
+    limit: int,
+    after: Place | None,
+) -> tuple[list[Row], Place | None, Sequence[int]]:
+    """A page of the rows of all sums, the place of the next one, and the totals."""
+    totals = [sum(column) for column in zip(*(one.measures for one in sums), strict=True)]
+    cells = {(one.bucket, one.values): one.measures for one in sums}
+    occurring = {one.values for one in sums} if dimensions else {()}
+    ordered = sorted(occurring, key=_order)
+    first = 0 if after is None else bisect_right(buckets, after.bucket) - 1
+    done = None if after is None else _order((after.first, after.second)[: len(dimensions)])
+    # Of one customer: only where there is something.
+    sparse = "customer" in dimensions
+    rows = (
+        Row(start, until, values, cells.get((start, values), _ZEROS))
+        for start, until in zip(buckets[first:], [*buckets[first + 1 :], end], strict=True)
+        for values in ordered
+        if not (sparse and (start, values) not in cells)
+        and not (after is not None and start == after.bucket and _order(values) <= done)
+    )
+    page, following = _cut(list(islice(rows, limit + 1)), limit, dimensions)
+    return page, following, totals or _ZEROS
+
+
+def _cut(
+    rows: list[Any], limit: int, dimensions: tuple[Dimension, ...]
+) -> tuple[list[Any], Place | None]:
+    """The rows of a page, and the place after them if there were more."""
+    if len(rows) <= limit:
+        return rows, None
+    rows = rows[:limit]
+    bucket, *_ = last = rows[-1]
+    texts = [value if value is None else str(value) for value in last.values]
+    first, second = [*texts, None, None][:2]
+    return rows, Place(bucket, first, second, len(dimensions) == 1)
+
+
+async def _by_customer(
+    work: UnitOfWork, asked: Asked, buckets: list[date], limit: int, after: Place | None
+) -> tuple[list[store.Sums], Place | None]:
+    """A page of the rows by customer, and the place of the next one, which may end early.
+
+    Nothing is sorted but the figures of a page, or `store.MOST_FIGURES` at most: where a bucket
+    has more, customers are looked at one after another.
+    """
+    connection = work.connection
+    place = after or Place(buckets[0])
+    rows: list[store.Sums] = []
+    for _ in range(_STEPS):
+        room = limit + 1 - len(rows)
+        index = bisect_right(buckets, place.bucket) - 1
+        rest = asked._replace(start=place.bucket)
+        one = rest._replace(end=buckets[index + 1]) if index + 1 < len(buckets) else rest
+        if await store.are_few(connection, rest):
+            rows += await store.page(connection, rest, place, room, walk=False)
+            return _cut(rows, limit, asked.group_by)
+        walked = None
+        if await store.are_few(connection, one):
+            rows += await store.page(connection, one, place, room, walk=False)
+        else:
+            walked = await store.walked_through(connection, place)
+            rows += await store.page(connection, one, place, room, walk=True)
+        if len(rows) > limit:
+            return _cut(rows, limit, asked.group_by)
+        if walked is not None:
+            place = Place(place.bucket, walked, whole=True)
+        elif index + 1 < len(buckets):
+            place = Place(buckets[index + 1])
+        else:
+            return rows, None
+    return rows, place

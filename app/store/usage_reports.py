@@ -1,0 +1,382 @@
+"""Usage by civil day, over customers, technicians and so on: where each figure stands and its sums.
+
+A figure is one row of `_figures`: its day, its customer, the dimensions that it has, which measure
+it belongs to and its value. Every answer is a sum over these rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, get_args
+from uuid import UUID
+
+import orjson
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+Dimension = Literal[
+    "customer", "technician", "channel", "category", "priority", "paid_by", "country", "help_desk"
+]
+Window = Literal["day", "week", "month", "quarter", "year", "all"]
+Measure = Literal[
+    "cases_opened",
+    "cases_closed",
+    "cases_cancelled",
+    "cases_refused",
+    "cases_bug",
+    "worked_minutes",
+    "charged_minutes",
+    "overrun_minutes",
+    "tickets_sold",
+    "tickets_consumed",
+    "tickets_expired",
+    "tickets_cancelled",
+    "minutes_granted",
+    "minutes_lapsed",
+]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+_WITHIN_CUSTOMER = DIMENSIONS[1:]
+# They follow from facts whose day may lie in the future, and have not happened before it.
+_NOT_BEFORE = {"tickets_sold", "tickets_expired", "minutes_granted", "minutes_lapsed"}
+
+_M = {measure: number for number, measure in enumerate(MEASURES)}
+_ZONE = "CAST(:zone AS text)"
+_OF_CASE = "k.technician, k.channel, k.category, k.priority, k.paid_by"
+# R35, by the policy in force: a named desk that it has, else that of the country.
+_DESK = """coalesce(CAST(:named_desks AS jsonb) ->> c.help_desk,
+            CAST(:desks AS jsonb) ->> c.country, :other_desk)"""
+
+
+def _figures(among: Literal["days", "period"], customer: str | None = None) -> str:
+    """SQL of every figure of the days in the relation `days`, or of the period [:from, :to).
+
+    `customer`: SQL of the id of the one customer whose figures they are. A case that was moved
+    away counts nothing (R47); its time entries are reversed and its ledger entries taken back.
+    """
+    days, start, end = "", "CAST(:from AS date)", "CAST(:to AS date)"
+    if among == "days":
+        days, start, end = "days CROSS JOIN ", "days.day", "days.day + 1"
+
+    def on(day: str) -> str:
+        if among == "days":
+            return f"{day} = ANY (ARRAY(SELECT day FROM days))"
+        return f"{day} >= {start} AND {day} < {end}"
+
+    def at(instant: str) -> str:
+        return f"""{instant} >= CAST({start} AS timestamp) AT TIME ZONE {_ZONE}
+            AND {instant} < CAST({end} AS timestamp) AT TIME ZONE {_ZONE}"""
+
+    def day(instant: str) -> str:
+        return f"CAST({instant} AT TIME ZONE {_ZONE} AS date)"
+
+    def of(column: str) -> str:
+        return "" if customer is None else f" AND {column} = {customer}"
+
+    records = ""
+    if customer is not None:
+        # Events stay under the record for which they were recorded (R49).
+        records = f""" AND e.customer_id = ANY (ARRAY(
+                SELECT {customer} UNION ALL
+                SELECT m.customer_id FROM merged_customers m WHERE m.survivor_id = {customer}))"""
+    nothing = "NULL, NULL, NULL, NULL"
+    return f"""
+        SELECT k.opened_on AS day, k.customer_id, {_OF_CASE}, v.measure, v.value
+        FROM cases k CROSS JOIN LATERAL (VALUES ({_M["cases_opened"]}, 1),
+            ({_M["cases_bug"]}, CAST(k.category = 'bug' AS int))) v (measure, value)
+        WHERE k.moved_to IS NULL AND v.value <> 0 AND {on("k.opened_on")}{of("k.customer_id")}
+        UNION ALL
+        SELECT {day("k.closed_at")}, k.customer_id, {_OF_CASE}, {_M["cases_closed"]}, 1
+        FROM {days}cases k
+        WHERE {at("k.closed_at")}{of("k.customer_id")}
+        UNION ALL
+        SELECT {day("k.cancelled_at")}, k.customer_id, {_OF_CASE}, {_M["cases_cancelled"]}, 1
+        FROM {days}cases k
+        WHERE k.moved_to IS NULL AND {at("k.cancelled_at")}{of("k.customer_id")}
+        UNION ALL
+        SELECT {day("e.occurred_at")}, coalesce((SELECT m.survivor_id FROM merged_customers m
+                WHERE m.customer_id = e.customer_id), e.customer_id),
+            NULL, e.data ->> 'channel', NULL, NULL, NULL, {_M["cases_refused"]},
+            coalesce(r.count, 1)
+        FROM {days}events e LEFT JOIN refusals r ON r.event_id = e.id
+        WHERE e.type = 'case.refused' AND {at("e.occurred_at")}{records}
+        UNION ALL
+        SELECT t.worked_on, t.customer_id, t.technician, k.channel, k.category, k.priority,
+            k.paid_by, {_M["worked_minutes"]}, t.minutes
+        FROM time_entries t LEFT JOIN cases k ON k.id = t.case_id
+        WHERE t.reversed_at IS NULL AND {on("t.worked_on")}{of("k.customer_id")}
+        UNION ALL
+        SELECT l.counts_on, l.customer_id,
+            CASE WHEN l.time_entry_id IS NULL THEN k.technician ELSE t.technician END,
+            k.channel, k.category, k.priority, coalesce(b.kind, 'none'), v.measure, v.value
+        FROM ledger l
+        LEFT JOIN cases k ON k.id = l.case_id
+        LEFT JOIN time_entries t ON t.id = l.time_entry_id
+        LEFT JOIN balances b ON b.allowance_id = l.allowance_id
+        CROSS JOIN LATERAL (VALUES ({_M["charged_minutes"]}, l.used_minutes),
+            ({_M["overrun_minutes"]}, l.overrun_minutes),
+            ({_M["tickets_consumed"]}, l.consumed),
+            ({_M["tickets_cancelled"]}, l.cancelled)) v (measure, value)
+        WHERE v.value <> 0 AND {on("l.counts_on")}{of("l.customer_id")}
+        UNION ALL
+        SELECT p.purchased_on, p.customer_id, {nothing}, 'ticket', {_M["tickets_sold"]}, p.quantity
+        FROM ticket_packs p WHERE {on("p.purchased_on")}{of("p.customer_id")}"""
+
+
+def _with_customers(figures: str) -> str:
+    """The figures with the country and the help desk of their customers."""
+    return f"""(SELECT a.*, a.customer_id AS customer, c.country, {_DESK} AS help_desk
+        FROM ({figures}) a LEFT JOIN customers c ON c.id = a.customer_id)"""
+
+
+def _sums() -> str:
+    """SQL of each measure as the sum of figures."""
+    return ",\n            ".join(
+        f"coalesce(CAST(sum(value) FILTER (WHERE measure = {number}{_happened(measure)})"
+        f" AS bigint), 0) AS {measure}"
+        for measure, number in _M.items()
+    )
+
+
+def _happened(measure: Measure) -> str:
+    return " AND day <= CAST(:today AS date)" if measure in _NOT_BEFORE else ""
+
+
+def _bucket(window: Window) -> str:
+    """SQL of the first day of the bucket in which a day lies; the period cuts the first one off.
+
+    Weeks begin on Monday (ISO 8601).
+    """
+    if window == "all":
+        return "CAST(:from AS date)"
+    return f"""greatest(CAST(date_trunc('{window}', CAST(day AS timestamp)) AS date),
+            CAST(:from AS date))"""
+
+
+def _conditions(filters: Sequence[Dimension]) -> str:
+    return " AND ".join(
+        "lower(technician) = lower(:technician)" if one == "technician" else f"{one} = :{one}"
+        for one in filters
+        if one != "customer"
+    )
+
+
+_ANYTHING = f"ROW({', '.join(MEASURES)}) <> ROW({', '.join('0' for _ in MEASURES)})"
+
+
+def _summed(figures: str, keys: Sequence[str], filters: Sequence[Dimension], window: Window) -> str:
+    """SQL of the sums of figures by `keys`, the bucket and dimensions."""
+    conditions = _conditions(filters)
+    return f"""SELECT {", ".join(keys)},
+            {_sums()}
+        FROM (SELECT *, {_bucket(window)} AS bucket FROM {_with_customers(figures)} f) b
+        {f"WHERE {conditions}" if conditions else ""}
+        GROUP BY {", ".join(keys)}"""
+
+
+@lru_cache(maxsize=512)
+def _sql(group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window) -> TextClause:
+    figures = _figures("period", ":customer" if "customer" in filters else None)
+    keys = ("bucket", *group_by)
+    return text(f"""
+        SELECT {", ".join((*keys, *MEASURES))} FROM ({_summed(figures, keys, filters, window)}) g
+        WHERE {_ANYTHING} LIMIT :most""")
+
+
+class Desks(NamedTuple):
+    """Which help desk a customer has (R35)."""
+
+    named: Sequence[str]
+    of_country: Mapping[str, str]
+    of_others: str
+
+
+class Asked(NamedTuple):
+    """What is summed: civil days [start, end) by `window` and `group_by`, where filters hold.
+
+    `filters` has a value for each dimension that is one, the customer's as its id.
+    """
+
+    start: date
+    end: date
+    window: Window
+    group_by: tuple[Dimension, ...]
+    filters: Mapping[Dimension, Any]
+    today: date
+    """Days after it have not happened."""
+    zone: str
+    desks: Desks
+
+
+class Sums(NamedTuple):
+    """The measures of one bucket and one value of each dimension that was grouped by."""
+
+    bucket: date
+    values: tuple[Any, ...]
+    measures: tuple[int, ...]
+
+
+async def sums(connection: AsyncConnection, asked: Asked, most: int) -> list[Sums]:
+    """At most so many sums, in no order, none of them with zeros alone."""
+    query = _sql(asked.group_by, tuple(asked.filters), asked.window)
+    rows = await connection.execute(query, {**_parameters(asked), "most": most})
+    return [_sums_of(row, len(asked.group_by)) for row in rows]
+
+
+def _sums_of(row: Any, dimensions: int) -> Sums:
+    return Sums(row[0], tuple(row[1 : 1 + dimensions]), tuple(row[1 + dimensions :]))
+
+
+def _parameters(asked: Asked) -> dict[str, Any]:
+    desks = asked.desks
+    return {
+        "from": asked.start,
+        "to": asked.end,
+        "today": asked.today,
+        "zone": asked.zone,
+        "named_desks": orjson.dumps({desk: desk for desk in desks.named}).decode(),
+        "desks": orjson.dumps(desks.of_country).decode(),
+        "other_desk": desks.of_others,
+        **asked.filters,
+    }
+
+
+# --- by customer, page by page -----------------------------------------------------------------
+
+MOST_FIGURES = 100_000
+"""So many figures are summed before a page of them is cut."""
+MOST_CUSTOMERS = 5_000
+"""So many customers are looked at for a page where there are more figures."""
+
+_COUNT = text(f"""
+    SELECT count(*) FROM (SELECT FROM ({_figures("period")}) f LIMIT {MOST_FIGURES + 1}) n""")
+
+
+class Place(NamedTuple):
+    """After which row a page begins: its bucket, and the values of its dimensions as texts.
+
+    By customer `first` is the customer's id; None: at the beginning of the bucket. `whole`: after
+    every row of the customer.
+    """
+
+    bucket: date
+    first: str | None = None
+    second: str | None = None
+    whole: bool = False
+
+
+async def are_few(connection: AsyncConnection, asked: Asked) -> bool:
+    """Whether a period has at most `MOST_FIGURES` figures, of all customers and dimensions."""
+    return bool(await connection.scalar(_COUNT, _parameters(asked)) <= MOST_FIGURES)
+
+
+# Null comes last, so that it is greater than every text.
+_AFTER = """(customer > CAST(:after AS uuid) OR customer = CAST(:after AS uuid)
+            AND NOT :whole AND coalesce({value} > :value, {value} IS NULL AND NOT :last))"""
+
+
+@lru_cache(maxsize=512)
+def _page_sql(
+    group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window, *, walk: bool
+) -> TextClause:
+    """Rows in the order of bucket, customer and the other dimension.
+
+    `walk` takes one bucket alone and goes from one customer to the next, each by its own indexes.
+    """
+    others = group_by[1:]
+    value = f'{others[0]} COLLATE "C"' if others else "CAST(NULL AS text)"
+    after = f"""CAST(:after AS uuid) IS NULL OR bucket > :bucket
+            OR {_AFTER.format(value=value)}"""
+    order = ["customer", *([value] if others else [])]
+    if walk:
+        own = _summed(_figures("period", "w.id"), ("bucket", *others), filters, window)
+        # In the order of the customers, so that the walk ends with the page.
+        rows = f"""(SELECT w.id AS customer, s.* FROM (
+                SELECT id FROM customers
+                WHERE id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
+                ORDER BY id LIMIT {MOST_CUSTOMERS}) w
+            CROSS JOIN LATERAL ({own}) s)"""
+    else:
+        rows = f"({_summed(_figures('period'), ('bucket', *group_by), filters, window)})"
+        order.insert(0, "bucket")
+    return text(f"""
+        SELECT {", ".join(("bucket", *group_by, *MEASURES))} FROM {rows} g
+        WHERE {_ANYTHING} AND ({after}) ORDER BY {", ".join(order)} LIMIT :most""")
+
+
+_FIRST_ID = UUID(int=0)
+_WALKED = text(f"""
+    SELECT id FROM customers WHERE id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
+    ORDER BY id OFFSET {MOST_CUSTOMERS - 1} LIMIT 1""")
+
+
+async def page(
+    connection: AsyncConnection, asked: Asked, after: Place, most: int, *, walk: bool
+) -> list[Sums]:
+    """The next rows by customer, at most so many, none of them with zeros alone.
+
+    `walk`: of the one bucket that `asked` is, and of the next `MOST_CUSTOMERS` customers.
+    """
+    query = _page_sql(asked.group_by, tuple(asked.filters), asked.window, walk=walk)
+    parameters = {
+        **_parameters(asked),
+        "bucket": after.bucket,
+        "after": after.first and UUID(after.first),
+        "whole": after.whole,
+        "value": after.second,
+        "last": after.second is None,
+        "first": _FIRST_ID,
+        "most": most,
+    }
+    rows = await connection.execute(query, parameters)
+    return [_sums_of(row, len(asked.group_by)) for row in rows]
+
+
+async def walked_through(connection: AsyncConnection, after: Place) -> str | None:
+    """The last customer that such a walk looks at; None if it reaches the last of all."""
+    parameters = {"after": after.first and UUID(after.first), "first": _FIRST_ID}
+    found = await connection.scalar(_WALKED, parameters)
+    return None if found is None else str(found)
+
+
+_NAMES = text("SELECT id, code, name FROM customers WHERE id = ANY (CAST(:ids AS uuid[]))")
+
+
+async def names(
+    connection: AsyncConnection, customers: Sequence[UUID]
+) -> dict[UUID, tuple[str, str]]:
+    """Code and name of each customer."""
+    rows = await connection.execute(_NAMES, {"ids": list(customers)})
+    return {row.id: (row.code, row.name) for row in rows}
+
+
+# --- what is new -------------------------------------------------------------------------------
+
+_NEWS = text("""
+    SELECT f.position, u.number, u.newest, u.sum, CAST(s.xmin AS text) AS followed, s.walking,
+        least((SELECT e.occurred_at FROM events e WHERE e.id = u.oldest),
+            (SELECT to_timestamp(n.position / 1000000.0) FROM feed n
+                WHERE n.position > s.followed ORDER BY n.position LIMIT 1),
+            (SELECT min(valid_until) FROM standings WHERE valid_until <= :now)) AS behind_since
+    FROM feed_state f CROSS JOIN standing_state s
+    CROSS JOIN (SELECT count(*) AS number, min(event_id) AS oldest, max(event_id) AS newest,
+        CAST(sum(event_id) AS text) AS sum FROM unpublished_events) u""")
+
+
+class News(NamedTuple):
+    """What tells whether anything has happened, and since when allowances are behind."""
+
+    marks: tuple[Any, ...]
+    """Equal as long as no event was committed, published or followed.
+
+    Numbers of events do not come in the order of their commits; hence their count and sum.
+    """
+    walking: bool
+    """The allowances of all customers are being looked at."""
+    behind_since: datetime | None
+
+
+async def news(connection: AsyncConnection, now: datetime) -> News:
+    """Where the feed and those that follow it are. Read it before the figures."""
+    *marks, walking, behind_since = (await connection.execute(_NEWS, {"now": now})).one()
+    return News(tuple(marks), walking, behind_since)
