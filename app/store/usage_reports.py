@@ -249,7 +249,7 @@ MOST_CUSTOMERS = 5_000
 """So many customers are looked at for a page where there are more figures."""
 
 _COUNT = text(f"""
-    SELECT count(*) FROM (SELECT FROM ({_figures("period")}) f LIMIT {MOST_FIGURES + 1}) n""")
+    SELECT count(*) FROM (SELECT FROM ({_figures("period")}) f LIMIT :most) n""")
 
 
 class Place(NamedTuple):
@@ -267,7 +267,8 @@ class Place(NamedTuple):
 
 async def are_few(connection: AsyncConnection, asked: Asked) -> bool:
     """Whether a period has at most `MOST_FIGURES` figures, of all customers and dimensions."""
-    return bool(await connection.scalar(_COUNT, _parameters(asked)) <= MOST_FIGURES)
+    parameters = {**_parameters(asked), "most": MOST_FIGURES + 1}
+    return bool(await connection.scalar(_COUNT, parameters) <= MOST_FIGURES)
 
 
 # Null comes last, so that it is greater than every text.
@@ -294,7 +295,7 @@ def _page_sql(
         rows = f"""(SELECT w.id AS customer, s.* FROM (
                 SELECT id FROM customers
                 WHERE id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
-                ORDER BY id LIMIT {MOST_CUSTOMERS}) w
+                ORDER BY id LIMIT :customers) w
             CROSS JOIN LATERAL ({own}) s)"""
     else:
         rows = f"({_summed(_figures('period'), ('bucket', *group_by), filters, window)})"
@@ -305,9 +306,9 @@ def _page_sql(
 
 
 _FIRST_ID = UUID(int=0)
-_WALKED = text(f"""
+_WALKED = text("""
     SELECT id FROM customers WHERE id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
-    ORDER BY id OFFSET {MOST_CUSTOMERS - 1} LIMIT 1""")
+    ORDER BY id OFFSET :others LIMIT 1""")
 
 
 async def page(
@@ -326,6 +327,7 @@ async def page(
         "value": after.second,
         "last": after.second is None,
         "first": _FIRST_ID,
+        "customers": MOST_CUSTOMERS,
         "most": most,
     }
     rows = await connection.execute(query, parameters)
@@ -334,7 +336,11 @@ async def page(
 
 async def walked_through(connection: AsyncConnection, after: Place) -> str | None:
     """The last customer that such a walk looks at; None if it reaches the last of all."""
-    parameters = {"after": after.first and UUID(after.first), "first": _FIRST_ID}
+    parameters = {
+        "after": after.first and UUID(after.first),
+        "first": _FIRST_ID,
+        "others": MOST_CUSTOMERS - 1,
+    }
     found = await connection.scalar(_WALKED, parameters)
     return None if found is None else str(found)
 

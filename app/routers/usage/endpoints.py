@@ -26,9 +26,8 @@ from app.routers.usage.schemas import (
     UsageQuery,
     statement_rows,
 )
-from app.services import standings
+from app.services import standings, usage_reports
 from app.services import usage as service
-from app.services import usage_reports
 from app.store.facts import computed
 
 usage = Resource("Usage")

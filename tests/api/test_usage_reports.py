@@ -1,0 +1,449 @@
+"""Usage by time and dimension, against a computation of its own (`usage_model`)."""
+
+import random
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from app import clock
+from app.routers.usage.report_schemas import UsageReport
+from app.services import usage_reports
+from app.store import usage_reports as store
+from tests import histories
+from tests.api import usage_model as model
+from tests.api.build import Customer, errors, made
+from tests.api.usage_model import Figure
+from tests.conftest import Service, follow_all
+
+Travel = Callable[[date], None]
+DAY = timedelta(days=1)
+WINDOWS = ("day", "week", "month", "quarter", "year", "all")
+
+
+async def usage(client: httpx.AsyncClient, **query: Any) -> dict[str, Any]:
+    """The answer with the rows of all pages."""
+    if "from_" in query:
+        query["from"] = query.pop("from_")
+    query = {name: str(one) if isinstance(one, date) else one for name, one in query.items()}
+    whole: dict[str, Any] | None = None
+    while True:
+        answer = await client.get("/v1/usage", params=query)
+        body = await made(answer, 200)
+        UsageReport.model_validate_json(answer.content)
+        if whole is None:
+            whole = body
+        else:
+            assert body["totals"] == whole["totals"]
+            whole["items"] += body["items"]
+        if body["next_cursor"] is None:
+            return whole
+        query["cursor"] = body["next_cursor"]
+
+
+async def customers_of(client: httpx.AsyncClient) -> list[str]:
+    every = await model.items(client, "/v1/customers")
+    every += await model.items(client, "/v1/customers", archived="true")
+    return sorted({one["id"] for one in every})
+
+
+async def every_figure(client: httpx.AsyncClient) -> list[Figure]:
+    found = []
+    for customer in await customers_of(client):
+        found += await model.figures(client, customer)
+    return found
+
+
+async def compare(
+    client: httpx.AsyncClient, figures: list[Figure], chance: random.Random, last: date
+) -> None:
+    """A random question, answered as the figures say."""
+    start = model.FIRST + timedelta(days=chance.randrange(0, 900))
+    end = chance.choice((start + timedelta(days=chance.randrange(1, 400)), last))
+    if end <= start:
+        end = start + DAY
+    window = chance.choice(WINDOWS)
+    group_by = chance.sample(model.DIMENSIONS, chance.randrange(3))
+    filters: dict[str, str] = {}
+    if chance.random() < 0.6:
+        of = chance.choice(figures).of
+        names = [name for name, value in of.items() if value is not None]
+        filters = {name: of[name] or "" for name in chance.sample(names, chance.randrange(1, 3))}
+    answer = await usage(
+        client,
+        from_=start,
+        to=end,
+        window=window,
+        group_by=group_by,
+        limit=chance.choice((1, 7, 10_000)),
+        **filters,
+    )
+    expected = model.summed(figures, start, end, window, group_by, filters, MEASURES)
+    model.check(answer, expected, measures=MEASURES)
+
+
+MEASURES = model.MEASURES
+
+
+async def lively(
+    client: httpx.AsyncClient, drawn: list[histories.Step], chance: random.Random
+) -> Customer:
+    """A history with technicians, priorities, channels, and customers that move."""
+
+    async def and_more(customer: Customer) -> None:
+        cases = await model.items(client, "/v1/cases", customer_id=customer.id)
+        case = chance.choice(cases)
+        match chance.randrange(5):
+            case 0:
+                who = chance.choice(("Ada", "Ben", "Übung"))
+                await client.patch(f"/v1/cases/{case['id']}", json={"technician": who})
+            case 1:
+                how = chance.choice(("high", "normal", "low"))
+                await client.patch(f"/v1/cases/{case['id']}", json={"priority": how})
+            case 2:
+                where = chance.choice(("IT", "DE", "CH"))
+                body = {"country": where, "help_desk": chance.choice((None, "it", "de"))}
+                await client.patch(f"/v1/customers/{customer.id}", json=body)
+            case 3:
+                channel = chance.choice(("phone", "remote"))
+                await customer.try_open(channel=channel, pay_with=chance.choice(("auto", "ticket")))
+            case 4:
+                url = f"/v1/cases/{case['id']}/time-entries"
+                who = chance.choice(("Ada", "Ben"))
+                await client.post(url, json={"technician": who, "minutes": 25})
+
+    return await histories.live(client, drawn, and_more)
+
+
+@given(drawn=histories.steps, seed=st.integers(0, 2**32))
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
+async def test_figures_are_those_of_everything_else(
+    service: Service,
+    client: httpx.AsyncClient,
+    drawn: list[histories.Step],
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    customer = await lively(client, drawn, chance)
+    with histories.at(histories.end(drawn) + timedelta(days=chance.randrange(400))):
+        await follow_all(service)
+        figures = await every_figure(client)
+        last = model.LAST
+        for _ in range(12):
+            few, customers = chance.choice(((100_000, 5_000), (3, 1), (40, 2)))
+            with pytest.MonkeyPatch.context() as patched:
+                few_figures(patched, few, customers)
+                await compare(client, figures, chance, last)
+        # All time is what the customer's own usage says.
+        answer = await usage(client, from_=model.FIRST, to=last, customer=customer.id)
+        own = await made(await client.get(f"/v1/customers/{customer.id}/usage"), 200)
+        totals, cases = answer["totals"], own["totals"]["cases"]
+        assert totals["cases_opened"] == cases["opened"]
+        assert totals["cases_closed"] == cases["closed"]
+        assert totals["cases_cancelled"] == cases["cancelled"]
+        for name in ("worked_minutes", "charged_minutes", "overrun_minutes"):
+            assert totals[name] == own["totals"][name]
+        packs = [one for one in own["allowances"] if one["kind"] == "ticket_pack"]
+        for name, of_pack in (
+            ("tickets_sold", "quantity"),
+            ("tickets_consumed", "consumed"),
+            ("tickets_cancelled", "cancelled"),
+        ):
+            assert totals[name] == sum(one[of_pack] for one in packs)
+
+
+def few_figures(patched: pytest.MonkeyPatch, figures: int, customers: int) -> None:
+    """Pages by customer are cut from so many figures, else by looking at so many customers."""
+    patched.setattr(store, "MOST_FIGURES", figures)
+    patched.setattr(store, "MOST_CUSTOMERS", customers)
+
+
+T0 = date(2026, 3, 10)
+
+
+@pytest.fixture
+async def holder(client: httpx.AsyncClient, travel: Travel) -> Customer:
+    travel(T0)
+    customer = await Customer.new(client, T0, country="DE")
+    await customer.licence(days=0)
+    return customer
+
+
+async def of_day(customer: Customer, day: date, **query: Any) -> dict[str, int]:
+    """What is not zero of a customer on a day."""
+    answer = await usage(customer.client, from_=day, to=day + DAY, customer=customer.id, **query)
+    return {name: value for name, value in answer["totals"].items() if value}
+
+
+async def test_the_past_changes_the_day_that_it_corrects(holder: Customer, travel: Travel) -> None:
+    case = await holder.open()
+    entry = await holder.work(case, 30)
+    before = await of_day(holder, T0)
+    assert before["worked_minutes"] == before["charged_minutes"] == 30
+    travel(T0 + 5 * DAY)
+    await holder.step(case, "closure", resolution="Done.")
+    assert await of_day(holder, T0 + 5 * DAY) == {"cases_closed": 1}
+    travel(T0 + 6 * DAY)
+    await holder.step(case, "reopening", reason="Not done.")
+    assert await of_day(holder, T0 + 5 * DAY) == {}
+    await holder.step(case, "closure", resolution="Done.")
+    assert await of_day(holder, T0 + 6 * DAY) == {"cases_closed": 1}
+    await holder.patch(case, category="bug")
+    after = await of_day(holder, T0)
+    assert (after["cases_bug"], after["worked_minutes"]) == (1, 30)
+    assert "charged_minutes" not in after
+    await holder.step(case, f"time-entries/{entry['id']}/reversal", reason="Wrong.")
+    assert "worked_minutes" not in await of_day(holder, T0)
+
+
+async def test_a_renewal_that_takes_over_moves_minutes_to_its_first_day(
+    holder: Customer, travel: Travel
+) -> None:
+    contract = await holder.contract(days=0, included_minutes=60)
+    case = await holder.open(channel="phone")
+    await holder.work(case, 100)
+    assert (await of_day(holder, T0))["overrun_minutes"] == 40
+    travel(T0 + 3 * DAY)
+    body = {"starts": "today", "take_over_overrun": True}
+    await made(await holder.client.post(f"/v1/contracts/{contract['id']}/renewal", json=body))
+    assert "overrun_minutes" not in await of_day(holder, T0)
+    assert (await of_day(holder, T0))["charged_minutes"] == 60
+    assert (await of_day(holder, T0 + 3 * DAY))["charged_minutes"] == 40
+
+
+async def test_a_moved_case_was_never_there(holder: Customer, travel: Travel) -> None:
+    other = await Customer.new(holder.client, T0)
+    await other.licence(days=0)
+    case = await holder.open()
+    await holder.work(case, 20)
+    travel(T0 + DAY)
+    await holder.step(case, "closure", resolution="Done.")
+    body = {"customer_id": other.id, "serial_number": other.serials[0], "reason": "Wrong."}
+    await made(await holder.client.post(f"/v1/cases/{case['id']}/move", json=body), 200)
+    days = {"from_": T0, "to": T0 + 2 * DAY}
+    mine = await usage(holder.client, customer=holder.id, group_by="technician", **days)
+    counted = [{n: v for n, v in one.items() if v and n in MEASURES} for one in mine["items"]]
+    assert [one for one in counted if "minutes_granted" not in one] == []
+    theirs = await of_day(other, T0)
+    assert (theirs["cases_opened"], theirs["worked_minutes"]) == (1, 20)
+    assert await of_day(other, T0 + DAY) == {"cases_closed": 1}
+
+
+async def test_a_merged_customer_is_its_survivor(holder: Customer) -> None:
+    twin = await Customer.new(holder.client, T0, country="IT")
+    refused = await twin.try_open(channel="phone")
+    assert refused.status_code == 409
+    assert (await of_day(twin, T0))["cases_refused"] == 1
+    body = {"into": holder.id, "reason": "Entered twice."}
+    await made(await holder.client.post(f"/v1/customers/{twin.id}/merge", json=body), 200)
+    for key in (twin.id, twin.code, holder.id):
+        answer = await usage(
+            holder.client, customer=key, from_=T0, to=T0 + DAY, group_by=["customer", "country"]
+        )
+        assert {one["customer"] for one in answer["items"]} == {holder.id}
+        assert answer["totals"]["cases_refused"] == 1
+        assert {one["country"] for one in answer["items"]} == {"DE"}
+
+
+async def test_equal_refusals_of_a_bound_token_each_count(
+    service: Service, holder: Customer
+) -> None:
+    scopes = ("cases:write", "usage:read")
+    async with await service.client_with(*scopes, customer_id=holder.id) as bound:
+        own = Customer(bound, {"id": holder.id, "code": holder.code}, T0)
+        for _ in range(3):
+            assert (await own.try_open(channel="phone")).status_code in (409, 422)
+        count = (await of_day(own, T0)).get("cases_refused")
+    assert count == (await of_day(holder, T0)).get("cases_refused") == 3
+    answer = await usage(
+        holder.client, customer=holder.id, from_=T0, to=T0 + DAY, group_by=["channel", "paid_by"]
+    )
+    rows = [one for one in answer["items"] if one["cases_refused"]]
+    assert [(one["channel"], one["paid_by"]) for one in rows] == [("phone", None)]
+
+
+# --- days and instants --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("instant", "day"),
+    [
+        # Clocks go forward in the night to 2026-03-29, and back in the night to 2026-10-25.
+        ("2026-03-28T22:59:59Z", "2026-03-28"),
+        ("2026-03-28T23:00:00Z", "2026-03-29"),
+        ("2026-03-29T21:59:59Z", "2026-03-29"),
+        ("2026-03-29T22:00:00Z", "2026-03-30"),
+        ("2026-10-24T21:59:59Z", "2026-10-24"),
+        ("2026-10-24T22:00:00Z", "2026-10-25"),
+        ("2026-10-25T22:59:59Z", "2026-10-25"),
+        ("2026-10-25T23:00:00Z", "2026-10-26"),
+    ],
+)
+async def test_civil_dates_at_clock_changes(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, instant: str, day: str
+) -> None:
+    now = datetime.fromisoformat(instant).astimezone(UTC)
+    monkeypatch.setattr(clock, "now", lambda: now)
+    customer = await Customer.new(client, date(2026, 3, 1))
+    await customer.licence(days=0)
+    kept = await customer.open()
+    await customer.work(kept, 10)
+    await customer.step(kept, "closure", resolution="Done.")
+    await customer.step(await customer.open(), "cancellation", reason="Twice.")
+    assert (await customer.try_open(channel="phone")).status_code == 409
+    expected = {
+        "cases_opened": 2,
+        "cases_closed": 1,
+        "cases_cancelled": 1,
+        "cases_refused": 1,
+        "worked_minutes": 10,
+        "charged_minutes": 10,
+    }
+    assert await of_day(customer, date.fromisoformat(day)) == expected
+    # The instants of a dashboard: the days in which they lie.
+    ends = (now + timedelta(seconds=1)).isoformat().replace("+00:00", "Z")
+    answer = await usage(client, customer=customer.id, from_=instant, to=ends, window="day")
+    assert (answer["items"][0]["bucket_start"], answer["items"][0]["cases_opened"]) == (day, 2)
+
+
+async def test_defaults(holder: Customer) -> None:
+    answer = await usage(holder.client)
+    assert (answer["from"], answer["to"], answer["window"]) == ("2026-03-01", "2026-03-11", "all")
+    assert answer["time_zone"] == "Europe/Rome"
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer", "code"),
+    [
+        ({"group_by": ["channel", "channel"]}, "query/group_by", "duplicate"),
+        ({"group_by": "subject"}, "query/group_by/0", "not_allowed_value"),
+        ({"group_by": ["channel", "category", "country"]}, "query/group_by", "too_many"),
+        ({"window": "hour"}, "query/window", "not_allowed_value"),
+        ({"from": "2026-03-10", "to": "2026-03-10"}, "query/to", "wrong_order"),
+        ({"from": "1990-01-01", "to": "2199-12-31", "window": "day"}, "query/window", "too_many"),
+        ({"from": "1989-12-31"}, "query/from", "out_of_range"),
+        ({"to": "2026-03-10T00:00:00"}, "query/to", "offset_missing"),
+        ({"limit": "10001"}, "query/limit", "too_large"),
+        ({"cursor": "mine"}, "query/cursor", "bad_cursor"),
+        ({"technicain": "Ada"}, "query/technicain", "unknown_parameter"),
+        ({"channel": ["phone", "email"]}, "query/channel", "repeated_parameter"),
+    ],
+)
+async def test_what_is_refused(
+    client: httpx.AsyncClient, query: dict[str, Any], pointer: str, code: str
+) -> None:
+    assert errors(await client.get("/v1/usage", params=query)) == [(pointer, code)]
+
+
+async def test_the_ends_of_the_calendar(client: httpx.AsyncClient) -> None:
+    for window in ("year", "all"):
+        whole = {"from_": "1990-01-01", "to": "2199-12-31", "window": window}
+        answer = await usage(client, **whole)
+        every = model.buckets(date(1990, 1, 1), date(2199, 12, 31), window)
+        found = [(one["bucket_start"], one["bucket_end"]) for one in answer["items"]]
+        assert found == [(str(start), str(end)) for start, end in every]
+    await usage(client, from_="2199-12-31T20:00:00Z", to="2199-12-31T21:00:00Z")
+
+
+async def test_too_many_rows(holder: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_reports, "MOST_SUMS", 1)
+    await holder.open()
+    for channel in ("phone", "remote"):
+        await holder.try_open(channel=channel)
+    query = {"group_by": "channel", "from": str(T0), "to": str(T0 + DAY)}
+    found = await holder.client.get("/v1/usage", params=query)
+    assert errors(found) == [("query/group_by", "too_many")]
+
+
+# --- whose figures, and the tag -----------------------------------------------------------------
+
+
+async def test_a_bound_token_gets_its_own(service: Service, holder: Customer) -> None:
+    client = holder.client
+    other = await Customer.new(client, T0)
+    await other.licence(days=0)
+    for customer in (holder, other):
+        case = await customer.open(subject="A secret subject")
+        await customer.work(case, 15, technician="Ada", note="A secret note")
+    async with await service.client_with("usage:read", customer_id=holder.id) as bound:
+        for group_by in ([], ["customer"], ["technician", "country"], ["customer", "channel"]):
+            query = {"group_by": group_by, "from_": T0, "to": T0 + DAY}
+            mine = await usage(bound, **query)
+            assert mine["totals"]["worked_minutes"] == 15
+            staff = await usage(client, customer=holder.id, **query)
+            assert mine["items"] == staff["items"]
+        # Another customer is as if it did not exist.
+        nobody = await usage(bound, customer="C-does-not-exist", from_=T0, to=T0 + DAY)
+        theirs = await usage(bound, customer=other.id, from_=T0, to=T0 + DAY)
+        assert {**theirs, "as_of": 0} == {**nobody, "as_of": 0}
+        assert set(theirs["totals"].values()) == {0}
+        # Its tag tells nothing of what others do.
+        url = f"/v1/usage?from={T0}&group_by=technician"
+        tag = (await bound.get(url)).headers["ETag"]
+        await other.work(case, 5)
+        again = await bound.get(url, headers={"If-None-Match": tag})
+        assert (again.status_code, again.headers["ETag"]) == (304, tag)
+        await holder.open()
+        assert (await bound.get(url)).headers["ETag"] != tag
+
+
+async def test_usage_read_alone_sees_no_contact_and_no_text(
+    service: Service, holder: Customer
+) -> None:
+    case = await holder.open(
+        subject="Secret subject", description="Secret text", requester={"name": "Secret name"}
+    )
+    await holder.work(case, 15, note="Secret note")
+    await holder.client.post(f"/v1/customers/{holder.id}/contacts", json={"name": "Secret contact"})
+    async with await service.client_with("usage:read") as reader:
+        for one in model.DIMENSIONS:
+            answer = await reader.get("/v1/usage", params={"group_by": one, "from": str(T0)})
+            assert answer.status_code == 200
+            assert "secret" not in answer.text.lower()
+
+
+async def test_a_poll_without_news(service: Service, holder: Customer, travel: Travel) -> None:
+    await follow_all(service)
+    client, url = holder.client, "/v1/usage?from=2026-03-01&group_by=technician"
+    first = await client.get(url)
+    tag = {"If-None-Match": first.headers["ETag"]}
+    assert first.headers["ETag"].startswith('W/"')
+    again = await client.get(url, headers=tag)
+    assert (again.status_code, again.content) == (304, b"")
+    # Another question has another tag.
+    assert (await client.get(f"{url}&window=day", headers=tag)).status_code == 200
+    # A write is news at once, before it is published.
+    case = await holder.open()
+    news = await client.get(url, headers=tag)
+    assert news.status_code == 200
+    assert news.json()["totals"]["cases_opened"] == first.json()["totals"]["cases_opened"] + 1
+    # So is the next day.
+    await follow_all(service)
+    tag = {"If-None-Match": (await client.get(url)).headers["ETag"]}
+    assert (await client.get(url, headers=tag)).status_code == 304
+    travel(T0 + DAY)
+    assert (await client.get(url, headers=tag)).status_code == 200
+    await holder.step(case, "cancellation", reason="Twice.")
+
+
+async def test_a_tag_is_new_although_a_later_number_was_committed_before(
+    service: Service, holder: Customer
+) -> None:
+    """Two events, of which the first number is committed last."""
+    await follow_all(service)
+    client, url = holder.client, "/v1/usage"
+    insert = """INSERT INTO events (customer_id, type, occurred_at, actor, data)
+        VALUES (NULL, 'token.issued', now(), 'test', '{}') RETURNING id"""
+    async with service.database.writing.connect() as slow:
+        await slow.execute(text(insert))
+        async with service.database.writing.begin() as quick:
+            await quick.execute(text(insert))
+        tag = {"If-None-Match": (await client.get(url)).headers["ETag"]}
+        assert (await client.get(url, headers=tag)).status_code == 304
+        await slow.commit()
+    assert (await client.get(url, headers=tag)).status_code == 200
