@@ -118,9 +118,15 @@ class Table:
         self._headers = [_translated("columns", name) for name in columns]
 
     async def answer(
-        self, context: Context, form: Form, name: str, rows: Iterable[Row]
+        self,
+        context: Context,
+        form: Form,
+        name: str,
+        rows: Iterable[Row],
+        *,
+        etag: bool | str = True,
     ) -> Response:
-        """200 with the rows as a file called `name`, with an entity tag; or 304.
+        """200 with the rows as a file called `name`, with an entity tag (`json_response`); or 304.
 
         `rows` are taken and written in a thread, so that other requests are answered meanwhile;
         they may be lazy but must not read the database. Raises InvalidInput for more than
@@ -138,7 +144,8 @@ class Table:
         headers = {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
         if form != "csv":
             headers["Content-Language"] = language
-        return ok(context, body, headers=headers, media_type=MEDIA_TYPES[extension])
+        media_type = MEDIA_TYPES[extension]
+        return ok(context, body, headers=headers, etag=etag, media_type=media_type)
 
     def written(self, form: Form, rows: Iterable[Row], language: Language, zone: ZoneInfo) -> bytes:
         """The file: equal rows give equal bytes."""

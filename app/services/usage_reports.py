@@ -125,6 +125,17 @@ async def report(work: UnitOfWork, question: Question, limit: int, after: Place 
     return Report(question, dimensions, rows, total, named, following)
 
 
+async def whole(work: UnitOfWork, question: Question, most: int, after: Place | None) -> Report:
+    """All rows after a place, as `report`. Raises InvalidInput for more than `most`."""
+    found = await report(work, question, most, after)
+    while found.next is not None:
+        if len(found.rows) >= most:
+            raise invalid("query/limit", "too_many", limit=most)
+        more = await report(work, question, most - len(found.rows), found.next)
+        found = more._replace(rows=found.rows + more.rows, names=found.names | more.names)
+    return found
+
+
 _ZEROS = (0,) * len(MEASURES)
 
 

@@ -1,7 +1,7 @@
 """Usage by time and dimension, against a computation of its own (`usage_model`)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -84,7 +84,7 @@ async def compare(
         **filters,
     )
     expected = model.summed(figures, start, end, window, group_by, filters, MEASURES)
-    model.check(answer, expected, measures=MEASURES)
+    model.check(answer, expected, group_by, measures=MEASURES)
 
 
 MEASURES = model.MEASURES
@@ -256,8 +256,9 @@ async def test_equal_refusals_of_a_bound_token_each_count(
     scopes = ("cases:write", "usage:read")
     async with await service.client_with(*scopes, customer_id=holder.id) as bound:
         own = Customer(bound, {"id": holder.id, "code": holder.code}, T0)
+        own.serials = holder.serials
         for _ in range(3):
-            assert (await own.try_open(channel="phone")).status_code in (409, 422)
+            assert (await own.try_open(channel="phone")).status_code == 409
         count = (await of_day(own, T0)).get("cases_refused")
     assert count == (await of_day(holder, T0)).get("cases_refused") == 3
     answer = await usage(
@@ -321,7 +322,7 @@ async def test_defaults(holder: Customer) -> None:
     ("query", "pointer", "code"),
     [
         ({"group_by": ["channel", "channel"]}, "query/group_by", "duplicate"),
-        ({"group_by": "subject"}, "query/group_by/0", "not_allowed_value"),
+        ({"group_by": "subject"}, "query/group_by", "not_allowed_value"),
         ({"group_by": ["channel", "category", "country"]}, "query/group_by", "too_many"),
         ({"window": "hour"}, "query/window", "not_allowed_value"),
         ({"from": "2026-03-10", "to": "2026-03-10"}, "query/to", "wrong_order"),
@@ -432,18 +433,18 @@ async def test_a_poll_without_news(service: Service, holder: Customer, travel: T
 
 
 async def test_a_tag_is_new_although_a_later_number_was_committed_before(
-    service: Service, holder: Customer
+    new_service: Callable[..., Awaitable[Service]],
 ) -> None:
     """Two events, of which the first number is committed last."""
-    await follow_all(service)
-    client, url = holder.client, "/v1/usage"
-    insert = """INSERT INTO events (customer_id, type, occurred_at, actor, data)
-        VALUES (NULL, 'token.issued', now(), 'test', '{}') RETURNING id"""
-    async with service.database.writing.connect() as slow:
-        await slow.execute(text(insert))
-        async with service.database.writing.begin() as quick:
-            await quick.execute(text(insert))
-        tag = {"If-None-Match": (await client.get(url)).headers["ETag"]}
-        assert (await client.get(url, headers=tag)).status_code == 304
-        await slow.commit()
-    assert (await client.get(url, headers=tag)).status_code == 200
+    service = await new_service()
+    insert = text("""INSERT INTO events (type, occurred_at, actor, data)
+        VALUES ('token.issued', now(), 'test', '{}')""")
+    async with await service.client_with("usage:read") as client:
+        async with service.database.writing.connect() as slow:
+            await slow.execute(insert)
+            async with service.database.writing.begin() as quick:
+                await quick.execute(insert)
+            tag = {"If-None-Match": (await client.get("/v1/usage")).headers["ETag"]}
+            assert (await client.get("/v1/usage", headers=tag)).status_code == 304
+            await slow.commit()
+        assert (await client.get("/v1/usage", headers=tag)).status_code == 200

@@ -233,6 +233,7 @@ def buckets(start: date, end: date, window: str) -> list[tuple[date, date]]:
 def check(
     answer: dict[str, Any],
     expected: dict[Key, dict[str, int]],
+    group_by: Sequence[str],
     *,
     measures: Sequence[str] = MEASURES,
 ) -> None:
@@ -240,7 +241,7 @@ def check(
     start, end = date.fromisoformat(answer["from"]), date.fromisoformat(answer["to"])
     every = buckets(start, end, answer["window"])
     rows = answer["items"]
-    dimensions = [one for one in DIMENSIONS if rows and one in rows[0]]
+    dimensions = [one for one in DIMENSIONS if one in group_by]
     found = {}
     keys = []
     for row in rows:

@@ -16,7 +16,7 @@ from app.http.resource import Resource
 from app.http.responses import json_bytes, ok
 from app.http.tables import form_of
 from app.policy.civil import add_months
-from app.routers.usage.report_schemas import ReportQuery, UsageReport
+from app.routers.usage.report_schemas import ReportQuery, UsageReport, rows, table_of
 from app.routers.usage.schemas import (
     MOVEMENTS,
     ColumnsBody,
@@ -96,19 +96,17 @@ def _json(statement: service.Statement) -> bytes:
     return json_bytes(Statement.of(statement))
 
 
-def _csv(statement: service.Statement) -> bytes:
-    return csv_text.csv_bytes(CSV_HEADER, csv_lines(statement))
-
-
-@usage.reads("/usage", UsageReport, "usage:read")
+@usage.tabulates("/usage", UsageReport, "usage:read")
 async def get_usage(context: Ctx, query: Annotated[ReportQuery, Query()]) -> Response:
     """Count usage by time and dimension.
 
     Cases, minutes and tickets of all customers, or of one by a token bound to it: in the civil days
-    from `from` up to, not including, `to`, by `window` and by up to two dimensions. Poll it with
-    `If-None-Match`: as long as nothing has happened, the answer is 304 and costs next to nothing.
+    from `from` up to, not including, `to`, by `window` and by up to two dimensions. As CSV or an
+    Excel workbook it has all rows, `limit` at most. Poll it with `If-None-Match`: as long as
+    nothing has happened, the answer is 304 and costs next to nothing.
     """
     question = query.question(context)
+    form = form_of(context.request, query)
     asked = query.asked(question)
     cursors = await cursors_of(context.request.app.state)
     after = None
@@ -119,15 +117,20 @@ async def get_usage(context: Ctx, query: Annotated[ReportQuery, Query()]) -> Res
     if context.caller.customer_id is None:
         seen = await usage_reports.seen(context)
         as_of = seen.as_of
-        tag = weak_etag(json_bytes([__version__, asked, query.limit, query.cursor, seen.marks]))
+        essence = [__version__, asked, query.limit, query.cursor, form, context.language]
+        tag = weak_etag(json_bytes([*essence, seen.marks]))
         if if_none_match(context.request, tag):
             return Response(status_code=304, headers={**CACHING, "ETag": tag})
+    if form != "json":
+        report = await usage_reports.whole(context, question, query.limit, after)
+        name = f"usage-{question.start}-{question.end}"
+        return await table_of(report).answer(context, form, name, rows(report), etag=tag or True)
     report = await usage_reports.report(context, question, query.limit, after)
     next_cursor = None if report.next is None else cursors.encode(asked, *report.next)
     zone = str(context.policies.zone)
+    body, content = await computed(report.characters, _report, report, zone, as_of, next_cursor)
     # The tag of a bound token tells nothing of what others did (R38).
-    body, essence = await computed(report.characters, _report, report, zone, as_of, next_cursor)
-    return ok(context, body, etag=tag or weak_etag(essence))
+    return ok(context, body, etag=tag or weak_etag(content))
 
 
 def _report(

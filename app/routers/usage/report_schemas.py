@@ -1,6 +1,8 @@
 """Usage by time and dimension on the wire."""
 
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,10 +16,10 @@ from app.http.fields import (
     Digits,
     Key,
     Output,
-    Query,
     QueryDayOrInstant,
     Sound,
 )
+from app.http.tables import Kind, Row, Table, TableQuery
 from app.policy.civil import civil_date, start_of_day
 from app.policy.document import Channel
 from app.policy.facts import CasePaidBy
@@ -30,7 +32,7 @@ MOST_ROWS = 10_000
 """The rows of a page."""
 
 
-class ReportQuery(Query):
+class ReportQuery(TableQuery):
     from_: QueryDayOrInstant | None = Field(
         default=None,
         alias="from",
@@ -108,7 +110,8 @@ class ReportQuery(Query):
 
     def asked(self, question: service.Question) -> str:
         """What was asked apart from the page, as one text."""
-        said = self.model_dump_json(exclude={"limit", "cursor"}, exclude_defaults=True)
+        page = {"limit", "cursor", "format", "dialect"}
+        said = self.model_dump_json(exclude=page, exclude_defaults=True)
         return f"usage {said} {question.start} {question.end}"
 
 
@@ -257,34 +260,43 @@ class UsageReport(Output):
         report: service.Report, zone: str, as_of: datetime | None, next_cursor: str | None
     ) -> dict[str, Any]:
         """The answer, ready to be serialised."""
-        question = report.question
+        question, names = report.question, columns(report.dimensions)
         return {
             "from": question.start,
             "to": question.end,
             "window": question.window,
             "time_zone": zone,
             "as_of": as_of,
-            "items": [dict(zip(columns(report), row, strict=True)) for row in rows(report)],
+            "items": [dict(zip(names, row, strict=True)) for row in rows(report)],
             "totals": dict(zip(MEASURES, report.totals, strict=True)),
             "next_cursor": next_cursor,
         }
 
 
-def columns(report: service.Report) -> list[str]:
-    """The names of a row's fields."""
-    names: list[str] = ["bucket_start", "bucket_end"]
-    for one in report.dimensions:
-        names += ["customer", "customer_code", "customer_name"] if one == "customer" else [one]
-    return [*names, *MEASURES]
+def columns(dimensions: Iterable[Dimension]) -> dict[str, Kind]:
+    """The names of a row's fields, and what each is."""
+    found: dict[str, Kind] = {"bucket_start": "date", "bucket_end": "date"}
+    for one in dimensions:
+        names = ["customer", "customer_code", "customer_name"] if one == "customer" else [one]
+        found |= dict.fromkeys(names, "text")
+    return found | dict.fromkeys(MEASURES, "integer")
 
 
-def rows(report: service.Report) -> list[list[Any]]:
+@lru_cache(maxsize=64)
+def _table(dimensions: tuple[Dimension, ...]) -> Table:
+    return Table("usage", **columns(dimensions))
+
+
+def table_of(report: service.Report) -> Table:
+    """The shape of its rows as a table."""
+    return _table(report.dimensions)
+
+
+def rows(report: service.Report) -> Iterator[Row]:
     """Each row's fields, as `columns` names them."""
     by_customer = report.dimensions[:1] == ("customer",)
-    found = []
     for start, end, values, measures in report.rows:
         named: list[Any] = list(values)
         if by_customer:
             named[1:1] = report.names[values[0]]
-        found.append([start, end, *named, *measures])
-    return found
+        yield [start, end, *named, *measures]
