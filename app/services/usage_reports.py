@@ -222,7 +222,8 @@ def _filled(
     occurring = {one.values for one in sums} if dimensions else {()}
     ordered = sorted(occurring, key=_order)
     first = 0 if after is None else bisect_right(buckets, after.bucket) - 1
-    done = None if after is None else _order((after.first, after.second)[: len(dimensions)])
+    begin = None if after is None else after.bucket
+    done = () if after is None else _order((after.first, after.second)[: len(dimensions)])
     # Of one customer: only where there is something.
     sparse = "customer" in dimensions
     rows = (
@@ -230,7 +231,7 @@ def _filled(
         for start, until in zip(buckets[first:], [*buckets[first + 1 :], end], strict=True)
         for values in ordered
         if not (sparse and (start, values) not in cells)
-        and not (after is not None and start == after.bucket and _order(values) <= done)
+        and not (start == begin and _order(values) <= done)
     )
     page, following = _cut(list(islice(rows, limit + 1)), limit, dimensions)
     return page, following, totals or _ZEROS

@@ -52,7 +52,8 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
     """SQL of every figure of the days in the relation `days`, or of the period [:from, :to).
 
     `customer`: SQL of the id of the one customer whose figures they are. A case that was moved
-    away counts nothing (R47); its time entries are reversed and its ledger entries taken back.
+    away counts nothing (R47); its time entries are reversed and its ledger entries taken back. What
+    lies on a service year that no purchase begins any more (R40) never could be used.
     """
     days, start, end = "", "CAST(:from AS date)", "CAST(:to AS date)"
     if among == "days":
@@ -79,6 +80,10 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         records = f""" AND e.customer_id = ANY (ARRAY(
                 SELECT {customer} UNION ALL
                 SELECT m.customer_id FROM merged_customers m WHERE m.survivor_id = {customer}))"""
+    # A pack ends with its last ticket (R19).
+    ending = f"s.kind = 'ticket_pack' AND s.starts_on < {end} AND s.ends_on >= {start}"
+    if among == "days":
+        ending = "s.ends ?| ARRAY(SELECT CAST(day AS text) FROM days)"
     nothing = "NULL, NULL, NULL, NULL"
     return f"""
         SELECT k.opened_on AS day, k.customer_id, {_OF_CASE}, v.measure, v.value
@@ -120,7 +125,26 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         WHERE v.value <> 0 AND {on("l.counts_on")}{of("l.customer_id")}
         UNION ALL
         SELECT p.purchased_on, p.customer_id, {nothing}, 'ticket', {_M["tickets_sold"]}, p.quantity
-        FROM ticket_packs p WHERE {on("p.purchased_on")}{of("p.customer_id")}"""
+        FROM ticket_packs p WHERE {on("p.purchased_on")}{of("p.customer_id")}
+        UNION ALL
+        SELECT s.starts_on, s.customer_id, {nothing}, s.kind, v.measure, v.value
+        FROM allowance_standings s
+        CROSS JOIN LATERAL (VALUES ({_M["minutes_granted"]}, s.granted),
+            ({_M["minutes_lapsed"]}, CASE WHEN s.begun THEN 0 ELSE s.granted - s.used END))
+            v (measure, value)
+        WHERE s.kind <> 'ticket_pack' AND (s.begun OR s.used > 0 OR s.overrun > 0)
+            AND v.value <> 0 AND {on("s.starts_on")}{of("s.customer_id")}
+        UNION ALL
+        SELECT s.ends_on, s.customer_id, {nothing}, s.kind, {_M["minutes_lapsed"]},
+            s.granted - s.used
+        FROM allowance_standings s
+        WHERE s.kind <> 'ticket_pack' AND s.begun AND s.granted > s.used
+            AND {on("s.ends_on")}{of("s.customer_id")}
+        UNION ALL
+        SELECT CAST(x.day AS date), s.customer_id, {nothing}, 'ticket', {_M["tickets_expired"]},
+            CAST(x.tickets AS int)
+        FROM allowance_standings s CROSS JOIN LATERAL jsonb_each_text(s.ends) x (day, tickets)
+        WHERE {ending} AND {on("CAST(x.day AS date)")}{of("s.customer_id")}"""
 
 
 def _with_customers(figures: str) -> str:
@@ -237,7 +261,7 @@ def _parameters(asked: Asked) -> dict[str, Any]:
         "named_desks": orjson.dumps({desk: desk for desk in desks.named}).decode(),
         "desks": orjson.dumps(desks.of_country).decode(),
         "other_desk": desks.of_others,
-        **asked.filters,
+        **{str(one): value for one, value in asked.filters.items()},
     }
 
 

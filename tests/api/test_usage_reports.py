@@ -52,10 +52,10 @@ async def customers_of(client: httpx.AsyncClient) -> list[str]:
     return sorted({one["id"] for one in every})
 
 
-async def every_figure(client: httpx.AsyncClient) -> list[Figure]:
+async def every_figure(client: httpx.AsyncClient, today: date) -> list[Figure]:
     found = []
     for customer in await customers_of(client):
-        found += await model.figures(client, customer)
+        found += await model.figures(client, customer, today)
     return found
 
 
@@ -130,9 +130,10 @@ async def test_figures_are_those_of_everything_else(
 ) -> None:
     chance = random.Random(seed)
     customer = await lively(client, drawn, chance)
-    with histories.at(histories.end(drawn) + timedelta(days=chance.randrange(400))):
+    today = histories.end(drawn) + timedelta(days=chance.randrange(400))
+    with histories.at(today):
         await follow_all(service)
-        figures = await every_figure(client)
+        figures = await every_figure(client, today)
         last = model.LAST
         for _ in range(12):
             few, customers = chance.choice(((100_000, 5_000), (3, 1), (40, 2)))
@@ -153,8 +154,13 @@ async def test_figures_are_those_of_everything_else(
             ("tickets_sold", "quantity"),
             ("tickets_consumed", "consumed"),
             ("tickets_cancelled", "cancelled"),
+            ("tickets_expired", "expired"),
         ):
             assert totals[name] == sum(one[of_pack] for one in packs)
+        hours = [one for one in own["allowances"] if one["kind"] != "ticket_pack"]
+        begun = [one for one in hours if one["starts_on"] <= str(today)]
+        assert totals["minutes_granted"] == sum(one["granted_minutes"] for one in begun)
+        assert totals["minutes_lapsed"] == sum(one["lapsed_minutes"] for one in hours)
 
 
 def few_figures(patched: pytest.MonkeyPatch, figures: int, customers: int) -> None:

@@ -66,8 +66,8 @@ async def items(client: httpx.AsyncClient, url: str, **query: Any) -> list[dict[
         query["cursor"] = page["next_cursor"]
 
 
-async def figures(client: httpx.AsyncClient, customer: str) -> list[Figure]:
-    """Everything that a customer has, but what only the rules tell."""
+async def figures(client: httpx.AsyncClient, customer: str, today: date) -> list[Figure]:
+    """Everything that a customer has."""
     whole = (await client.get(f"/v1/customers/{customer}")).json()
     desks = {"IT": "it", "DE": "de"}
     of = {
@@ -80,28 +80,79 @@ async def figures(client: httpx.AsyncClient, customer: str) -> list[Figure]:
     for case in cases:
         found += await _of_case(client, case, of)
     by_number = {case["number"]: case for case in cases}
-    found += [
-        Figure("tickets_sold", date.fromisoformat(one["purchased_on"]), one["quantity"],
-               of | {"paid_by": "ticket"})
-        for one in await items(client, "/v1/ticket-packs", customer_id=customer)
-    ]  # fmt: skip
+    for pack in await items(client, "/v1/ticket-packs", customer_id=customer):
+        found += await _of_pack(client, pack, of | {"paid_by": "ticket"}, today)
+    found += await _of_hours(client, customer, of, today)
     answer = await client.get(
         f"/v1/customers/{customer}/statement", params={"from": str(FIRST), "to": str(LAST)}
     )
     for group in answer.json()["groups"]:
         found += _of_group(group, by_number, of)
-    events = [{"has_more": True, "next_cursor": None}]
-    while events[-1]["has_more"]:
-        query: dict[str, Any] = {"customer_id": customer, "type": "case.refused"}
-        if (cursor := events[-1]["next_cursor"]) is not None:
-            query["after"] = cursor
-        events.append((await client.get("/v1/events", params=query)).json())
+    query: dict[str, Any] = {"customer_id": customer, "type": "case.refused"}
+    more = True
+    while more:
+        page = (await client.get("/v1/events", params=query)).json()
+        more, query["after"] = page["has_more"], page["next_cursor"]
         found += [
             Figure("cases_refused", civil(one["time"]), 1,
                    of | {"channel": one["data"]["channel"]})
-            for one in events[-1]["items"]
+            for one in page["items"]
         ]  # fmt: skip
     return found
+
+
+async def _of_pack(
+    client: httpx.AsyncClient, pack: dict[str, Any], of: dict[str, str | None], today: date
+) -> list[Figure]:
+    day = date.fromisoformat
+    found = [Figure("tickets_sold", day(pack["purchased_on"]), pack["quantity"], of)]
+    for one in await items(client, f"/v1/ticket-packs/{pack['id']}/tickets"):
+        if one["state"] == "expired":
+            assert day(one["expires_on"]) <= today
+            found.append(Figure("tickets_expired", day(one["expires_on"]), 1, of))
+    return found
+
+
+async def _of_hours(
+    client: httpx.AsyncClient, customer: str, of: dict[str, str | None], today: date
+) -> list[Figure]:
+    url = f"/v1/customers/{customer}/usage"
+    found = []
+    for one in (await client.get(url)).json()["allowances"]:
+        starts_on = date.fromisoformat(one["starts_on"])
+        if one["kind"] == "ticket_pack" or starts_on > today:
+            continue
+        dimensions = of | {"paid_by": one["kind"]}
+        found.append(Figure("minutes_granted", starts_on, one["granted_minutes"], dimensions))
+        if one["lapsed_minutes"]:
+            ended = date.fromisoformat(one["ends_on"])
+            if one["kind"] == "free_hours":
+                ended = await _ended(client, customer, starts_on, min(ended, today))
+            found.append(Figure("minutes_lapsed", ended, one["lapsed_minutes"], dimensions))
+    return found
+
+
+async def _ended(client: httpx.AsyncClient, customer: str, start: date, last: date) -> date:
+    """The first day from which a service year is over for good: an anniversary, a purchase, or
+    the withdrawal of the last Editor."""
+    days = {start, last}
+    for one in await items(client, "/v1/licences", customer_id=customer):
+        bought = [one["purchased_on"], *(each["upgraded_on"] for each in one["upgrades"])]
+        known = [*bought, *([one["withdrawn_on"]] if one["withdrawn_on"] else [])]
+        days |= {date.fromisoformat(day) for day in known}
+    ended = last
+    for day in sorted((day for day in days if start <= day <= last), reverse=True):
+        at = {"at": f"{day}T12:00:00Z"}
+        then = (await client.get(f"/v1/customers/{customer}/usage", params=at)).json()
+        states = [
+            one["state"]
+            for one in then["allowances"]
+            if one["kind"] == "free_hours" and one["starts_on"] == str(start)
+        ]
+        if states not in (["expired"], []):
+            return ended
+        ended = day
+    return ended
 
 
 def _classified(case: dict[str, Any]) -> dict[str, str | None]:

@@ -29,6 +29,7 @@ from app.routers.usage.schemas import (
 from app.services import standings, usage_reports
 from app.services import usage as service
 from app.store.facts import computed
+from app.store.usage_reports import Place
 
 usage = Resource("Usage")
 
@@ -111,7 +112,7 @@ async def get_usage(context: Ctx, query: Annotated[ReportQuery, Query()]) -> Res
     cursors = await cursors_of(context.request.app.state)
     after = None
     if query.cursor is not None:
-        after = usage_reports.Place(*cursors.decode(asked, query.cursor, (date, str, str, bool)))
+        after = Place(*cursors.decode(asked, query.cursor, (date, str, str, bool)))
     as_of: datetime | None = context.now
     tag = None
     if context.caller.customer_id is None:

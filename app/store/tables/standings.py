@@ -89,6 +89,10 @@ allowance_standings = Table(
         postgresql_where=text("used_percent >= 50"),
     ),
     Index("ix_allowance_standings_overrun", *_BY_END, postgresql_where=text("overrun > 0")),
+    # What was granted or lapsed on a day.
+    Index("ix_allowance_standings_starts_on", "starts_on"),
+    Index("ix_allowance_standings_ends_on", "ends_on"),
+    Index("ix_allowance_standings_ends", "ends", postgresql_using="gin"),
 )
 
 standing_state = Table(

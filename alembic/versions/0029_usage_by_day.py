@@ -6,8 +6,8 @@ The indexes are built in place: writes to a table wait while its indexes are bui
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0028"
-down_revision = "0027"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
@@ -18,6 +18,8 @@ _INDEXES: list[tuple[str, str, list[str], str | None]] = [
     ("cases", "ix_cases_cancelled_at", ["cancelled_at"], "cancelled_at IS NOT NULL"),
     ("ledger", "ix_ledger_counts_on", ["counts_on"], None),
     ("ticket_packs", "ix_ticket_packs_purchased_on", ["purchased_on"], None),
+    ("allowance_standings", "ix_allowance_standings_starts_on", ["starts_on"], None),
+    ("allowance_standings", "ix_allowance_standings_ends_on", ["ends_on"], None),
     ("events", "ix_events_refused_at", ["occurred_at"], "type = 'case.refused'"),
     ("events", "ix_events_refused", ["customer_id", "occurred_at"], "type = 'case.refused'"),
 ]
@@ -47,9 +49,13 @@ def upgrade() -> None:
     for table, name, columns, condition in _INDEXES:
         where = None if condition is None else sa.text(condition)
         op.create_index(name, table, columns, postgresql_where=where)
+    op.create_index(
+        "ix_allowance_standings_ends", "allowance_standings", ["ends"], postgresql_using="gin"
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_allowance_standings_ends", "allowance_standings")
     for table, name, _, _ in reversed(_INDEXES):
         op.drop_index(name, table)
     op.execute("DROP TRIGGER note_cancellation ON cases")
