@@ -533,6 +533,8 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     await sent("cases", refused | late)
     await told()
     await record.call("get_usage_columns", "GET", "/v1/usage/columns")
+    usage = "/v1/usage?window=month&group_by=technician&channel=email"
+    await record.call("get_usage", "GET", usage)
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
     await sent("licences/ED-0900/withdrawal", withdrawal, 200)
     await told()

@@ -269,6 +269,9 @@ _FILTERS = {
     ],
     "external_ref": [f"crm:R-{_SOME}", "crm:nothing"],
     "after": ["now"],
+    "customer": [customer_id(_SOME), f"c-{_SOME}", customer_id(_CUSTOMERS + 1), "m-1234"],
+    "group_by": ["customer", "technician", "country", "paid_by"],
+    "help_desk": ["it", "nowhere"],
     "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
     "technician": ["technician 3", "RARELY here", "Nobody"],
     "q": [
@@ -319,7 +322,7 @@ _LOOKUPS = {
 # Parameters that choose no rows of a large table, or more of one customer's.
 _OTHERS = {
     *("limit", "cursor", "region", "explain", "service", "from", "to", "until", "at", "called"),
-    "wait",
+    *("wait", "window", "format", "dialect"),
 }
 _ALWAYS = {"service": "phone_support", "until": "+30", "from": "-30", "to": "0"}
 
@@ -342,6 +345,9 @@ def _requests(operation: Operation, today: date) -> Iterator[tuple[str, dict[str
             value = f"{value}T00:00:00Z" if name == "until" else value
         if operation.parameters("query")[name]["x-required"]:
             always[name] = value
+    if operation.name == "get_usage":
+        # Of all customers it reads the whole period, which is what it is for.
+        always["customer"] = customer_id(_SOME)
     if "customer_code" in filters:
         queries = [{name: _LOOKUPS[name]} for name in LOOKUPS]
         queries += [one | {"at": f"{today - timedelta(days=60)}T00:00:00Z"} for one in queries]
