@@ -45,6 +45,7 @@ Kind = Literal["text", "integer", "number", "date", "instant"]
 Cell = Any
 """What a column's kind says (a text may be anything that `str` renders), or None."""
 Row = Sequence[Cell]
+Format = Literal["json", "csv", "xlsx"]
 Form = Literal["json", "csv", "excel_csv", "xlsx"]
 
 MEDIA_TYPES = {
@@ -81,7 +82,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 class TableQuery(Query):
     """What a call that answers with a table takes besides its own parameters."""
 
-    format: Literal["json", "csv", "xlsx"] | None = Field(
+    format: Format | None = Field(
         default=None, description="In place of `Accept`, which a link cannot set."
     )
     dialect: Literal["excel"] | None = Field(

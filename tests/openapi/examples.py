@@ -535,6 +535,7 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     await record.call("get_usage_columns", "GET", "/v1/usage/columns")
     usage = "/v1/usage?window=month&group_by=technician&channel=email"
     await record.call("get_usage", "GET", usage)
+    await record.call("get_usage", "GET", f"{usage}&format=csv")
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
     await sent("licences/ED-0900/withdrawal", withdrawal, 200)
     await told()

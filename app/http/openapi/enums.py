@@ -4,6 +4,7 @@ for it instead of one for every place."""
 from typing import Any, get_args
 
 from app.http.fields import COUNTRIES
+from app.http.tables import Format
 from app.policy.cases import State
 from app.policy.document import Channel, Column, Language, PaidBy, Service, Weekday
 from app.policy.facts import CasePaidBy, LicenceKind, ReasonCode, Step
@@ -12,6 +13,7 @@ from app.services.calls import Outcome
 from app.services.cases import Category, PayWith, Priority
 from app.services.tokens import BoundScope, Scope
 from app.store.states import ContractState
+from app.store.usage_reports import Window
 
 _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
     "Country": (tuple(sorted(COUNTRIES)), "A country by its ISO 3166-1 alpha-2 code, or `XK`."),
@@ -47,6 +49,8 @@ _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
     "Outcome": (get_args(Outcome), "What the service knows of a caller."),
     "Scope": (get_args(Scope), "What a token may do."),
     "BoundScope": (get_args(BoundScope), "What a token bound to one customer may do."),
+    "Window": (get_args(Window), "How long a bucket of figures is; `all`: the whole period."),
+    "TableFormat": (get_args(Format), "A form in which a table is given."),
     "Weekday": (get_args(Weekday), "A day of the week."),
 }
 
