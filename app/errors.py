@@ -57,6 +57,7 @@ InputCode = Literal[
     "missing",
     "not_a_phone_number",
     "not_allowed_value",
+    "not_public",
     "null_not_allowed",
     "offset_missing",
     "out_of_range",

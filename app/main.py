@@ -13,6 +13,8 @@ from app.http.following import Watch
 from app.http.metrics import Metrics
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
+from app.http.outgoing.addresses import Allowed
+from app.jobs.deliveries import Deliveries
 from app.jobs.housekeeping import Housekeeping
 from app.jobs.publishing import Publishing
 from app.policy.document import Policies, PolicyError, load
@@ -30,6 +32,7 @@ from app.routers.published import published
 from app.routers.ticket_packs.endpoints import ticket_packs
 from app.routers.tokens import tokens
 from app.routers.usage.endpoints import usage
+from app.routers.webhooks.endpoints import webhooks
 from app.settings import Settings
 from app.store.database import Database
 from app.store.failures import FAILURES
@@ -49,6 +52,7 @@ _RESOURCES = (
     help_desks,
     calls,
     events,
+    webhooks,
     operations,
     problems,
 )
@@ -77,6 +81,7 @@ def create_app(
             asyncio.create_task(app.state.metrics.watch(own)),
             asyncio.create_task(app.state.publishing.run(own)),
             asyncio.create_task(app.state.watch.run(own)),
+            asyncio.create_task(app.state.deliveries.run(own)),
         ]
         try:
             # The server calls it when it begins to end (`http.uvicorn_protocol`).
@@ -89,6 +94,8 @@ def create_app(
             await app.state.housekeeping.tidy(own)
             with suppress(*FAILURES):
                 await app.state.publishing.end(own)
+            with suppress(*FAILURES):
+                await app.state.deliveries.end(own)
             if database is None:
                 await own.close()
 
@@ -110,6 +117,7 @@ def create_app(
     )
     app.state.watch = Watch()
     app.state.metrics = Metrics()
+    app.state.deliveries = Deliveries(Allowed.of(settings.webhook_allow), app.state.metrics)
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)
     check_default_desk(settings, app.state.policies)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ADDRESS_FORM = "must have the form postgresql://user:password@host:port/database"
 _origin = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
+_host = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
 def _default_data_dir() -> Path | None:
@@ -101,6 +103,9 @@ class Settings(BaseSettings):
     events_keep_days: int = Field(default=90, ge=1, le=36_500)
     """Days for which `GET /v1/events` keeps events. What they tell of stays: timelines, statements
     and answers about the past do not read them."""
+    webhook_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts and networks, separated by commas, to which webhooks may go although they are not
+    public, such as intranet.example.com,10.1.0.0/16. Plain http is for these alone."""
     import_max_bytes: int = Field(default=268_435_456, ge=1_000, le=1_099_511_627_776)
     """Size of the largest file that `assistenza import` reads. It bounds the time that an import
     takes, and its space in memory and in the database."""
@@ -163,6 +168,22 @@ class Settings(BaseSettings):
             if not _origin.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not of the form https://host or https://host:port")
         return origins
+
+    @field_validator("webhook_allow", mode="before")
+    @classmethod
+    def _hosts_and_networks(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        allowed = tuple(one.strip().lower() for one in given.split(",") if one.strip())
+        for one in allowed:
+            try:
+                ip_network(one)
+            except ValueError:
+                if not _host.fullmatch(one):
+                    raise ValueError(
+                        f"{one!r} is neither the name of a host nor a network such as 10.1.0.0/16"
+                    ) from None
+        return allowed
 
 
 # Read by the tests only, never by the service.

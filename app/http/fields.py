@@ -420,9 +420,9 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
-def absent() -> Any:
+def absent(description: str | None = None) -> Any:
     """The default of the fields of a merge patch: a field that is left out is not changed."""
-    return Field(default_factory=lambda: None)
+    return Field(default_factory=lambda: None, description=description)
 
 
 class MergePatch(Input):

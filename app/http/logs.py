@@ -61,6 +61,8 @@ def configure(level: str = "info", form: str | None = None) -> None:
     logging.getLogger("uvicorn.access").propagate = False
     # At `info` it logs every URL that it requests, including the query string.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # At `debug` it logs the headers of webhooks, which may hold secrets.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
 @contextmanager

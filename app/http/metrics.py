@@ -32,7 +32,8 @@ from prometheus_client.registry import Collector
 
 from app import __version__, clock
 from app.errors import Shortage
-from app.store import standings
+from app.services.deliveries import Result
+from app.store import standings, webhooks
 from app.store.database import Database
 from app.store.failures import FAILURES
 
@@ -131,6 +132,21 @@ class Metrics(CollectorRegistry):
             multiprocess_mode="livemax",
             registry=self,
         )
+        self._deliveries = Counter(
+            "assistenza_webhook_attempts",
+            "Attempts to deliver an event to a webhook, by what came of them.",
+            ("result",),
+            registry=self,
+        )
+        for result in get_args(Result):
+            self._deliveries.labels(result)
+        self._delivery_lag = Gauge(
+            "assistenza_webhook_lag_seconds",
+            "How long the oldest event that was not delivered has been waiting, paused webhooks"
+            " left out; 0 if none waits.",
+            multiprocess_mode="livemax",
+            registry=self,
+        )
         Gauge(
             "assistenza_build_info",
             "Always 1; the labels name the running version.",
@@ -171,6 +187,10 @@ class Metrics(CollectorRegistry):
         if shortage is not None:
             self._shortages.labels(shortage).inc()
 
+    def delivery(self, result: Result) -> None:
+        """Count an attempt to deliver an event to a webhook."""
+        self._deliveries.labels(result).inc()
+
     def _observer(self, method: str, route: str | None, status: int) -> Observe:
         path = route or "none"
         count = self._requests.labels(method, path, str(status) if status else "none").inc
@@ -200,8 +220,11 @@ class Metrics(CollectorRegistry):
         with suppress(*FAILURES):
             async with asyncio.timeout(_SAMPLED_EVERY):
                 lag = await standings.lag(database, clock.now())
+                oldest = await webhooks.oldest(database)
             self._feed_lag.set(lag.feed)
             self._standing_lag.set(lag.standing)
+            waiting = 0.0 if oldest is None else (clock.now() - oldest).total_seconds()
+            self._delivery_lag.set(max(waiting, 0.0))
 
     def _sample(self) -> None:
         if self._database is not None:

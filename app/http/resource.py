@@ -203,6 +203,13 @@ class Resource:
         responses = documented.acts(*_found_in(path), *errors, etag=etag)
         return self._call("POST", path, WriteRoute, scope, responses, model, **options)
 
+    def begins(
+        self, path: str, model: type[BaseModel], scope: str, *errors: Errors
+    ) -> Decorator[Any]:
+        """POST that begins what goes on after the answer: 202 with the address of its progress."""
+        responses = documented.begins(*_found_in(path), *errors)
+        return self._call("POST", path, WriteRoute, scope, responses, model, status_code=202)
+
     def corrects(
         self, path: str, model: type[BaseModel], scope: str, *errors: Errors
     ) -> Decorator[Any]:

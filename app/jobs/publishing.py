@@ -1,4 +1,5 @@
-"""Publishing what was recorded, and keeping what follows from it, by the process with the lease.
+"""Publishing what was recorded, keeping what follows from it, and handing over to webhooks, by the
+process with the lease.
 
 It runs in every process. The one with the lease looks for new events several times a second; the
 others see from time to time whether it is still there.
@@ -12,15 +13,17 @@ from time import monotonic
 import structlog
 
 from app import clock
+from app.http.cloud_events import webhook_body
 from app.http.logs import frames
 from app.ids import new_id
 from app.policy.document import Policies
-from app.services import feed, responses, standings
+from app.services import feed, responses, standings, webhooks
 from app.services.feed_events import UnknownEvent
 from app.store import feed as store
 from app.store import leases
 from app.store import responses as response_store
 from app.store import standings as standing_store
+from app.store import webhooks as webhook_store
 from app.store.database import Connection, Database
 from app.store.failures import FAILURES
 
@@ -75,6 +78,7 @@ class Publishing:
             self._renewed_at = monotonic()
         try:
             more = await publish(database) or await self._follow(database)
+            more = await hand_over(database) or more
         except UnknownEvent as unknown:
             # A process of the release that recorded it publishes it.
             log.warning("unknown_event", type=str(unknown))
@@ -82,7 +86,9 @@ class Publishing:
             return 2 * LEASE_SECONDS
         if monotonic() - self._pruned_at >= _PRUNED_EVERY:
             async with database.operations.begin() as connection:
-                if await store.prune(connection, clock.now() - self._keep, _PRUNED_AT_ONCE):
+                now = clock.now()
+                done = await store.prune(connection, now - self._keep, _PRUNED_AT_ONCE)
+                if await webhooks.prune(connection, now, _PRUNED_AT_ONCE) and done:
                     self._pruned_at = monotonic()
         return 0.0 if more else _EVERY_SECONDS
 
@@ -137,3 +143,16 @@ async def follow(database: Database, policies: Policies) -> bool:
             if await store.lock(connection):
                 more = await turn(connection, policies, now) or more
     return more
+
+
+async def hand_over(database: Database) -> bool:
+    """Make deliveries to webhooks of what was published, if any have to be: True if there is more.
+
+    In a transaction of its own, after those that publish.
+    """
+    if not await webhook_store.is_due(database):
+        return False
+    async with database.operations.begin() as connection:
+        if not await store.lock(connection):
+            return False
+        return await webhooks.follow(connection, clock.now(), webhook_body)

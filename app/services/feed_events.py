@@ -262,6 +262,16 @@ class FreeHoursData(TypedDict):
     """The end of the service year."""
 
 
+class WebhookFailingData(TypedDict):
+    failing_since: str
+    disabled_from: str
+
+
+class WebhookDisabledData(TypedDict):
+    reason: Literal["failing", "gone"]
+    failing_since: str
+
+
 class FeedType(StrEnum):
     """Every type of the feed, with the shape of its data, the collection of its subject, and the
     scope with which a bound token gets it (None: any; "" never)."""
@@ -387,6 +397,8 @@ class FeedType(StrEnum):
         "entitlements:read",
     )
     HELP_DESK_CLOSURE_CHANGED = "help_desk.closure_changed", ClosureData, "help-desk-closures"
+    WEBHOOK_FAILING = "webhook.failing", WebhookFailingData, "webhooks", ""
+    WEBHOOK_DISABLED = "webhook.disabled", WebhookDisabledData, "webhooks", ""
 
 
 class UnknownEvent(Exception):
@@ -576,6 +588,9 @@ _TELLS: dict[EventType, _Tell] = {
         "starts_at",
         "ends_at",
     ),
+    EventType.WEBHOOK_CHANGED: _nothing,
+    EventType.WEBHOOK_FAILING: _with(FeedType.WEBHOOK_FAILING, "failing_since", "disabled_from"),
+    EventType.WEBHOOK_DISABLED: _with(FeedType.WEBHOOK_DISABLED, "reason", "failing_since"),
 }
 
 

@@ -59,6 +59,8 @@ _UNRELATED = frozenset(
         FeedType.CASE_RESPONDED,
         FeedType.CASE_RESPONSE_MISSED,
         FeedType.HELP_DESK_CLOSURE_CHANGED,
+        FeedType.WEBHOOK_FAILING,
+        FeedType.WEBHOOK_DISABLED,
         # What follows from a standing.
         FeedType.CONTRACT_SUSPENDED,
         FeedType.CONTRACT_RESUMED,

@@ -43,6 +43,7 @@ Scope = Literal[
     "tokens:issue",
     "calls:read",
     "calls:write",
+    "webhooks:manage",
     "admin",
 ]
 SCOPES: frozenset[str] = frozenset(get_args(Scope))

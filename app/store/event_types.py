@@ -353,6 +353,26 @@ class ClosureChanged(TypedDict):
     hours: list[dict[str, str]] | None
 
 
+class WebhookChanged(TypedDict):
+    """Somebody changed where events are sent. Neither the URL nor a text, which events keep."""
+
+    change: Literal["created", "changed", "rotated", "deleted"]
+    fields: list[str]
+    """The names of the fields that changed."""
+
+
+class WebhookFailing(TypedDict):
+    failing_since: str
+    disabled_from: str
+    """It is disabled by the first failure from this instant on."""
+
+
+class WebhookDisabled(TypedDict):
+    reason: Literal["failing", "gone"]
+    """Nothing but failures for days, or the receiver answered 410."""
+    failing_since: str
+
+
 class EventType(StrEnum):
     """The types of events, each with the shape of its data as `data`."""
 
@@ -400,6 +420,9 @@ class EventType(StrEnum):
     TIME_RECORDED = "time.recorded", TimeRecorded
     TIME_REVERSED = "time.reversed", TimeReversed
     HELP_DESK_CLOSURE_CHANGED = "help_desk.closure_changed", ClosureChanged
+    WEBHOOK_CHANGED = "webhook.changed", WebhookChanged
+    WEBHOOK_FAILING = "webhook.failing", WebhookFailing
+    WEBHOOK_DISABLED = "webhook.disabled", WebhookDisabled
 
 
 EventData = (
@@ -423,5 +446,8 @@ EventData = (
     | CaseRedacted
     | CaseChanged
     | ClosureChanged
+    | WebhookChanged
+    | WebhookFailing
+    | WebhookDisabled
 )
 """The data of any event: a shape or one that extends it."""

@@ -118,6 +118,11 @@ class Extent(NamedTuple):
             self.epochs[0].name,
         )
 
+    def id_of(self, position: int) -> str:
+        """The id of the event at a position, which is unique although a restored database gives
+        positions a second time."""
+        return f"{self.epoch_of(position)}-{position}"
+
 
 async def lock(connection: AsyncConnection) -> bool:
     """Become the one transaction that publishes; False if another one does. It never waits.

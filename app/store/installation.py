@@ -10,7 +10,7 @@ from app.store.raw_reads import prepare
 _KEY = prepare(text("SELECT key FROM installation_keys WHERE purpose = :purpose"))
 
 
-async def secret_key(database: Database, purpose: Literal["cursors"]) -> bytes:
+async def secret_key(database: Database, purpose: Literal["cursors", "listen"]) -> bytes:
     """The key for one purpose, at least 32 bytes.
 
     It uses a pool of which no request holds a connection while it waits for another one. A

@@ -26,7 +26,8 @@ REASON = "Entered twice."
 # Tables whose rows stay with the record that they were written for: events are what they were, the
 # tokens are ended, stored answers and counted writes are the tokens', and the record itself leads
 # on. References to systems that know the survivor too stay as well. What was told stays as it was
-# told, and a merged record has no standing and no allowances.
+# told, and a merged record has no standing and no allowances. A webhook hears of the survivor by
+# itself, and what waits for it goes on as it is.
 STAYING = {
     "events",
     "tokens",
@@ -36,6 +37,9 @@ STAYING = {
     "feed",
     "standings",
     "allowance_standings",
+    "webhook_deliveries",
+    "webhook_endpoints",
+    "webhook_lanes",
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.services import help_desks
+from app.services import help_desks, webhooks
 from app.store.raw_reads import RawReadPool, Row
 from tests.conftest import Service
 from tests.matrix.requests import Request
@@ -120,10 +120,11 @@ async def any_scope(service: Service) -> None:
 
 @pytest.fixture(scope="module")
 def many_closures() -> Iterator[None]:
-    """The requests of the matrix all close a desk on the same days."""
+    """The requests of the matrix all close a desk on the same days, and make a webhook each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(help_desks, "MOST_OVERLAPPING", 10_000)
         patch.setattr(help_desks, "MOST_STANDING", 10_000)
+        patch.setattr(webhooks, "MOST_ENDPOINTS", 10_000)
         yield
 
 

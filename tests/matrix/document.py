@@ -33,7 +33,7 @@ LOOKUPS = (
 
 _PATTERNS = {TypeAdapter(type_).json_schema()["pattern"] for type_ in (Code, Key)}
 
-SHARED = {"desk", "closure_id"}
+SHARED = {"desk", "closure_id", "webhook", "delivery", "recovery"}
 """Names of what belongs to no customer: any token may ask for it."""
 
 Place = Literal["path", "query", "body"]

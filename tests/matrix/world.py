@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.ids import new_id
-from app.services import help_desks
+from app.services import help_desks, webhooks
 from tests.api.build import Customer, made, unique
 
 
@@ -70,6 +70,9 @@ def nobody() -> Holdings:
         "upgrade_id",
         "closure_id",
         "comment_id",
+        "webhook",
+        "delivery",
+        "recovery",
     )
     return _holdings(
         {name: str(new_id()) for name in (*ids, *others)}
@@ -113,8 +116,20 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
         patch.setattr(help_desks, "MOST_OVERLAPPING", 10_000)
         closed = await client.post("/v1/help-desks/it/closures", json={**past, "reason": reason})
     closure = await made(closed)
+    url = {"url": "https://hooks.example.com/"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhooks, "MOST_ENDPOINTS", 10_000)
+        hook = await made(await client.post("/v1/webhooks", json=url))
+    path = f"/v1/webhooks/{hook['id']}"
+    for _ in range(2):
+        test = await client.post(f"{path}/test", json={"type": "case.opened"})
+    since = {"since": at, "only_failed": True}
+    recovery = await made(await client.post(f"{path}/recovery", json=since), 202)
     return _holdings(
         {
+            "webhook": hook["id"],
+            "delivery": (await made(test))["id"],
+            "recovery": recovery["id"],
             "closure_id": closure["id"],
             "comment_id": comment["data"]["comment_id"],
             "call": call["id"],

@@ -9,6 +9,7 @@ are fixed, so that the file is the same on every day and every machine.
 
 import asyncio
 import json
+import random
 import re
 import tempfile
 from collections.abc import Iterator
@@ -32,10 +33,11 @@ from app.http import logs, middleware
 from app.http.cursors import Cursors
 from app.http.openapi.examples import FILE, Example
 from app.ids import UUID_PATTERN
-from app.jobs.publishing import follow, publish
+from app.jobs.publishing import follow, hand_over, publish
 from app.main import create_app
 from app.policy.document import Policies, ResponseTarget
-from app.services import tokens
+from app.services import deliveries, tokens, webhooks
+from app.services.deliveries import Answer, Attempt
 from app.settings import Settings
 from app.store import migrations
 from app.store.database import Database
@@ -74,6 +76,9 @@ class _Unrandom:
     def urandom(self, size: int) -> bytes:
         return blake2b(str(next(self._counter)).encode(), digest_size=size).digest()
 
+    def token_bytes(self, size: int) -> bytes:
+        return b"example".ljust(size)
+
     def token_urlsafe(self, _: int) -> str:
         # As long as a real secret, and seen to be none.
         return f"example{next(self._counter):036}"
@@ -98,6 +103,8 @@ def everything_fixed() -> Iterator[_Clock]:
         patch.object(ids, "os", unrandom),
         patch.object(middleware, "urandom", unrandom.urandom),
         patch.object(tokens, "secrets", unrandom),
+        patch.object(webhooks, "secrets", unrandom),
+        patch.object(random, "uniform", lambda least, _: least),
     ):
         yield fixed
 
@@ -492,6 +499,60 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         await call("explain_problem", "GET", "/problems/not_entitled", Accept=accept)
 
 
+async def _deliver(record: Recorder, database: Database, status: int) -> None:
+    """What is due for webhooks, as if a receiver had answered with this status."""
+    now, lease = record.clock.now(), ids.new_id()
+    answer = Answer(84, status, None, None, 0)
+    async with database.writing.begin() as connection:
+        claimed = await deliveries.claim(connection, now, lease, {})
+        attempts = [Attempt(one, now, answer) for one in claimed]
+        await deliveries.record(connection, attempts, now)
+
+
+async def _manage_webhooks(record: Recorder, database: Database) -> None:
+    """A webhook from its beginning to its end."""
+    record.clock.move_to(14)
+    call = record.call
+    hook = {
+        "url": "https://crm.example.com/hooks/assistenza",
+        "types": ["contract.signed", "entitlements.changed"],
+        "description": "The CRM",
+        "headers": {"X-Tenant": "progea"},
+    }
+    made = await call("create_webhook", "POST", "/v1/webhooks", hook)
+    path = f"/v1/webhooks/{made['id']}"
+    await call("list_webhooks", "GET", "/v1/webhooks")
+    await call("get_webhook", "GET", path)
+    types = ["contract.signed", "contract.renewed", "entitlements.changed"]
+    await call("update_webhook", "PATCH", path, {"types": types})
+    await call("send_test_event", "POST", f"{path}/test", {"type": "contract.signed"})
+    await _deliver(record, database, 503)
+    record.clock.tick()
+    await _deliver(record, database, 204)
+    page = await call("list_webhook_deliveries", "GET", f"{path}/deliveries?state=delivered")
+    one = f"{path}/deliveries/{page['items'][0]['id']}"
+    await call("get_webhook_delivery", "GET", one)
+    await call("retry_webhook_delivery", "POST", f"{one}/retry")
+    since = {"since": f"{DAY}T08:00:00Z", "only_failed": True}
+    begun = await call("recover_webhook", "POST", f"{path}/recovery", since)
+    while await hand_over(database):
+        pass
+    await call("get_webhook_recovery", "GET", f"{path}/recoveries/{begun['id']}")
+    day = {"old_valid_for_seconds": 86_400}
+    await call("rotate_webhook_secret", "POST", f"{path}/secret-rotation", day)
+    await call("delete_webhook", "DELETE", path)
+
+
+async def _fail(record: Recorder, database: Database) -> None:
+    """A receiver that fails for five days."""
+    hook = {"url": "https://old-crm.example.com/hook", "types": ["case.closed"]}
+    made = (await record.client.post("/v1/webhooks", json=hook)).json()
+    await record.client.post(f"/v1/webhooks/{made['id']}/test", json={"type": "case.closed"})
+    for days in (0, 4, 1):
+        record.clock.instant += timedelta(days=days, minutes=2)
+        await _deliver(record, database, 500)
+
+
 async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     """What has happened meanwhile, and what time alone brings: one event of each type."""
 
@@ -543,6 +604,7 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     await told()
     record.clock.instant += timedelta(days=400)
     await told()
+    await _fail(record, database)
     await told(_promising(app.state.policies))
     page = await record.call("list_events", "GET", "/v1/events?limit=200")
     record.examples["list_events"]["responses"]["200"]["application/json"]["items"] = _one_each(
@@ -608,6 +670,7 @@ async def make(settings: Settings) -> dict[str, Example]:
             async with _client(app, everything) as client, _client(app, reserved_area) as website:
                 record, bound = Recorder(client, fixed), Recorder(website, fixed)
                 await _call_everything(record, bound)
+                await _manage_webhooks(record, database)
                 await _hear(record, app, database)
         finally:
             await database.close()

@@ -30,6 +30,8 @@ from tests.matrix.document import LOOKUPS, OPEN, Operation, operations
 
 _CUSTOMERS = 50_000
 _SOME, _RARE = 12_340, 777
+_HOOK = "019a0000-000a-7000-8000-000000000000"
+_OTHER_HOOK = "019a0000-000a-7000-8000-000000000001"
 _TWINS, _TWIN = 10_000, key(8, "0")
 LARGE = {
     "balances",
@@ -49,6 +51,10 @@ LARGE = {
     "ticket_packs",
     "ticket_uses",
     "time_entries",
+    "webhook_attempts",
+    "webhook_deliveries",
+    "webhook_events",
+    "webhook_lanes",
 }
 # Most rows that one node of a plan may read. A search looks through the first thousand rows of its
 # list, and at what belongs to them.
@@ -85,6 +91,34 @@ def _standings() -> list[str]:
                 WHEN n % 5000 = 2 THEN 4 ELSE 1 + n % 3 END,
                 '2026-01-01'::timestamptz + n * interval '1 minute', '{{}}'
             FROM generate_series(1, {_CUSTOMERS}) n""",
+    ]
+
+
+def _webhooks() -> list[str]:
+    """Two webhooks, of which one has all deliveries: a few wait, of many customers."""
+    states = (
+        "CASE WHEN n % 5000 = 1 THEN 'abandoned' WHEN n % 5 = 2 THEN 'waiting' ELSE 'delivered'"
+    )
+    waits = f"state = 'waiting' AND endpoint_id = '{_HOOK}'"
+    return [
+        f"""INSERT INTO webhook_endpoints (id, url, headers, secret, after_position,
+                created_at, updated_at)
+            SELECT id, 'https://example.com/', '{{}}', 'whsec_', 0, now(), now()
+            FROM unnest(ARRAY['{_HOOK}', '{_OTHER_HOOK}']::uuid[]) id""",
+        f"""INSERT INTO webhook_events (id, position, type, body)
+            SELECT 'a-' || n, n, 'case.opened', '{{}}' FROM generate_series(1, {_CUSTOMERS}) n""",
+        f"""INSERT INTO webhook_deliveries
+                (id, endpoint_id, customer_id, event_id, position, state, created_at)
+            SELECT {key(9, "1")}, '{_HOOK}', {key(0, "0")}, 'a-' || n, n, {states} END, now()
+            FROM generate_series(1, {_CUSTOMERS}) n""",
+        f"""INSERT INTO webhook_lanes (endpoint_id, customer_id, due_at, tried_at)
+            SELECT endpoint_id, customer_id, now() + position * interval '1 s', now()
+            FROM webhook_deliveries WHERE {waits}""",
+        """INSERT INTO webhook_attempts (delivery_id, number, at, duration_ms, answer_bytes)
+            SELECT id, 1, now(), 5, 0 FROM webhook_deliveries""",
+        f"""INSERT INTO webhook_recoveries (id, endpoint_id, since, only_failed, position,
+                until_position, created_at)
+            VALUES ('{_HOOK}', '{_HOOK}', now(), true, 0, 9, now())""",
     ]
 
 
@@ -139,6 +173,7 @@ def _more(today: date) -> list[str]:
                 '{{"code": "C-{_RARE}", "archived": true}}' FROM feed""",
         "UPDATE feed_state SET position = (SELECT max(position) FROM feed)",
         *_standings(),
+        *_webhooks(),
     ]
 
 
@@ -272,6 +307,7 @@ _FILTERS = {
     "customer": [customer_id(_SOME), f"c-{_SOME}", customer_id(_CUSTOMERS + 1), "m-1234"],
     "group_by": ["customer", "technician", "country", "paid_by"],
     "help_desk": ["it", "nowhere"],
+    "event": ["a-12340", "nothing"],
     "serial_number": [f"s-{_SOME}-0", "rare-1", "nothing"],
     "technician": ["technician 3", "RARELY here", "Nobody"],
     "q": [
@@ -308,6 +344,9 @@ _PATHS = {
     "closure_id": ["019a0000-0009-7000-8000-000000012340"],
     "contact_id": ["019a0000-0006-7000-8000-000000012340"],
     "entry_id": ["019a0000-0009-7000-8000-000000012340"],
+    "webhook": [_HOOK],
+    "delivery": ["019a0000-0009-7000-8001-000000012340"],
+    "recovery": [_HOOK],
     "token_id": ["019a0000-0009-7000-8000-000000012340"],
 }
 _LOOKUPS = {

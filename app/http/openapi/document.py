@@ -70,6 +70,7 @@ _TAGS = {
     "Usage": "What was granted, used and is left.",
     "Help desks": "Days on which a help desk is closed, or keeps other hours.",
     "Events": "What happened, one after another, and live.",
+    "Webhooks": "URLs that are called with events, and what became of each call.",
     "Telephone calls": "Calls as the telephone exchange has noted them.",
     "Published rules": "The service matrix and the help desks, for every valid token.",
     "Operations": "For whoever runs the service.",

@@ -9,11 +9,14 @@ from app.policy.cases import State
 from app.policy.document import Channel, Column, Language, PaidBy, Service, Weekday
 from app.policy.facts import CasePaidBy, LicenceKind, ReasonCode, Step
 from app.policy.usage import AllowanceKind
+from app.services import webhooks
 from app.services.calls import Outcome
 from app.services.cases import Category, PayWith, Priority
+from app.services.deliveries import AttemptError
 from app.services.tokens import BoundScope, Scope
 from app.store.states import ContractState
 from app.store.usage_reports import Window
+from app.store.webhooks import DeliveryState
 
 _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
     "Country": (tuple(sorted(COUNTRIES)), "A country by its ISO 3166-1 alpha-2 code, or `XK`."),
@@ -51,6 +54,16 @@ _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
     "BoundScope": (get_args(BoundScope), "What a token bound to one customer may do."),
     "Window": (get_args(Window), "How long a bucket of figures is; `all`: the whole period."),
     "TableFormat": (get_args(Format), "A form in which a table is given."),
+    "DeliveryState": (
+        get_args(DeliveryState),
+        "What became of an event for a webhook; `abandoned`: it was given up.",
+    ),
+    "WebhookState": (get_args(webhooks.State), "Whether events are sent to a webhook."),
+    "DisabledReason": (
+        ("failing", "gone"),
+        "Why a webhook was disabled: it failed for days, or the receiver answered 410.",
+    ),
+    "AttemptError": (get_args(AttemptError), "Why an attempt has no answer."),
     "Weekday": (get_args(Weekday), "A day of the week."),
 }
 

@@ -25,6 +25,12 @@ def _examples() -> dict[str, Example]:
     return examples
 
 
+def event_example(type_: str) -> dict[str, Any]:
+    """The example of an event of a type. Raises StopIteration for a type that has none."""
+    answer = _examples()["list_events"]["responses"]["200"]["application/json"]
+    return dict(next(one for one in answer["items"] if one["type"] == type_))
+
+
 def add(operation: dict[str, Any]) -> None:
     """Put its examples into an operation."""
     example = _examples().get(operation.get("operationId", ""), {})

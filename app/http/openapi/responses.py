@@ -71,6 +71,11 @@ def creates(*own: type[ServiceError], etag: bool = True) -> Responses:
     return {201: {"headers": {**_LOCATION, **(_ETAG if etag else {})}}, **problems(*own, *_POST)}
 
 
+def begins(*own: type[ServiceError]) -> Responses:
+    """For POST that begins something."""
+    return {202: {"headers": _LOCATION}, **problems(*own, *_POST)}
+
+
 def acts(*own: type[ServiceError], etag: bool = True) -> Responses:
     """For POST that changes what exists and answers with it."""
     return {200: {"headers": _ETAG if etag else {}}, **problems(*own, *_POST)}

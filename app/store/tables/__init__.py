@@ -29,6 +29,15 @@ from app.store.tables.standings import (
     standing_state,
     standings,
 )
+from app.store.tables.webhooks import (
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_events,
+    webhook_lanes,
+    webhook_recoveries,
+    webhook_state,
+)
 from app.store.tables.work import cases, ledger, ticket_uses, time_entries
 
 __all__ = [
@@ -67,4 +76,11 @@ __all__ = [
     "time_entries",
     "tokens",
     "unpublished_events",
+    "webhook_attempts",
+    "webhook_deliveries",
+    "webhook_endpoints",
+    "webhook_events",
+    "webhook_lanes",
+    "webhook_recoveries",
+    "webhook_state",
 ]

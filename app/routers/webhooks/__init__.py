@@ -1,0 +1,1 @@
+"""Webhooks: endpoints that are called with events, and their deliveries."""
