@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import holidays
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.policy.civil import Hours, Schedule
 
@@ -176,6 +176,42 @@ class ResponseTarget(_Part):
     resolution_minutes: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
+DaysLevel = Annotated[int, Field(ge=1, le=366)]
+PercentLevel = Annotated[int, Field(ge=1, le=100)]
+
+
+def _descending(levels: tuple[int, ...]) -> tuple[int, ...]:
+    if list(levels) != sorted(set(levels), reverse=True):
+        raise ValueError("days stand from most to fewest, each once")
+    return levels
+
+
+DaysLevels = Annotated[
+    tuple[DaysLevel, ...], Field(strict=False, max_length=10), AfterValidator(_descending)
+]
+
+
+class EndingLevels(_Part):
+    """How many days before its end each kind of allowance is announced."""
+
+    free_hours: DaysLevels = ()
+    contract: DaysLevels = ()
+    ticket: DaysLevels = ()
+
+
+class Notices(_Part):
+    """When an allowance is announced (R41). A document without this part announces nothing."""
+
+    days_before_end: EndingLevels = EndingLevels()
+    used_percent: Annotated[tuple[PercentLevel, ...], Field(strict=False, max_length=10)] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if list(self.used_percent) != sorted(set(self.used_percent)):
+            raise ValueError("used_percent stands from least to most, each once")
+        return self
+
+
 class AllowanceTerms(_Part):
     free_hours: FreeHours
     contract: ContractTerms
@@ -275,6 +311,7 @@ class Policy(_Part):
     development: Development
     allowances: AllowanceTerms
     cases: CaseTerms
+    notices: Notices = Notices()
     services: Annotated[tuple[ServiceRow, ...], Field(strict=False)]
     help_desks: Annotated[tuple[HelpDesk, ...], Field(min_length=1, strict=False)]
     sales_contact: SalesContact

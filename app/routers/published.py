@@ -95,6 +95,21 @@ class CaseTerms(Output):
     )
 
 
+class EndingLevels(Output):
+    """How many days before its end each kind of allowance is announced."""
+
+    free_hours: list[int] = Field(description="Of a service year.")
+    contract: list[int] = Field(description="Of a contract.")
+    ticket: list[int] = Field(description="Of a ticket pack.")
+
+
+class Notices(Output):
+    """When the event `allowance.notice` announces an allowance."""
+
+    days_before_end: EndingLevels = Field(description="Days before the end, by kind.")
+    used_percent: list[int] = Field(description="Shares used, in per cent.")
+
+
 class Allowances(Output):
     """The terms of each kind of allowance."""
 
@@ -117,7 +132,7 @@ class SalesContact(Output):
     names: Texts
 
 
-_SHARED = {"development", "allowances", "cases", "advice", "sales_contact"}
+_SHARED = {"development", "allowances", "cases", "notices", "advice", "sales_contact"}
 """What the matrix shows as the policy document has it."""
 
 
@@ -131,6 +146,7 @@ class ServiceMatrix(Output):
     development: Development
     allowances: Allowances = Field(description="The terms of each kind of allowance.")
     cases: CaseTerms = Field(description="The terms of cases.")
+    notices: Notices = Field(description="When an allowance is announced.")
     advice: list[Advice]
     sales_contact: SalesContact
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_type_hints
 from uuid import UUID
 
 from app.policy.document import Column, Service
+from app.policy.usage import AllowanceKind
 from app.store.event_types import EventType
 from app.store.feed import Audited, Entry
 
@@ -272,6 +273,35 @@ class WebhookDisabledData(TypedDict):
     failing_since: str
 
 
+class AllowanceData(TypedDict):
+    kind: AllowanceKind
+    id: str | None
+    """Of a contract or a ticket pack."""
+    number: str | None
+    starts_on: str
+    ends_on: str
+    """The first day on which it pays for no new case."""
+
+
+class AllowanceEventData(TypedDict):
+    """Minutes for free hours and contracts, tickets for packs."""
+
+    allowance: AllowanceData
+    episode: int
+    """Counts how often the notices of this allowance began anew."""
+    granted: int
+    used: int
+    held: int
+    left: int
+    overrun: int
+
+
+class AllowanceNoticeData(AllowanceEventData):
+    kind: Literal["ending", "used"]
+    level: int
+    """Days before the end, or the per cent used."""
+
+
 class FeedType(StrEnum):
     """Every type of the feed, with the shape of its data, the collection of its subject, and the
     scope with which a bound token gets it (None: any; "" never)."""
@@ -370,6 +400,30 @@ class FeedType(StrEnum):
         "entitlements:read",
     )
     FREE_HOURS_ENDED = "free_hours.ended", FreeHoursData, "customers", "entitlements:read"
+    ALLOWANCE_NOTICE = (
+        "allowance.notice",
+        AllowanceNoticeData,
+        "customers",
+        "entitlements:read",
+    )
+    ALLOWANCE_EXHAUSTED = (
+        "allowance.exhausted",
+        AllowanceEventData,
+        "customers",
+        "entitlements:read",
+    )
+    ALLOWANCE_OVERRUN = (
+        "allowance.overrun",
+        AllowanceEventData,
+        "customers",
+        "entitlements:read",
+    )
+    ALLOWANCE_RECOVERED = (
+        "allowance.recovered",
+        AllowanceEventData,
+        "customers",
+        "entitlements:read",
+    )
     CASE_OPENED = "case.opened", CaseOpenedData, "cases", "cases:read"
     CASE_REFUSED = "case.refused", CaseRefusedData, "customers", ""
     CASE_ASSIGNED = "case.assigned", CaseChangedData, "cases", "cases:read"

@@ -1,13 +1,13 @@
 """What each customer may use, kept up to date by the one process that publishes the feed.
 
 It follows the feed and the clock. What a customer gained or lost is published as
-`entitlements.changed`, together with the events that belong to no single write. Changes that were
-undone before anybody looked are not told.
+`entitlements.changed`, together with the events that belong to no single write, and with the
+notices of its allowances. Changes that were undone before anybody looked are not told.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import date, datetime
 from time import monotonic
 from typing import Any, NamedTuple, cast, get_args
@@ -16,13 +16,14 @@ from uuid import UUID
 import orjson
 
 from app.errors import invalid
-from app.policy.allowance_standings import allowance_standings
+from app.policy.allowance_standings import AllowanceStanding, allowance_standings
 from app.policy.civil import civil_date, start_of_day
 from app.policy.decide import decide
 from app.policy.document import COLUMNS, Column, Policies, Service
 from app.policy.facts import Facts
 from app.policy.standing_changes import Happened, Step, Stood, steps, stood
 from app.services import feed
+from app.services.allowance_notices import Looked, look, looks_at
 from app.services.feed_events import (
     EntitlementsChangedData,
     FeedType,
@@ -32,7 +33,7 @@ from app.services.unit_of_work import UnitOfWork
 from app.store import allowance_standings as allowance_store
 from app.store import feed as feed_store
 from app.store import standings as store
-from app.store.allowance_standings import AllowanceRow, Rows
+from app.store.allowance_standings import AllowanceRow, Owned
 from app.store.database import Connection
 from app.store.event_types import on_the_wire
 from app.store.facts import computed, parse
@@ -69,6 +70,11 @@ _UNRELATED = frozenset(
         FeedType.FREE_HOURS_STARTED,
         FeedType.FREE_HOURS_ENDED,
         FeedType.ENTITLEMENTS_CHANGED,
+        # What follows from an allowance.
+        FeedType.ALLOWANCE_NOTICE,
+        FeedType.ALLOWANCE_EXHAUSTED,
+        FeedType.ALLOWANCE_OVERRUN,
+        FeedType.ALLOWANCE_RECOVERED,
     }
 )
 UNRELATED = sorted(_UNRELATED)
@@ -89,9 +95,8 @@ async def follow(connection: Connection, policies: Policies, now: datetime) -> b
         return True
     merged = [one.id for one in found if one.merged]
     kept = await store.kept(connection, [one.id for one in found], before.followed, UNRELATED)
-    stored = await allowance_store.read(connection, [one.id for one in found])
     rows: dict[UUID, Row] = {}
-    changed: list[tuple[UUID, AllowanceRow]] = []
+    changed: Owned = []
     gone: list[tuple[UUID, str]] = []
     told: list[feed_store.Entry] = []
     counted: Counter[tuple[tuple[str, ...], tuple[str, ...]]] = Counter()
@@ -100,15 +105,15 @@ async def follow(connection: Connection, policies: Policies, now: datetime) -> b
         known = kept[one.id]
         if known.row is not None:
             counted[known.row.columns, known.row.services] -= 1
-        had = stored.get(one.id, {})
         if one.merged:
-            gone += [(one.id, key) for key in had]
             continue
-        row, entries, has = await computed(len(one.document), _followed, policies, one, known, now)
+        row, entries, looked = await computed(
+            len(one.document), _followed, policies, one, known, now
+        )
         rows[one.id] = row
-        told += entries
-        changed += [(one.id, has[key]) for key in has if has[key] != had.get(key)]
-        gone += [(one.id, key) for key in had if key not in has]
+        told += [*entries, *looked.entries]
+        changed += looked.changed
+        gone += looked.gone
         counted[row.columns, row.services] += 1
         if monotonic() - since > _WITHOUT_A_PAUSE:
             await asyncio.sleep(0)
@@ -210,12 +215,14 @@ async def _choose(
 
 def _followed(
     policies: Policies, candidate: Candidate, known: Kept, now: datetime
-) -> tuple[Row, list[feed_store.Entry], Rows]:
+) -> tuple[Row, list[feed_store.Entry], Looked]:
     """A customer's new row, what the feed tells of how it came about, and its allowances."""
     facts = parse(candidate.document)
     zone = policies.zone
     today = civil_date(now, zone)
-    has = _allowances(policies, facts, today)
+    has = allowance_standings(policies, facts, today)
+    owned = allowance_store.rows(candidate.allowances)
+    looked = look(policies, candidate.id, has, owned, known, now)
     written_on = None if known.first_at is None else civil_date(known.first_at, zone)
     if known.row is not None:
         before, changed_at = _stood(known.row, policies), known.row.changed_at
@@ -225,7 +232,8 @@ def _followed(
         changed_at = known.first_at
     else:
         # It was there before standings were kept.
-        return _row(policies, stood(decide(policies, facts, today)), None), [], has
+        row = _row(policies, stood(decide(policies, facts, today)), None, looked.looks_at)
+        return row, [], looked
     entries: list[feed_store.Entry] = []
     after = before
     for step in steps(policies, facts, before, written_on, today):
@@ -240,12 +248,8 @@ def _followed(
             for type_, subject, when, data in happened
         ]
         after = step.after
-    return _row(policies, after._replace(on=today), changed_at), entries, has
-
-
-def _allowances(policies: Policies, facts: Facts, today: date) -> Rows:
-    found = allowance_standings(policies, facts, today)
-    return {one.key: AllowanceRow.of(one, None) for one in found}
+    row = _row(policies, after._replace(on=today), changed_at, looked.looks_at)
+    return row, entries, looked
 
 
 def _instant(step: Step, known: Kept, policies: Policies, now: datetime) -> datetime:
@@ -296,7 +300,12 @@ def _until(standing: Stood, policies: Policies) -> datetime | None:
     return None if day is None else start_of_day(day, policies.zone)
 
 
-def _row(policies: Policies, standing: Stood, changed_at: datetime | None) -> Row:
+def _row(
+    policies: Policies,
+    standing: Stood,
+    changed_at: datetime | None,
+    looks_at: datetime | None,
+) -> Row:
     detail = {
         "contracts": standing.contracts,
         "year": standing.year,
@@ -312,6 +321,7 @@ def _row(policies: Policies, standing: Stood, changed_at: datetime | None) -> Ro
         _until(standing, policies),
         changed_at,
         detail,
+        looks_at,
     )
 
 
@@ -348,7 +358,9 @@ async def differences(
     today = civil_date(now, policies.zone)
     async for one in store.settled(connection, now, state.followed, UNRELATED):
         facts = parse(one.document)
-        right = _row(policies, stood(decide(policies, facts, today)), None)
+        allowances = allowance_standings(policies, facts, today)
+        standing = stood(decide(policies, facts, today))
+        right = _row(policies, standing, None, looks_at(policies, allowances, today))
         if one.row is None:
             yield Difference("standings", one.code, "standing", "columns", None, _text(right[1]))
             continue
@@ -356,7 +368,7 @@ async def differences(
         for name in fields:
             kept, ruled = getattr(one.row, name), _in_json(right, name)
             yield Difference("standings", one.code, "standing", name, _text(kept), _text(ruled))
-        wrong = list(_wrong_allowances(one.allowances, _allowances(policies, facts, today)))
+        wrong = list(_wrong_allowances(one.allowances, allowances))
         for subject, name, kept, ruled in wrong:
             yield Difference("standings", one.code, subject, name, kept, ruled)
         if not fields and not wrong:
@@ -365,8 +377,12 @@ async def differences(
         yield Difference("standings", None, columns, "customers", str(kept), str(counted))
 
 
-def _wrong_allowances(kept: Rows, ruled: Rows) -> Iterator[tuple[str, str, str | None, str | None]]:
+def _wrong_allowances(
+    owned: Owned, standings: Iterable[AllowanceStanding]
+) -> Iterator[tuple[str, str, str | None, str | None]]:
     """Subject, field, stored and right value of what differs."""
+    kept = {row.key: row for _, row in owned}
+    ruled = {one.key: AllowanceRow.of(one, None) for one in standings}
     for key in kept.keys() | ruled.keys():
         one, other = kept.get(key), ruled.get(key)
         if one is None or other is None:
@@ -381,7 +397,7 @@ def _wrong_allowances(kept: Rows, ruled: Rows) -> Iterator[tuple[str, str, str |
 
 # What was announced follows from what was there before.
 _OF_ALLOWANCE = [name for name in AllowanceRow._fields if name != "notices"]
-_COMPARED = ("columns", "services", "valid_until", "detail")
+_COMPARED = ("columns", "services", "valid_until", "looks_at", "detail")
 
 
 def _in_json(row: Row, name: str) -> Any:

@@ -1,9 +1,9 @@
-"""The rows of each customer's allowances, kept beside the standings: reading and writing many.
+"""The rows of each customer's allowances, kept beside the standings.
 
 Only the transaction that holds the lock of `store.feed` writes them, so that no two do.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,12 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.policy.allowance_standings import AllowanceStanding
 
 _FIELDS = (*AllowanceStanding._fields, "used_percent", "notices")
-ROWS = f"json_agg(json_build_array({', '.join(_FIELDS)}))::text"
-"""SQL for the rows of one customer as JSON text (`rows`)."""
-_READ = text(f"""
-    SELECT customer_id, {ROWS} AS rows
-    FROM allowance_standings WHERE customer_id = ANY (CAST(:ids AS uuid[]))
-    GROUP BY customer_id""")
+ROWS = f"json_agg(json_build_array(customer_id, {', '.join(_FIELDS)}))::text"
+"""SQL for rows as JSON text (`rows`)."""
 _WRITE = text(f"""
     INSERT INTO allowance_standings (customer_id, {", ".join(_FIELDS)})
     SELECT customer_id, {", ".join(_FIELDS)} FROM json_to_recordset(CAST(:rows AS json)) AS r (
@@ -53,10 +49,11 @@ class AllowanceRow(NamedTuple):
     ends: dict[str, int] | None
     renewed_by: str | None
     used_percent: int | None
-    notices: Any
+    notices: list[Any] | None
+    """`policy.notices.Announced`; None before anything was reached."""
 
     @classmethod
-    def of(cls, one: AllowanceStanding, notices: Any) -> "AllowanceRow":
+    def of(cls, one: AllowanceStanding, notices: list[Any] | None) -> "AllowanceRow":
         packed = {day.isoformat(): unused for day, unused in one.ends.items()}
         return cls(
             one.key,
@@ -82,22 +79,18 @@ Rows = dict[str, AllowanceRow]
 """A customer's, by key."""
 
 
-async def read(connection: AsyncConnection, ids: Iterable[UUID]) -> dict[UUID, Rows]:
-    """The rows of customers that have any."""
-    return {
-        found.customer_id: rows(found.rows)
-        for found in await connection.execute(_READ, {"ids": list(ids)})
-    }
+Owned = list[tuple[UUID, AllowanceRow]]
+"""Rows, each with the customer that it is kept for."""
 
 
-def rows(document: str) -> Rows:
-    """A customer's rows from JSON text, an array of arrays."""
-    return {one[0]: AllowanceRow(*one) for one in orjson.loads(document)}
+def rows(document: str | None) -> Owned:
+    """Rows from JSON text, an array of arrays, or from NULL."""
+    return [(UUID(id_), AllowanceRow(*row)) for id_, *row in orjson.loads(document or "[]")]
 
 
 async def write(
     connection: AsyncConnection,
-    changed: Sequence[tuple[UUID, AllowanceRow]],
+    changed: Owned,
     gone: Sequence[tuple[UUID, str]],
 ) -> None:
     """Store rows that differ from what is stored, and remove others by customer and key."""

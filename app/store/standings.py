@@ -23,7 +23,8 @@ from app.store.raw_reads import prepare
 _DUE = prepare(
     text("""
     SELECT f.position > s.followed OR s.walking OR EXISTS (
-        SELECT FROM standings WHERE valid_until <= :now) AS due, s.policies
+        SELECT FROM standings WHERE valid_until <= :now) OR EXISTS (
+        SELECT FROM standings WHERE looks_at <= :now) AS due, s.policies
     FROM feed_state f CROSS JOIN standing_state s""")
 )
 # A position is the microsecond at which it was given.
@@ -33,7 +34,8 @@ _WAITING_SINCE = prepare(
             ORDER BY u.event_id LIMIT 1) AS unpublished,
         least((SELECT to_timestamp(f.position / 1000000.0) FROM feed f
                 WHERE f.position > s.followed ORDER BY f.position LIMIT 1),
-            (SELECT min(valid_until) FROM standings WHERE valid_until <= :now)) AS unfollowed
+            (SELECT min(valid_until) FROM standings WHERE valid_until <= :now),
+            (SELECT min(looks_at) FROM standings WHERE looks_at <= :now)) AS unfollowed
     FROM standing_state s""")
 )
 _STATE = text("""
@@ -51,17 +53,27 @@ _ENTRIES = text("""
     LEFT JOIN standings s ON s.customer_id = f.customer_id
     ORDER BY f.position""")
 _PASSED = text("""
-    SELECT customer_id FROM standings WHERE valid_until <= :now
-    ORDER BY valid_until LIMIT :most""")
+    SELECT customer_id FROM (
+        (SELECT customer_id, valid_until AS due_at FROM standings WHERE valid_until <= :now
+            ORDER BY valid_until LIMIT :most)
+        UNION ALL
+        (SELECT customer_id, looks_at FROM standings WHERE looks_at <= :now
+            ORDER BY looks_at LIMIT :most)) due
+    GROUP BY customer_id ORDER BY min(due_at) LIMIT :most""")
 _WALK = text("""
     SELECT id FROM customers WHERE id > coalesce(:after, CAST(:first AS uuid))
     ORDER BY id LIMIT :most""")
+# With those of the records that were merged into it, which have to go.
+_ALLOWANCES = f"""(SELECT {allowance_standings.ROWS} FROM allowance_standings a
+        WHERE a.customer_id = ANY (c.id || ARRAY(
+            SELECT m.customer_id FROM merged_customers m WHERE m.survivor_id = c.id)))"""
 _FACTS = text(f"""
-    SELECT c.id, c.merged_at IS NOT NULL AS merged, {FACTS_NOW}
+    SELECT c.id, c.merged_at IS NOT NULL AS merged, {FACTS_NOW}, {_ALLOWANCES} AS allowances
     FROM customers c WHERE c.id = ANY (CAST(:ids AS uuid[]))""")
 _KEPT = text("""
     SELECT k.id, s.evaluated_on, n.columns, n.services, s.valid_until, s.changed_at,
-        s.detail::text AS detail, w.first_at, w.last_at, coalesce(w.created, false) AS created
+        s.detail::text AS detail, s.looks_at, s.announces, w.first_at, w.last_at,
+        coalesce(w.created, false) AS created
     FROM unnest(CAST(:ids AS uuid[])) k (id)
     LEFT JOIN standings s ON s.customer_id = k.id
     LEFT JOIN standing_kinds n ON n.id = s.kind_id
@@ -73,16 +85,17 @@ _KEPT = text("""
             AND f.type <> ALL (CAST(:unrelated AS text[]))) w""")
 _WRITE = text("""
     INSERT INTO standings (customer_id, position, evaluated_on, kind_id, valid_until, changed_at,
-        detail)
+        detail, looks_at, announces)
     SELECT customer_id, :position, evaluated_on, kind_id, valid_until, changed_at,
-        CAST(detail AS json)
+        CAST(detail AS json), looks_at, true
     FROM unnest(CAST(:customers AS uuid[]), CAST(:days AS date[]), CAST(:kinds AS bigint[]),
-        CAST(:until AS timestamptz[]), CAST(:changed AS timestamptz[]), CAST(:details AS text[]))
-        AS t (customer_id, evaluated_on, kind_id, valid_until, changed_at, detail)
+        CAST(:until AS timestamptz[]), CAST(:changed AS timestamptz[]), CAST(:details AS text[]),
+        CAST(:looks AS timestamptz[]))
+        AS t (customer_id, evaluated_on, kind_id, valid_until, changed_at, detail, looks_at)
     ON CONFLICT (customer_id) DO UPDATE SET position = excluded.position,
         evaluated_on = excluded.evaluated_on, kind_id = excluded.kind_id,
         valid_until = excluded.valid_until, changed_at = excluded.changed_at,
-        detail = excluded.detail""")
+        detail = excluded.detail, looks_at = excluded.looks_at, announces = true""")
 _DELETE = text("DELETE FROM standings WHERE customer_id = ANY (CAST(:ids AS uuid[]))")
 _COUNT = text("""
     INSERT INTO standing_kinds AS k (id, columns, services, customers)
@@ -115,12 +128,12 @@ _OLDEST = text("SELECT min(position) FROM feed")
 _SETTLED = text(f"""
     SELECT c.id, c.code, {FACTS_NOW}, s.evaluated_on, n.columns, n.services, s.valid_until,
         s.changed_at, s.detail::text AS detail,
-        (SELECT {allowance_standings.ROWS} FROM allowance_standings a WHERE a.customer_id = c.id)
-            AS allowances
+        s.looks_at, s.announces, {_ALLOWANCES} AS allowances
     FROM customers c
     LEFT JOIN standings s ON s.customer_id = c.id
     LEFT JOIN standing_kinds n ON n.id = s.kind_id
     WHERE c.merged_at IS NULL AND (s.valid_until IS NULL OR s.valid_until > :now)
+        AND (s.looks_at IS NULL OR s.looks_at > :now)
         AND NOT EXISTS (SELECT FROM unpublished_events u JOIN events e ON e.id = u.event_id
             WHERE e.customer_id = c.id)
         AND NOT EXISTS (SELECT FROM feed f WHERE f.customer_id = c.id
@@ -151,6 +164,8 @@ class Candidate(NamedTuple):
     merged: bool
     document: str
     """The facts of now, as JSON text (`store.facts.parse`)."""
+    allowances: str | None
+    """What is kept of its allowances, as JSON text (`allowance_standings.rows`)."""
 
 
 class Row(NamedTuple):
@@ -162,6 +177,10 @@ class Row(NamedTuple):
     valid_until: datetime | None
     changed_at: datetime | None
     detail: Any
+    looks_at: datetime | None = None
+    """When time alone makes an allowance reach the next level of its notices (R41)."""
+    announces: bool = True
+    """Whether its allowances were looked at before; a row that is written says so."""
 
 
 class Kept(NamedTuple):
@@ -182,7 +201,7 @@ class Settled(NamedTuple):
     document: str
     """The facts of now, as JSON text (`store.facts.parse`)."""
     row: Row | None
-    allowances: allowance_standings.Rows
+    allowances: allowance_standings.Owned
 
 
 async def settled(
@@ -192,7 +211,7 @@ async def settled(
     values = {"now": now, "followed": followed, "unrelated": list(unrelated)}
     async with connection.stream(_SETTLED, values) as rows:
         async for one in rows:
-            allowances = allowance_standings.rows(one.allowances or "[]")
+            allowances = allowance_standings.rows(one.allowances)
             yield Settled(one.code, one.facts, _stored(one), allowances)
 
 
@@ -259,7 +278,16 @@ def _stored(one: Any) -> Row | None:
         return None
     columns, services = tuple(one.columns), tuple(one.services)
     detail = orjson.loads(one.detail)
-    return Row(one.evaluated_on, columns, services, one.valid_until, one.changed_at, detail)
+    return Row(
+        one.evaluated_on,
+        columns,
+        services,
+        one.valid_until,
+        one.changed_at,
+        detail,
+        one.looks_at,
+        one.announces,
+    )
 
 
 async def kept(
@@ -297,6 +325,7 @@ async def write(
             "kinds": [_kind(row.columns, row.services) for row in rows.values()],
             "until": [row.valid_until for row in rows.values()],
             "changed": [row.changed_at for row in rows.values()],
+            "looks": [row.looks_at for row in rows.values()],
             "details": [orjson.dumps(row.detail).decode() for row in rows.values()],
         }
         await connection.execute(_WRITE, values)

@@ -597,6 +597,13 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     usage = "/v1/usage?window=month&group_by=technician&channel=email"
     await record.call("get_usage", "GET", usage)
     await record.call("get_usage", "GET", f"{usage}&format=csv")
+    case = await sent("cases", refused | {"pay_with": "contract"})
+    work = {"technician": "Paolo Verdi", "minutes": 1300}
+    entry = await sent(f"cases/{case['number']}/time-entries", work)
+    await told()
+    reversal = f"cases/{case['number']}/time-entries/{entry['id']}/reversal"
+    await sent(reversal, {"reason": "Entered twice"}, 200)
+    await told()
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
     await sent("licences/ED-0900/withdrawal", withdrawal, 200)
     await told()

@@ -31,6 +31,14 @@ TEXT = files("app.policy").joinpath("progea.toml").read_text("utf-8")
         ('countries = ["DE"]', "countries = []", "document", "help desk"),
         ("[sales_contact]", "[sales_kontact]", "sales_contact", "required"),
         ('channel = "phone"\n', "", "document", "channels"),
+        ("[75, 90, 100]", "[75, 100, 90]", "notices", "from least to most"),
+        ("[75, 90, 100]", "[75, 101]", "notices.used_percent", "less than or equal to 100"),
+        ("[75, 90, 100]", "[0, 75]", "notices.used_percent", "greater than or equal to 1"),
+        ("[60, 30, 7]", "[30, 60]", "notices.days_before_end.contract", "from most to fewest"),
+        ("[60, 30, 7]", "[60, 60]", "notices.days_before_end.contract", "each once"),
+        ("[60, 30, 7]", "[60, 0]", "notices.days_before_end.contract", "greater than"),
+        ("[60, 30, 7]", "[367]", "notices.days_before_end.contract", "less than"),
+        ("[notices.days_before_end]", "[notices.days]", "notices.days", "not permitted"),
         ("[development]", "[development", "", "line"),
     ],
 )  # fmt: skip
@@ -53,6 +61,13 @@ def test_a_directory_replaces_the_published_policy(tmp_path: Path) -> None:
     for on, expected in (("2019-05-05", 240), ("2026-12-31", 240), ("2027-01-01", 300)):
         in_force = policies.in_force(date.fromisoformat(on))
         assert in_force.allowances.free_hours.minutes == expected
+
+
+def test_a_document_without_notices_announces_nothing() -> None:
+    start, end = TEXT.index("[notices]"), TEXT.index("[[services]]")
+    notices = parse(TEXT[:start] + TEXT[end:], "ours.toml").notices
+    assert notices.used_percent == ()
+    assert set(notices.days_before_end.model_dump().values()) == {()}
 
 
 def test_what_is_no_directory_of_policies_is_refused(tmp_path: Path) -> None:

@@ -76,6 +76,12 @@ _MEANINGS = {
     "archived": "False: it is listed again.",
     "into": "The record that has everything now.",
     "merged": "The record that became part of the other.",
+    "episode": "Counts how often the notices of this allowance began anew.",
+    "level": "Days before the end (`ending`), or per cent used (`used`).",
+    "granted": "Minutes of free hours or a contract, tickets of a pack.",
+    "used": "Minutes charged, or tickets consumed.",
+    "left": "What can still pay for cases.",
+    "overrun": "Minutes worked that nothing covers.",
 }
 """What members of events mean where the glossary means something else, or does not know them."""
 
