@@ -604,6 +604,7 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     reversal = f"cases/{case['number']}/time-entries/{entry['id']}/reversal"
     await sent(reversal, {"reason": "Entered twice"}, 200)
     await told()
+    await record.call("get_backlog", "GET", "/v1/usage/backlog")
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
     await sent("licences/ED-0900/withdrawal", withdrawal, 200)
     await told()

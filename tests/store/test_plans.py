@@ -35,6 +35,7 @@ _OTHER_HOOK = "019a0000-000a-7000-8000-000000000001"
 _TWINS, _TWIN = 10_000, key(8, "0")
 LARGE = {
     "balances",
+    "case_responses",
     "cases",
     "contacts",
     "contracts",
@@ -65,6 +66,8 @@ BOUNDED = {
     "list_ticket_packs available=false": "the packs that still have a ticket",
     # In an order of its own, which no filter's index has.
     "list_cases queue=true": "the open cases",
+    # It counts them.
+    "get_backlog": "the open cases",
 }
 """What cannot be flat, by operation and parameter, and what it reads at most."""
 
@@ -174,6 +177,14 @@ def _more(today: date) -> list[str]:
         "UPDATE feed_state SET position = (SELECT max(position) FROM feed)",
         *_standings(),
         *_webhooks(),
+        """INSERT INTO case_responses (case_id, help_desk, ended_on, responded_at, response_minutes,
+                resolution_minutes, aged_from, response_told, response_missed, resolution_missed,
+                stale)
+            SELECT id, 'it', CASE WHEN state IN ('closed', 'cancelled') THEN opened_on + 1 END,
+                opened_at, 30, CASE WHEN state = 'closed' THEN 90 END,
+                CASE WHEN state IN ('open', 'in_progress') THEN opened_at END, true, false, false,
+                false
+            FROM cases""",
     ]
 
 
@@ -521,7 +532,7 @@ def _faults(plan: dict[str, Any]) -> Iterator[str]:
 
 def _is_bounded(name: str) -> bool:
     operation, _, query = name.partition(" ?")
-    return any(f"{operation} {one}" in BOUNDED for one in query.split("&"))
+    return operation in BOUNDED or any(f"{operation} {one}" in BOUNDED for one in query.split("&"))
 
 
 async def _check(world: World, asked: list[tuple[str, Statement]]) -> None:
@@ -620,4 +631,4 @@ def test_what_is_bounded_is_still_asked(world: World) -> None:
         for _, query in _requests(operation, world.today)
         for name, value in query.items()
     }
-    assert asked >= BOUNDED.keys()
+    assert asked | {operation.name for operation in READS} >= BOUNDED.keys()

@@ -14,8 +14,9 @@ from app.http.etags import CACHING, if_none_match, weak_etag
 from app.http.fields import Key
 from app.http.resource import Resource
 from app.http.responses import json_bytes, ok
-from app.http.tables import form_of
+from app.http.tables import TableQuery, form_of
 from app.policy.civil import add_months
+from app.routers.usage.backlog_schemas import BACKLOG, BacklogBody, backlog_rows
 from app.routers.usage.report_schemas import ReportQuery, UsageReport, rows, table_of
 from app.routers.usage.schemas import (
     MOVEMENTS,
@@ -26,7 +27,7 @@ from app.routers.usage.schemas import (
     UsageQuery,
     statement_rows,
 )
-from app.services import standings, usage_reports
+from app.services import backlog, standings, usage_reports
 from app.services import usage as service
 from app.store.facts import computed
 from app.store.usage_reports import Place
@@ -66,6 +67,23 @@ async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()])
     # Asked about now, only the instant differs from one answer to the next.
     etag = weak_etag(json_bytes(body)) if query.at is None else True
     return ok(context, {"at": query.at or context.now, **body}, etag=etag)
+
+
+@usage.tabulates("/usage/backlog", BacklogBody, "usage:read")
+async def get_backlog(context: Ctx, query: Annotated[TableQuery, Query()]) -> Response:
+    """Count the open cases.
+
+    By state, channel, priority, technician and age, those without a first response apart, and the
+    oldest by their numbers; of all customers, or of one by a token bound to it. The age is the
+    working time of the customer's help desk for which a case has run. As CSV or an Excel workbook
+    it has the counts alone.
+    """
+    form = form_of(context.request, query)
+    found = await backlog.backlog(context)
+    if form != "json":
+        return await BACKLOG.answer(context, form, "backlog", backlog_rows(found))
+    body = BacklogBody.of(found)
+    return ok(context, {"as_of": context.now, **body}, etag=weak_etag(json_bytes(body)))
 
 
 @usage.tabulates("/customers/{customer}/statement", Statement, "usage:read")
