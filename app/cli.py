@@ -22,6 +22,7 @@ from app.commands.deploy import deploy
 from app.commands.events import events
 from app.commands.help import HOST, PORT, SETTINGS, WHICH_DATABASE
 from app.commands.keys import keys
+from app.commands.listen import listen
 from app.commands.shared import (
     check_schema,
     database_settings,
@@ -50,6 +51,7 @@ cli = typer.Typer(
 )
 cli.add_typer(keys, name="keys")
 cli.add_typer(events, name="events")
+cli.command("listen", epilog=WHICH_DATABASE)(listen)
 cli.command("after-restore", epilog=WHICH_DATABASE)(after_restore)
 cli.command("deploy")(deploy)
 

@@ -1,6 +1,8 @@
 """`assistenza events`: what happens, on a terminal."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -51,30 +53,47 @@ def tail(
 
     From now on, or from the oldest. The service publishes them; while none runs there are none.
     """
-    unknown = [one for one in type_ or () if one not in set(FeedType)]
+    wanted = wanted_events(type_, customer)
+    with database_settings() as settings, customer_known(customer):
+        asyncio.run(_tail(settings, wanted, "oldest" if oldest else "now", once=once))
+
+
+def wanted_events(types: list[str] | None, customer: str | None) -> Wanted:
+    """What the options of a command ask for. Raises Exit for an unknown type."""
+    unknown = [one for one in types or () if one not in set(FeedType)]
     if unknown:
         raise failure(f"{unknown[0]!r} is not a type of event. Types: {', '.join(FeedType)}")
-    types = None if type_ is None else [FeedType(one) for one in type_]
-    with database_settings() as settings:
-        place: Place = "oldest" if oldest else "now"
-        try:
-            asyncio.run(_tail(settings, Wanted(types, customer), place, once=once))
-        except NotFound as error:
-            raise failure(f"no customer has the code or id {customer!r}") from error
+    return Wanted(None if types is None else [FeedType(one) for one in types], customer)
+
+
+@contextmanager
+def customer_known(customer: str | None) -> Iterator[None]:
+    """Say in one line that nobody has a customer's code or id."""
+    try:
+        yield
+    except NotFound as error:
+        raise failure(f"no customer has the code or id {customer!r}") from error
 
 
 async def _tail(settings: Settings, wanted: Wanted, place: Place, *, once: bool) -> None:
-    policies = load(settings.policy_dir)
     async with Database(settings) as database:
-        while True:
-            found = await _read(database, policies, wanted, place)
+        async for found in pages(database, load(settings.policy_dir), wanted, place):
             for event in found.items:
                 print(json_bytes(cloud_event(event, found.extent)).decode(), flush=True)
-            place = found.next
-            if not found.has_more:
-                if once:
-                    return
-                await asyncio.sleep(_EVERY_SECONDS)
+            if once and not found.has_more:
+                return
+
+
+async def pages(
+    database: Database, policies: Policies, wanted: Wanted, place: Place
+) -> AsyncIterator[Page]:
+    """The feed from a place on, page by page, as it grows. Raises NotFound."""
+    while True:
+        found = await _read(database, policies, wanted, place)
+        yield found
+        place = found.next
+        if not found.has_more:
+            await asyncio.sleep(_EVERY_SECONDS)
 
 
 async def _read(database: Database, policies: Policies, wanted: Wanted, place: Place) -> Page:

@@ -40,6 +40,7 @@ CLIENTS = (
             "tickets:write",
             "entitlements:read",
             "events:read",
+            "webhooks:manage",
         ),
         "/v1/customers?limit=3",
     ),

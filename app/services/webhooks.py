@@ -181,7 +181,8 @@ async def change(
             "failing_told_at": None,
             "after_position": position,
         }
-    if enabling and (row.paused or row.disabled_at is not None):
+    resumes = enabling and (row.paused or row.disabled_at is not None)
+    if resumes or values.keys() & {"url", "headers"}:
         # What waits is tried at once.
         values |= {"woken_at": work.now, "slow_until": None, "slow_seconds": 0.0}
     if values:

@@ -21,7 +21,7 @@ from sqlalchemy import TextClause, event
 
 from app import clock
 from app.services.tokens import BOUND_SCOPES, hash_of
-from app.store import feed
+from app.store import feed, webhooks
 from app.store.raw_reads import PreparedQuery, RawReadPool, prepare
 from tests.benchmarks.fill import fill, key
 from tests.benchmarks.load import customer_id
@@ -562,12 +562,38 @@ READS = [
 ]
 
 
+def _of_webhooks(position: int) -> dict[TextClause, dict[str, Any]]:
+    """What the worker and whoever hands over to it ask. No lane is due, and 10,000 wait."""
+    now = clock.now()
+    claiming = {
+        "now": now - timedelta(days=1),
+        "lease": _HOOK,
+        "seconds": 30.0,
+        "endpoints": [_HOOK],
+        "counts": [3],
+        "most": 10,
+    }
+    lanes = {"endpoints": [_HOOK] * 2, "customers": [customer_id(n) for n in (2, 7)]}
+    span = {"after": 0, "until": position, "most": 500}
+    return {
+        webhooks.CLAIM_DUE: claiming,
+        webhooks.CLAIM_WOKEN: claiming,
+        webhooks.HEADS: {**lanes, "now": now},
+        webhooks.DROP_EMPTY: lanes,
+        webhooks.ABANDONED: {"endpoint": _HOOK, "tests": webhooks.TESTS, **span},
+        webhooks.RETRY: {"ids": [_HOOK, _OTHER_HOOK]},
+        webhooks.PRUNE: {"position": 400, "most": 500},
+        webhooks.PRUNE_EVENTS: {"position": 400, "most": 500},
+    }
+
+
 async def test_publishing_and_pruning_find_their_rows_by_an_index(world: World) -> None:
     due = feed.instant_position(clock.now())
     statements: dict[TextClause, dict[str, Any]] = {
         feed.UNPUBLISHED: {"most": 500},
         feed.TAKE: {"ids": list(range(1, 500))},
         feed.PRUNE: {"through": due, "most": 500},
+        **_of_webhooks(due),
     }
     asked = []
     for clause, values in statements.items():

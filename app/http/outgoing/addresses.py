@@ -109,6 +109,15 @@ class Allowed:
                 hosts.add(name)
         return cls(frozenset(hosts), tuple(networks))
 
+    @classmethod
+    def everything_of(cls, url: str) -> "Allowed":
+        """The host of one URL, wherever it is: for an operator's own command."""
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            host = None
+        return cls(frozenset({host} if host else ()))
+
     def target(self, url: str) -> Target:
         """The parts of a URL that may be called as far as it shows by itself. Asks nobody.
 
