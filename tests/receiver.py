@@ -130,3 +130,19 @@ async def receiving(context: ssl.SSLContext | None = None) -> AsyncIterator[Rece
         yield receiver
     finally:
         server.close()
+
+
+def misordered(calls: list[Call]) -> list[str]:
+    """Where a customer's event came first after a later one of the same customer."""
+    last: dict[tuple[str, str | None], str] = {}
+    seen: set[tuple[str, str]] = set()
+    wrong = []
+    for call in calls:
+        lane = (call.path, call.event.get("partitionkey"))
+        if (call.path, call.id) in seen:
+            continue
+        seen.add((call.path, call.id))
+        if call.event["sequence"] < last.get(lane, ""):
+            wrong.append(f"{lane} {call.id}")
+        last[lane] = call.event["sequence"]
+    return wrong

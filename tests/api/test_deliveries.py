@@ -25,7 +25,7 @@ from app.services.tokens import SCOPES
 from app.store.feed import Epoch, Extent, Published
 from tests.api.build import Customer, made
 from tests.conftest import Service, follow_all, publish_all
-from tests.receiver import ALLOWED, Call, Receiver, Reply, receiving
+from tests.receiver import ALLOWED, Call, Receiver, Reply, misordered, receiving
 
 Hook = dict[str, Any]
 
@@ -625,7 +625,7 @@ async def test_what_failed_or_everything_is_sent_again(
     every = [one["event_id"] for one in await sent(client, hook)]
     assert {call.path for call in receiver.calls} == {"/hook"}
     assert sorted(receiver.heard) == sorted(failed if only_failed else every)
-    assert _misordered(receiver.calls) == []
+    assert misordered(receiver.calls) == []
     assert {one["state"] for one in await sent(client, hook)} == {"delivered"}
     assert len(await sent(client, other)) == 18
 
@@ -715,22 +715,6 @@ async def test_of_an_answer_no_text_is_kept_or_logged(
 # --- many at once ---------------------------------------------------------------------------------
 
 
-def _misordered(calls: list[Call]) -> list[str]:
-    """Where a customer's event came first after a later one of the same customer."""
-    last: dict[tuple[str, str | None], str] = {}
-    seen: set[tuple[str, str]] = set()
-    wrong = []
-    for call in calls:
-        lane = (call.path, call.event.get("partitionkey"))
-        if (call.path, call.id) in seen:
-            continue
-        seen.add((call.path, call.id))
-        if call.event["sequence"] < last.get(lane, ""):
-            wrong.append(f"{lane} {call.id}")
-        last[lane] = call.event["sequence"]
-    return wrong
-
-
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "SECONDS", 0.4)
@@ -791,7 +775,7 @@ async def test_a_receiver_that_fails_at_random_hears_everything_in_order(
     await worker(service).end(service.database)
     heard = {call.id for call in receiver.calls}
     assert heard == {one["event_id"] for one in await sent(client, hook)}
-    assert _misordered(receiver.calls) == []
+    assert misordered(receiver.calls) == []
     assert crowded == []
     for call in receiver.calls:
         call.verify(hook["secret"])

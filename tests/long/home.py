@@ -33,6 +33,8 @@ class Home:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        self.variables: dict[str, str] = {}
+        """Settings besides those that a home needs."""
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = (data_dir.parent / "service.log").open("ab")
         self._service: subprocess.Popen[bytes] | None = None
@@ -40,6 +42,7 @@ class Home:
     def _command(self, *arguments: str) -> dict[str, Any]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ASSISTENZA_")}
         environment |= {"ASSISTENZA_DATA_DIR": str(self.data_dir), "PYTHONPATH": str(ROOT)}
+        environment |= self.variables
         command = [sys.executable, "-B", "-m", "app.cli", *arguments]
         return {"args": command, "env": environment, "cwd": self.data_dir.parent}
 
