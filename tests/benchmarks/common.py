@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import asyncpg
 import psutil
@@ -187,13 +188,16 @@ def _wait_until_ready(started: subprocess.Popen[bytes], url: str, log: Path) -> 
             time.sleep(0.1)
 
 
-def service(directory: Path, database: Filled) -> AbstractContextManager[tuple[int, int]]:
-    """The service as it is really run, with its defaults."""
+def service(
+    directory: Path, database: Filled, **settings: Any
+) -> AbstractContextManager[tuple[int, int]]:
+    """The service as it is really run, with its defaults but for `settings`."""
     return process(
         directory,
         "/readyz",
         *("-m", "app.cli", "serve", "--host", HOST),
         ASSISTENZA_DATABASE_URL=database.app_url,
+        **settings,
     )
 
 
