@@ -3,22 +3,25 @@
 The fields come from the OpenAPI document, so that a new one is tried as well.
 """
 
+import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from app.jobs.publishing import hand_over
 from app.services.tokens import BOUND_SCOPES, SCOPES
 from tests.api.build import made, unique
 from tests.api.streams import listened, watched
-from tests.conftest import publish_all
+from tests.conftest import Service, publish_all
 from tests.matrix.conftest import World
 from tests.matrix.document import LOOKUPS, Operation, branches, fields_of, operations
 from tests.matrix.requests import made_of, whole
 from tests.matrix.world import Holdings, plain
+from tests.receiver import ALLOWED, Receiver, receiving
 
 _MARKER = "zq7xkw"
 _DIGITS = "3477712345"
@@ -161,9 +164,25 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-async def customers(world: World) -> list[str]:
+async def service(new_service: Callable[..., Awaitable[Service]]) -> Service:
+    return await new_service(webhook_allow=ALLOWED)
+
+
+@pytest.fixture(scope="module")
+async def receiver() -> AsyncIterator[Receiver]:
+    """It answers with what a person may have said."""
+    async with receiving() as receiver:
+        said = f"{_MARKER} said"
+        headers = {"X-Said": said, "Retry-After": said, "Content-Type": f"text/{said}"}
+        receiver.answer(status=200, body=said.encode(), headers=headers)
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+async def customers(world: World, receiver: Receiver) -> list[str]:
     """The customers for whom every operation was done, with the marker in every text."""
     found, failed = [], []
+    await made(await world.client.post("/v1/webhooks", json={"url": receiver.url()}))
     for operation in _OPERATIONS.values():
         assert operation.body is not None
         story = Story(world, await world.somebody())
@@ -225,6 +244,38 @@ async def test_the_marker_is_in_no_event_of_a_bound_token(
         assert [one for one in told if _FOUND.search(one)] == []
         many += len(told)
     assert many > 300
+
+
+async def test_the_marker_is_in_no_delivery(
+    world: World,
+    customers: list[str],
+    receiver: Receiver,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    service = world.service
+    # The others have URLs that nobody may call.
+    await service.server.run_in(
+        service.database_name,
+        "UPDATE webhook_endpoints SET paused = (url <> $1)",
+        receiver.url(),
+    )
+    while await hand_over(service.database):
+        pass
+    worker = service.app.state.deliveries
+    async with asyncio.timeout(120):
+        while await worker.step(service.database):
+            await worker.ended()
+    assert len(receiver.calls) > 400
+    for call in receiver.calls:
+        assert not _FOUND.search(f"{call.headers} {call.body.decode()}")
+    captured = capsys.readouterr()
+    assert not _FOUND.search(captured.out + captured.err)
+    for table in ("events", "deliveries", "attempts", "lanes", "recoveries"):
+        rows = await service.server.run_in(
+            service.database_name, f"SELECT t::text AS row FROM webhook_{table} t"
+        )
+        assert rows or table == "lanes"
+        assert [row["row"] for row in rows if _FOUND.search(row["row"])] == []
 
 
 def test_the_texts_are_those_of_the_document() -> None:
