@@ -104,8 +104,8 @@ async def report(work: UnitOfWork, question: Question, limit: int, after: Place 
     Raises InvalidInput for more buckets or sums than there may be.
     """
     dimensions = tuple(one for one in DIMENSIONS if one in question.group_by)
-    buckets = list(_buckets(question.start, question.end, question.window))
-    asked = await _asked(work, question, dimensions)
+    buckets = list(buckets_of(question.start, question.end, question.window))
+    asked = await asked_of(work, question, dimensions)
     if dimensions[:1] == ("customer",) and "customer" not in asked.filters:
         totals = (await _sums(work, asked._replace(window="all", group_by=())))[:1]
         limit = min(limit, MOST_BY_CUSTOMER)
@@ -139,7 +139,7 @@ async def whole(work: UnitOfWork, question: Question, most: int, after: Place | 
 _ZEROS = (0,) * len(MEASURES)
 
 
-def _buckets(start: date, end: date, window: Window) -> Iterator[date]:
+def buckets_of(start: date, end: date, window: Window) -> Iterator[date]:
     """The first day of each bucket. Raises InvalidInput for too many."""
     step = _STEP[window]
     day, number = start, 0
@@ -173,7 +173,10 @@ _STEP: dict[Window, Callable[[date], date] | None] = {
 }
 
 
-async def _asked(work: UnitOfWork, question: Question, dimensions: tuple[Dimension, ...]) -> Asked:
+async def asked_of(
+    work: UnitOfWork, question: Question, dimensions: tuple[Dimension, ...]
+) -> Asked:
+    """What is summed: of the customer that is named, or a bound token's own."""
     filters: dict[Dimension, Any] = dict(question.filters)
     own = work.caller.customer_id
     named = filters.pop("customer", None)
@@ -204,7 +207,8 @@ async def _sums(work: UnitOfWork, asked: Asked) -> list[store.Sums]:
     return found
 
 
-def _order(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def order_of(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """By what rows are sorted within a bucket: null last."""
     return tuple((value is None, "" if value is None else str(value)) for value in values)
 
 
@@ -220,10 +224,10 @@ def _filled(
     totals = [sum(column) for column in zip(*(one.measures for one in sums), strict=True)]
     cells = {(one.bucket, one.values): one.measures for one in sums}
     occurring = {one.values for one in sums} if dimensions else {()}
-    ordered = sorted(occurring, key=_order)
+    ordered = sorted(occurring, key=order_of)
     first = 0 if after is None else bisect_right(buckets, after.bucket) - 1
     begin = None if after is None else after.bucket
-    done = () if after is None else _order((after.first, after.second)[: len(dimensions)])
+    done = () if after is None else order_of((after.first, after.second)[: len(dimensions)])
     # Of one customer: only where there is something.
     sparse = "customer" in dimensions
     rows = (
@@ -231,7 +235,7 @@ def _filled(
         for start, until in zip(buckets[first:], [*buckets[first + 1 :], end], strict=True)
         for values in ordered
         if not (sparse and (start, values) not in cells)
-        and not (start == begin and _order(values) <= done)
+        and not (start == begin and order_of(values) <= done)
     )
     page, following = _cut(list(islice(rows, limit + 1)), limit, dimensions)
     return page, following, totals or _ZEROS

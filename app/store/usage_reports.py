@@ -166,7 +166,7 @@ def _happened(measure: Measure) -> str:
     return " AND day <= CAST(:today AS date)" if measure in _NOT_BEFORE else ""
 
 
-def _bucket(window: Window) -> str:
+def bucket_of(window: Window) -> str:
     """SQL of the first day of the bucket in which a day lies; the period cuts the first one off.
 
     Weeks begin on Monday (ISO 8601).
@@ -177,7 +177,8 @@ def _bucket(window: Window) -> str:
             CAST(:from AS date))"""
 
 
-def _conditions(filters: Sequence[Dimension]) -> str:
+def conditions_of(filters: Sequence[Dimension]) -> str:
+    """SQL of the filters by their names but the customer's, which an index answers."""
     return " AND ".join(
         "lower(technician) = lower(:technician)" if one == "technician" else f"{one} = :{one}"
         for one in filters
@@ -190,10 +191,10 @@ _ANYTHING = f"ROW({', '.join(MEASURES)}) <> ROW({', '.join('0' for _ in MEASURES
 
 def _summed(figures: str, keys: Sequence[str], filters: Sequence[Dimension], window: Window) -> str:
     """SQL of the sums of figures by `keys`, the bucket and dimensions."""
-    conditions = _conditions(filters)
+    conditions = conditions_of(filters)
     return f"""SELECT {", ".join(keys)},
             {_sums()}
-        FROM (SELECT *, {_bucket(window)} AS bucket FROM {_with_customers(figures)} f) b
+        FROM (SELECT *, {bucket_of(window)} AS bucket FROM {_with_customers(figures)} f) b
         {f"WHERE {conditions}" if conditions else ""}
         GROUP BY {", ".join(keys)}"""
 

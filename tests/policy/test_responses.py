@@ -148,7 +148,7 @@ def _worlds(draw: st.DrawFn) -> tuple[Schedule, tuple[Closure, ...], list[dateti
     return schedule, tuple(closures), draw(_instants(day, 2))
 
 
-def _open_by_the_wall(
+def open_by_the_wall(
     schedule: Schedule, closures: tuple[Closure, ...]
 ) -> Callable[[datetime], bool]:
     public = holidays.country_holidays(schedule.country, years=range(2025, 2028))
@@ -170,7 +170,7 @@ def _open_by_the_wall(
 @given(_worlds())
 def test_working_time_is_what_a_clock_on_the_wall_counts(world: Any) -> None:
     schedule, closures, (start, end) = world
-    is_open = _open_by_the_wall(schedule, closures)
+    is_open = open_by_the_wall(schedule, closures)
     number = (end - start) // MINUTE
     counted = sum(is_open(start + n * MINUTE) for n in range(number))
     time = WorkingTime(lambda _: schedule, closures)
@@ -335,7 +335,7 @@ def _lives(draw: st.DrawFn) -> tuple[Schedule, tuple[Closure, ...], History, dat
 @given(_lives(), st.integers(1, 600), st.integers(1, 600))
 def test_a_life_by_the_minute(life: Any, first: int, whole: int) -> None:
     schedule, closures, history, end = life
-    is_open = _open_by_the_wall(schedule, closures)
+    is_open = open_by_the_wall(schedule, closures)
     target = ResponseTarget(priority="high", first_response_minutes=first, resolution_minutes=whole)
     found = measure(history, WorkingTime(lambda _: schedule, closures), target)
 

@@ -395,7 +395,7 @@ def _requests(operation: Operation, today: date) -> Iterator[tuple[str, dict[str
             value = f"{value}T00:00:00Z" if name == "until" else value
         if operation.parameters("query")[name]["x-required"]:
             always[name] = value
-    if operation.name == "get_usage":
+    if operation.name in ("get_usage", "get_response_times"):
         # Of all customers it reads the whole period, which is what it is for.
         always["customer"] = customer_id(_SOME)
     if "customer_code" in filters:

@@ -15,7 +15,7 @@ from app.services.cases import Category, PayWith, Priority
 from app.services.deliveries import AttemptError
 from app.services.tokens import BoundScope, Scope
 from app.store.states import ContractState
-from app.store.usage_reports import Window
+from app.store.usage_reports import Dimension, Window
 from app.store.webhooks import DeliveryState
 
 _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -53,6 +53,7 @@ _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
     "Scope": (get_args(Scope), "What a token may do."),
     "BoundScope": (get_args(BoundScope), "What a token bound to one customer may do."),
     "Window": (get_args(Window), "How long a bucket of figures is; `all`: the whole period."),
+    "UsageDimension": (get_args(Dimension), "By what figures are grouped and filtered."),
     "TableFormat": (get_args(Format), "A form in which a table is given."),
     "DeliveryState": (
         get_args(DeliveryState),

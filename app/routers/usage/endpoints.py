@@ -17,7 +17,8 @@ from app.http.responses import json_bytes, ok
 from app.http.tables import TableQuery, form_of
 from app.policy.civil import add_months
 from app.routers.usage.backlog_schemas import BACKLOG, BacklogBody, backlog_rows
-from app.routers.usage.report_schemas import ReportQuery, UsageReport, rows, table_of
+from app.routers.usage.report_schemas import PeriodQuery, ReportQuery, UsageReport, rows, table_of
+from app.routers.usage.response_schemas import ResponseTimes, response_rows, response_table
 from app.routers.usage.schemas import (
     MOVEMENTS,
     ColumnsBody,
@@ -27,7 +28,7 @@ from app.routers.usage.schemas import (
     UsageQuery,
     statement_rows,
 )
-from app.services import backlog, standings, usage_reports
+from app.services import backlog, response_reports, standings, usage_reports
 from app.services import usage as service
 from app.store.facts import computed
 from app.store.usage_reports import Place
@@ -67,6 +68,33 @@ async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()])
     # Asked about now, only the instant differs from one answer to the next.
     etag = weak_etag(json_bytes(body)) if query.at is None else True
     return ok(context, {"at": query.at or context.now, **body}, etag=etag)
+
+
+@usage.tabulates("/usage/response-times", ResponseTimes, "usage:read")
+async def get_response_times(context: Ctx, query: Annotated[PeriodQuery, Query()]) -> Response:
+    """Tell how fast cases were answered and resolved.
+
+    In working time of each customer's help desk, which stands still while a case waits for the
+    customer: numbers, medians and what nine in ten took, by window and by up to two dimensions; of
+    all customers, or of one by a token bound to it. First responses count on the day of opening,
+    resolutions on the day of closing. At most 10,000 rows. Where the policy promises times, it says
+    how often they were met and missed.
+    """
+    question = query.question(context)
+    form = form_of(context.request, query)
+    report = await response_reports.report(context, question)
+    if form != "json":
+        name = f"response-times-{question.start}-{question.end}"
+        return await response_table(report).answer(context, form, name, response_rows(report))
+    zone = str(context.policies.zone)
+    body, content = await computed(report.characters, _response_times, report, zone)
+    return ok(context, body, etag=weak_etag(content))
+
+
+def _response_times(report: response_reports.Report, zone: str) -> tuple[bytes, bytes]:
+    """The answer, and what of it does not change while nothing happens."""
+    body = ResponseTimes.of(report, zone)
+    return json_bytes({**body, "as_of": report.as_of}), json_bytes(body)
 
 
 @usage.tabulates("/usage/backlog", BacklogBody, "usage:read")

@@ -32,7 +32,9 @@ MOST_ROWS = 10_000
 """The rows of a page."""
 
 
-class ReportQuery(TableQuery):
+class PeriodQuery(TableQuery):
+    """A period, its windows and dimensions."""
+
     from_: QueryDayOrInstant | None = Field(
         default=None,
         alias="from",
@@ -82,14 +84,6 @@ class ReportQuery(TableQuery):
     help_desk: DeskName | None = Field(
         default=None, description="Only customers of this help desk, by its id."
     )
-    limit: Annotated[int, Field(ge=1, le=MOST_ROWS), Digits] = Field(
-        default=MOST_ROWS,
-        description=(
-            "At most so many rows on the page. By customer a page has at most 1,000, and may end "
-            "early."
-        ),
-    )
-    cursor: Annotated[str, Field(max_length=LONGEST)] | None = None
 
     def question(self, work: UnitOfWork) -> service.Question:
         """What is asked. Raises InvalidInput."""
@@ -107,6 +101,17 @@ class ReportQuery(TableQuery):
             raise InvalidInput(InputError("query/group_by", "duplicate"))
         filters = {one: getattr(self, one) for one in DIMENSIONS if getattr(self, one) is not None}
         return service.Question(start, end, self.window, self.group_by, filters)
+
+
+class ReportQuery(PeriodQuery):
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS), Digits] = Field(
+        default=MOST_ROWS,
+        description=(
+            "At most so many rows on the page. By customer a page has at most 1,000, and may end "
+            "early."
+        ),
+    )
+    cursor: Annotated[str, Field(max_length=LONGEST)] | None = None
 
     def asked(self, question: service.Question) -> str:
         """What was asked apart from the page, as one text."""
@@ -273,13 +278,18 @@ class UsageReport(Output):
         }
 
 
-def columns(dimensions: Iterable[Dimension]) -> dict[str, Kind]:
-    """The names of a row's fields, and what each is."""
+def dimension_columns(dimensions: Iterable[Dimension]) -> dict[str, Kind]:
+    """The names of a row's fields before its figures, and what each is."""
     found: dict[str, Kind] = {"bucket_start": "date", "bucket_end": "date"}
     for one in dimensions:
         names = ["customer", "customer_code", "customer_name"] if one == "customer" else [one]
         found |= dict.fromkeys(names, "text")
-    return found | dict.fromkeys(MEASURES, "integer")
+    return found
+
+
+def columns(dimensions: Iterable[Dimension]) -> dict[str, Kind]:
+    """The names of a row's fields, and what each is."""
+    return dimension_columns(dimensions) | dict.fromkeys(MEASURES, "integer")
 
 
 @lru_cache(maxsize=64)
