@@ -48,6 +48,13 @@ class AllowanceStanding(NamedTuple):
         granted = self.granted - self.cancelled
         return (self.used + self.held) * 100 // granted if granted else None
 
+    def left_on(self, on: date) -> int:
+        """What can still pay on a date: nothing once it has ended."""
+        if on >= self.ends_on:
+            return 0
+        lapsed = sum(unused for day, unused in self.ends.items() if day <= on)
+        return max(self.granted - self.used - self.held - self.cancelled - lapsed, 0)
+
 
 def allowance_standings(policies: Policies, facts: Facts, on: date) -> list[AllowanceStanding]:
     """Every allowance that a customer has had by a date, and contracts that begin later."""

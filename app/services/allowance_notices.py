@@ -125,8 +125,6 @@ class _Instants(NamedTuple):
 def _entry(
     customer: UUID, one: AllowanceStanding, notice: Notice, today: date, instants: _Instants
 ) -> Entry:
-    lapsed = sum(unused for day, unused in one.ends.items() if day <= today)
-    unused = max(one.granted - one.used - one.held - one.cancelled, 0)
     year = one.kind == _YEAR
     data: AllowanceEventData = {
         "allowance": {
@@ -140,7 +138,7 @@ def _entry(
         "granted": one.granted,
         "used": one.used,
         "held": one.held,
-        "left": unused - lapsed,
+        "left": one.left_on(today),
         "overrun": one.overrun,
     }
     told = dict(data)

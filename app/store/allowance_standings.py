@@ -4,6 +4,7 @@ Only the transaction that holds the lock of `store.feed` writes them, so that no
 """
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,18 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.policy.allowance_standings import AllowanceStanding
 
-_FIELDS = (*AllowanceStanding._fields, "used_percent", "notices")
-ROWS = f"json_agg(json_build_array(customer_id, {', '.join(_FIELDS)}))::text"
+FIELDS = (*AllowanceStanding._fields, "used_percent", "notices")
+ROWS = f"json_agg(json_build_array(customer_id, {', '.join(FIELDS)}))::text"
 """SQL for rows as JSON text (`rows`)."""
 _WRITE = text(f"""
-    INSERT INTO allowance_standings (customer_id, {", ".join(_FIELDS)})
-    SELECT customer_id, {", ".join(_FIELDS)} FROM json_to_recordset(CAST(:rows AS json)) AS r (
+    INSERT INTO allowance_standings (customer_id, {", ".join(FIELDS)})
+    SELECT customer_id, {", ".join(FIELDS)} FROM json_to_recordset(CAST(:rows AS json)) AS r (
         customer_id uuid, key text, kind text, number text, starts_on date, ends_on date,
         stops_on date, granted integer, used integer, held integer, overrun integer,
         cancelled integer, begun boolean, ends jsonb, renewed_by text, used_percent integer,
         notices jsonb)
     ON CONFLICT (customer_id, key) DO UPDATE SET
-        {", ".join(f"{name} = excluded.{name}" for name in _FIELDS if name != "key")}""")
+        {", ".join(f"{name} = excluded.{name}" for name in FIELDS if name != "key")}""")
 _DELETE = text("""
     DELETE FROM allowance_standings a
     USING unnest(CAST(:ids AS uuid[]), CAST(:keys AS text[])) AS gone (customer_id, key)
@@ -72,6 +73,32 @@ class AllowanceRow(NamedTuple):
             one.renewed_by,
             one.used_percent,
             notices,
+        )
+
+    @classmethod
+    def parse(cls, document: str) -> "AllowanceRow":
+        """From JSON text, an array of the fields."""
+        return cls(*orjson.loads(document))
+
+    def standing(self) -> AllowanceStanding:
+        """The allowance that the row is kept of."""
+        day = date.fromisoformat
+        kind: Any = self.kind
+        return AllowanceStanding(
+            self.key,
+            kind,
+            self.number,
+            day(self.starts_on),
+            day(self.ends_on),
+            day(self.stops_on),
+            self.granted,
+            self.used,
+            self.held,
+            self.overrun,
+            self.cancelled,
+            self.begun,
+            {day(ends_on): unused for ends_on, unused in (self.ends or {}).items()},
+            self.renewed_by,
         )
 
 

@@ -601,6 +601,9 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     work = {"technician": "Paolo Verdi", "minutes": 1300}
     entry = await sent(f"cases/{case['number']}/time-entries", work)
     await told()
+    expiring = "/v1/usage/expiring?customer_id=C-0900"
+    await record.call("list_expiring_allowances", "GET", expiring)
+    await record.call("list_expiring_allowances", "GET", f"{expiring}&format=csv")
     reversal = f"cases/{case['number']}/time-entries/{entry['id']}/reversal"
     await sent(reversal, {"reason": "Entered twice"}, 200)
     await told()

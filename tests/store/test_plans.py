@@ -34,6 +34,7 @@ _HOOK = "019a0000-000a-7000-8000-000000000000"
 _OTHER_HOOK = "019a0000-000a-7000-8000-000000000001"
 _TWINS, _TWIN = 10_000, key(8, "0")
 LARGE = {
+    "allowance_standings",
     "balances",
     "case_responses",
     "cases",
@@ -176,6 +177,7 @@ def _more(today: date) -> list[str]:
                 '{{"code": "C-{_RARE}", "archived": true}}' FROM feed""",
         "UPDATE feed_state SET position = (SELECT max(position) FROM feed)",
         *_standings(),
+        *_allowances(),
         *_webhooks(),
         """INSERT INTO case_responses (case_id, help_desk, ended_on, responded_at, response_minutes,
                 resolution_minutes, aged_from, response_told, response_missed, resolution_missed,
@@ -185,6 +187,28 @@ def _more(today: date) -> list[str]:
                 CASE WHEN state IN ('open', 'in_progress') THEN opened_at END, true, false, false,
                 false
             FROM cases""",
+    ]
+
+
+def _allowances() -> list[str]:
+    """One in ten is used by half or more, one in 500 is overrun, contracts alone are renewed."""
+    share = "CASE WHEN h % 10 > 0 THEN h % 50 ELSE 50 + h % 51 END"
+    return [
+        f"""INSERT INTO allowance_standings (customer_id, key, kind, number, starts_on, ends_on,
+                stops_on, granted, used, held, overrun, cancelled, begun, ends, renewed_by,
+                used_percent)
+            SELECT customer_id, id::text, kind, number, starts_on, ends_on, ends_on, 100, {share},
+                0, CASE WHEN h % 500 = 7 THEN 5 ELSE 0 END, 0, true, ends,
+                CASE WHEN kind = 'contract' AND h % 3 = 0 THEN id::text END, {share}
+            FROM (
+                SELECT customer_id, id, 'contract' AS kind, number, starts_on, ends_on,
+                    NULL::jsonb AS ends, abs(hashtext(number)) AS h FROM contracts
+                UNION ALL
+                SELECT customer_id, id, 'ticket_pack', number, purchased_on, expires_on,
+                    jsonb_build_object(expires_on, 1), abs(hashtext(number)) FROM ticket_packs
+                UNION ALL
+                SELECT customer_id, id, 'free_hours', NULL, starts_on, ends_on, NULL,
+                    abs(hashtext(id::text)) FROM service_years) one""",
     ]
 
 
@@ -306,6 +330,8 @@ def _values(world_today: date, name: str, schema: dict[str, Any]) -> list[str]:
 
 
 _FILTERS = {
+    "within_days": ["0", "30", "3660"],
+    "used_percent": ["50", "99", "100"],
     "customer_id": [
         customer_id(_SOME),
         f"c-{_SOME}",

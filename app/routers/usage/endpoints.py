@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Query
 from starlette.responses import Response
@@ -17,6 +18,12 @@ from app.http.responses import json_bytes, ok
 from app.http.tables import TableQuery, form_of
 from app.policy.civil import add_months
 from app.routers.usage.backlog_schemas import BACKLOG, BacklogBody, backlog_rows
+from app.routers.usage.expiring_schemas import (
+    EXPIRING,
+    ExpiringBody,
+    ExpiringQuery,
+    expiring_rows,
+)
 from app.routers.usage.report_schemas import PeriodQuery, ReportQuery, UsageReport, rows, table_of
 from app.routers.usage.response_schemas import ResponseTimes, response_rows, response_table
 from app.routers.usage.schemas import (
@@ -28,7 +35,7 @@ from app.routers.usage.schemas import (
     UsageQuery,
     statement_rows,
 )
-from app.services import backlog, response_reports, standings, usage_reports
+from app.services import backlog, expiring, response_reports, standings, usage_reports
 from app.services import usage as service
 from app.store.facts import computed
 from app.store.usage_reports import Place
@@ -178,6 +185,34 @@ async def get_usage(context: Ctx, query: Annotated[ReportQuery, Query()]) -> Res
     body, content = await computed(report.characters, _report, report, zone, as_of, next_cursor)
     # The tag of a bound token tells nothing of what others did (R38).
     return ok(context, body, etag=tag or weak_etag(content))
+
+
+@usage.tabulates("/usage/expiring", ExpiringBody, "usage:read")
+async def list_expiring_allowances(
+    context: Ctx, query: Annotated[ExpiringQuery, Query()]
+) -> Response:
+    """List allowances that end soon, are nearly spent, or are over.
+
+    Contracts, ticket packs and service years that pay for new cases today and end within
+    `within_days`, or of which `used_percent` is used; and those with overrun that nothing has taken
+    over, also after their end. By the day on which they end, so that those come first. As CSV or an
+    Excel workbook it is the whole list, of at most 10,000 rows. It follows a write within a second
+    or so.
+    """
+    form = form_of(context.request, query)
+    asked = query.asked()
+    if form != "json":
+        page = await expiring.whole(context, asked)
+        return await EXPIRING.answer(
+            context, form, f"expiring-{page.on}", expiring_rows(page.items)
+        )
+    cursors = await cursors_of(context.request.app.state)
+    after = None
+    if query.cursor is not None:
+        after = expiring.Place(*cursors.decode(query.text(), query.cursor, (date, UUID, str)))
+    page = await expiring.page(context, asked, query.limit, after)
+    next_cursor = None if page.next is None else cursors.encode(query.text(), *page.next)
+    return ok(context, ExpiringBody.of(page, next_cursor))
 
 
 def _report(

@@ -88,6 +88,16 @@ allowance_standings = Table(
         *_BY_END,
         postgresql_where=text("used_percent >= 50"),
     ),
+    Index(
+        "ix_allowance_standings_spent_90",
+        *_BY_END,
+        postgresql_where=text("used_percent >= 90"),
+    ),
+    Index(
+        "ix_allowance_standings_spent_100",
+        *_BY_END,
+        postgresql_where=text("used_percent >= 100"),
+    ),
     Index("ix_allowance_standings_overrun", *_BY_END, postgresql_where=text("overrun > 0")),
     # What was granted or lapsed on a day.
     Index("ix_allowance_standings_starts_on", "starts_on"),
