@@ -118,6 +118,8 @@ def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
         days |= {pack.purchased_on, pack.expires_on}
         for ticket in pack.lengthened:
             days.add(ticket.expires_on)
+        for cancelled_on, _ in pack.cancelled_later:
+            days.add(cancelled_on)
     return sorted([day for day in days if day > after])
 
 
@@ -262,8 +264,9 @@ class _Reasons:
 
     def _ticket(self) -> Reason:
         on = self._standing.on
-        packs = [pack for pack in self._facts.packs if pack.purchased_on <= on and not pack.is_void]
-        held = sum(pack.held for pack in self._facts.packs)
+        every = self._facts.packs_by(on)
+        packs = [pack for pack in every if pack.purchased_on <= on and not pack.is_void]
+        held = sum(pack.held for pack in packs)
         consumed = sum(pack.consumed for pack in packs)
         if held:
             return Reason("TCK", "tickets_all_in_use", {"held": held, "consumed": consumed})

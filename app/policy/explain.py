@@ -90,7 +90,7 @@ def _contract_record(contract: Contract | None) -> dict[str, Any] | None:
 def _tickets(facts: Facts, standing: Standing) -> list[Rule]:
     available = [pack for pack in standing.packs if pack.available(standing.on)]
     held = [pack for pack in standing.packs if pack.held]
-    counting = (pack for pack in facts.packs if not pack.is_void)
+    counting = (pack for pack in facts.packs_by(standing.on) if not pack.is_void)
     latest = max(counting, key=pack_order, default=None)
     return [
         Rule(

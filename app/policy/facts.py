@@ -135,6 +135,23 @@ class Pack(NamedTuple):
     lengthened: tuple[LengthenedTicket, ...] = ()
     cancelled: int = 0
     """Taken out of the pack unused (R45)."""
+    cancelled_later: tuple[tuple[date, int], ...] = ()
+    """Day and position of each ticket unused now that is cancelled as of a later day. The facts of
+    a past instant alone have any (R13)."""
+
+    def by(self, day: date) -> "Pack":
+        """The pack without the tickets that are cancelled by then."""
+        gone = {position for on, position in self.cancelled_later if on <= day}
+        if not gone:
+            return self
+        return self._replace(
+            cancelled=self.cancelled + len(gone),
+            lengthened=tuple(
+                ticket._replace(state="cancelled") if ticket.position in gone else ticket
+                for ticket in self.lengthened
+            ),
+            cancelled_later=tuple(one for one in self.cancelled_later if one[0] > day),
+        )
 
     @property
     def ends_on(self) -> date:
@@ -209,6 +226,12 @@ class Facts(NamedTuple):
     """By first day. A service year is stored when something is first recorded against it, so one
     that was never charged may be missing."""
     open_cases: tuple[OpenCase, ...] = ()
+
+    def packs_by(self, day: date) -> tuple[Pack, ...]:
+        """The packs as they are on a later day if nobody does anything (R13)."""
+        if not any(pack.cancelled_later for pack in self.packs):
+            return self.packs
+        return tuple(pack.by(day) for pack in self.packs)
 
 
 class Reason(NamedTuple):

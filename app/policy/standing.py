@@ -117,8 +117,13 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
     contracts = [contract for contract in facts.contracts if contract.in_force(on)]
     if len(contracts) > 1:
         contracts.sort(key=burn_order)
-    # A pack with a held ticket counts while that case is open, even after it has expired (R5).
-    packs = [pack for pack in facts.packs if pack.held or pack.available(on)]
+    # A pack with a held ticket counts while that case is open, even after it has expired (R5), but
+    # not on a day before its purchase as known now, which may have been corrected since (R13).
+    packs = [
+        pack
+        for pack in facts.packs_by(on)
+        if pack.purchased_on <= on and (pack.held or pack.available(on))
+    ]
     if len(packs) > 1:
         packs.sort(key=pack_order)
 

@@ -46,11 +46,21 @@ _RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation'
 # are taken from it again, it never got them.
 _DAYS_THEN = """coalesce(sum(e.lengthened_days)
                     FILTER (WHERE e.kind = 'hold' OR e.recorded_at <= :at), 0)"""
+# Tickets unused at that instant that are cancelled as of a later day: day and position (R13, R45).
+_CANCELLED_LATER = f"""(
+        SELECT json_agg(json_build_array(x.counts_on, x.ticket_position) ORDER BY x.id)
+        FROM ledger x
+        WHERE x.allowance_id = a.id AND x.kind = 'cancellation'
+            AND x.counts_on > greatest(:on, a.purchased_on)
+            AND coalesce((SELECT sum(e.held + e.consumed) FROM ledger e
+                WHERE e.allowance_id = a.id AND e.ticket_position = x.ticket_position
+                    {_RECORDED_BY_THEN}), 0) <= 0)"""
 _BALANCE = {
     "now": {
         "hours": "JOIN balances b ON b.allowance_id = a.id",
         "tickets": "JOIN balances b ON b.allowance_id = a.id",
         "lengthened": _LENGTHENED.format(then="", days="sum(e.lengthened_days)"),
+        "cancelled": "b.cancelled",
         "later": "",
     },
     # Charges count for work begun by then, and minutes that a contract took over not before it
@@ -79,6 +89,7 @@ _BALANCE = {
                     FROM ledger e WHERE e.allowance_id = a.id {_RECORDED_BY_THEN}
                     GROUP BY e.ticket_position) t) b""",
         "lengthened": _LENGTHENED.format(then=_RECORDED_BY_THEN, days=_DAYS_THEN),
+        "cancelled": f"b.cancelled, {_CANCELLED_LATER}",
         "later": """WITH later AS MATERIALIZED (
                 SELECT k.allowance_id, sum(e.used_minutes) AS minutes
                 FROM ledger e
@@ -144,7 +155,7 @@ def _facts(when: Literal["now", "past"]) -> str:
                 a.renews)
             FROM contracts a {b["hours"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY(SELECT json_build_array(a.id, a.number, a.purchased_on, a.expires_on, a.quantity,
-                b.held, b.consumed, {b["lengthened"]}, b.cancelled)
+                b.held, b.consumed, {b["lengthened"]}, {b["cancelled"]})
             FROM ticket_packs a {b["tickets"]} WHERE a.customer_id = c.id ORDER BY a.id),
         ARRAY({b["later"]} SELECT json_build_array(a.starts_on, a.ends_on, a.granted_minutes,
                 b.used_minutes, b.overrun_minutes)
@@ -286,6 +297,7 @@ def parse(document: str) -> Facts:
                 consumed,
                 () if lengthened is None else _lengthened(lengthened),
                 cancelled,
+                tuple((day(on), position) for on, position in (later and later[0]) or ()),
             )
             for (
                 key,
@@ -297,6 +309,7 @@ def parse(document: str) -> Facts:
                 consumed,
                 lengthened,
                 cancelled,
+                *later,
             ) in packs
         ),
         {day(starts): ServiceYear(day(starts), day(ends), *rest) for starts, ends, *rest in years},

@@ -171,6 +171,41 @@ async def test_nothing_changes_on_the_first_day_of_a_pack_cancelled_as_of_it(
     assert until is None or until > str(customer.today), "R13, R45"
 
 
+async def test_an_answer_about_the_past_ends_when_a_cancellation_takes_effect(
+    customer: Customer,
+) -> None:
+    """R13: dated cancellations count as known now."""
+    await customer.pack(1, days=-20)
+    pack = await customer.pack(3, days=-10)
+    then = f"{customer.today - 8 * DAY}T12:00:00Z"
+    for day in (3, 5):
+        await made(await cancel(customer, pack, customer.today - day * DAY, quantity=1), 200)
+        answer = await customer.entitlements(at=then)
+        assert [one["available"] for one in answer["allowances"]] == [1, 3]
+        assert answer["valid_until"].startswith(str(customer.today - (day + 1) * DAY))
+        taken_out = f"{customer.today - day * DAY}T12:00:00Z"
+        after = await customer.entitlements(at=taken_out)
+        assert [one["available"] for one in after["allowances"]] == [1, 2]
+
+
+async def test_a_pack_counts_on_no_day_before_its_purchase_as_known_now(
+    customer: Customer, travel: Travel
+) -> None:
+    """R13: a case held its ticket then; the day of purchase was corrected to a later one since."""
+    pack = await customer.pack(1, days=-30)
+    case = await customer.open(channel="phone")
+    opened = customer.today
+    travel(opened + 2 * DAY)
+    url = f"/v1/cases/{case['id']}"
+    await made(await customer.client.patch(url, json={"category": "bug"}), 200)
+    corrected = await step(customer, pack, "correction", purchased_on=str(opened + 2 * DAY))
+    await made(corrected, 200)
+    answer = await customer.entitlements(at=f"{opened + DAY}T12:00:00Z")
+    assert answer["columns"] == ["NO_DEV"]
+    assert answer["allowances"] == []
+    assert answer["valid_until"].startswith(str(opened + DAY))
+
+
 async def test_usage_and_statement_show_the_cancellation(customer: Customer) -> None:
     pack = await customer.pack(3, days=-20)
     await made(await cancel(customer, pack, customer.today - 10 * DAY, quantity=2), 200)

@@ -17,7 +17,8 @@ class Records:
     ids: list[str] = field(default_factory=list)
     """Of the customers."""
     licences: dict[str, str] = field(default_factory=dict)
-    upgrades: dict[str, str] = field(default_factory=dict)
+    upgrades: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The ids of the licence that had it when it was bought, and its own."""
     cases: dict[str, str] = field(default_factory=dict)
     entries: dict[str, tuple[str, str]] = field(default_factory=dict)
 
@@ -66,10 +67,8 @@ def _correct_licence(d: Records, label: str, refs: list[str], a: Arguments) -> _
 
 def _reverse_upgrade(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:
     of = next(label for label, each in d.player.upgrades.items() if each is a["upgrade"])
-    licence = next(
-        label for label, each in d.player.licences.items() if each is a["upgrade"].licence
-    )
-    return "POST", f"{_licence(d, licence)}/upgrades/{d.upgrades[of]}/reversal", {}
+    licence, upgrade = d.upgrades[of]
+    return "POST", f"licences/{licence}/upgrades/{upgrade}/reversal", {}
 
 
 def _transfer(d: Records, label: str, refs: list[str], a: Arguments) -> _Request:

@@ -108,7 +108,9 @@ def open_case(
 
 
 def change_serial(customer: Customer, case: Case, serial: str | None) -> None:
-    """R27, as of the day of opening."""
+    """R27, as of the day of opening. The number that the case has already changes nothing."""
+    if serial == case.serial and case.state != "cancelled":
+        return
     day = civil_date(case.opened_at)
     codes = {"wrong_state"} if case.state == "cancelled" else set()
     refuse(codes | _serial_codes(customer, serial, day))

@@ -169,9 +169,8 @@ class Driver(Records):
         elif kind == "time":
             self.entries[label] = refs[0], made["id"]
         elif kind == "up":
-            self.upgrades[label] = next(
-                each["id"] for each in made["upgrades"] if each["version"] == label
-            )
+            upgrade = next(each for each in made["upgrades"] if each["version"] == label)
+            self.upgrades[label] = made["id"], upgrade["id"]
         elif kind == "mg":  # of two holdings of a licence the later one counts
             last = {id(each): label for label, each in self.player.licences.items()}
             for known, licence in self.player.licences.items():

@@ -40,6 +40,8 @@ class Upgrade:
     contract: "Contract | None"
     licence: "Licence"
     reversed: bool = False
+    passed_on: bool = False
+    """Of a holding that was transferred before both records of the customer were merged."""
 
 
 @dataclass(eq=False)

@@ -37,6 +37,8 @@ def _join(kept: Customer, gone: Customer, licence: Licence) -> None:
     """A licence that passed from the one record to the other has always been the customer's."""
     for known in kept.licences:
         if known.purchase is licence.purchase:
+            for made in known.purchase.upgrades:
+                made.passed_on |= made.licence in (known, licence) and made.licence.transferred
             if licence.last.start > known.last.start:
                 known.sent = licence.sent
             known.bought = known.bought or licence.bought

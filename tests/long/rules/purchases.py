@@ -196,7 +196,7 @@ def reverse_upgrade(customer: Customer, made: Upgrade) -> None:
     The clauses do not say that the licence must not be withdrawn, so that it may be.
     """
     codes = {"already_reversed"} if made.reversed else set()
-    if made.licence.transferred:
+    if made.licence.transferred or made.passed_on:
         codes.add("wrong_state")
     refuse(codes)
 

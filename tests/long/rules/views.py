@@ -42,16 +42,26 @@ def of_licences(customer: Customer) -> list[dict[str, Any]]:
 
 
 def of_entry(customer: Customer, entry: Entry) -> dict[str, Any]:
-    """Its charges and its overrun; a ticket's case and a bug have neither."""
+    """Its charges, one for each allowance, and its overrun.
+
+    A ticket's case and a bug have neither.
+    """
+    charges: list[dict[str, Any]] = []
+    for share in entry.shares:
+        if share.payer is None:
+            continue
+        name = _name(customer, share.payer)
+        for known in charges:
+            if known | {"minutes": 0} == name | {"minutes": 0}:
+                known["minutes"] += share.minutes
+                break
+        else:
+            charges.append({**name, "minutes": share.minutes})
     return {
         "minutes": entry.minutes,
         "reversed": entry.reversed,
         "overrun": entry.overrun,
-        "charges": [
-            {**_name(customer, share.payer), "minutes": share.minutes}
-            for share in entry.shares
-            if share.payer is not None
-        ],
+        "charges": charges,
     }
 
 
