@@ -12,7 +12,7 @@ from app.store.database import Connection
 from app.store.usage_reports import Asked, Dimension, Window, bucket_of, conditions_of
 
 _DIMENSIONS = """k.customer_id AS customer, k.technician, k.channel, k.category, k.priority,
-            k.paid_by, c.country, r.help_desk"""
+            k.paid_by, r.help_desk"""
 # A case counts on the day of its opening, and on that of its last closing. One that was moved away
 # was never here (R47).
 _OPENED = f"""SELECT k.opened_on AS day, {_DIMENSIONS}, r.response_minutes AS minutes,
@@ -21,17 +21,15 @@ _OPENED = f"""SELECT k.opened_on AS day, {_DIMENSIONS}, r.response_minutes AS mi
             r.response_minutes IS NULL AND r.ended_on IS NULL AS pending
         FROM cases k
         JOIN case_responses r ON r.case_id = k.id
-        JOIN customers c ON c.id = k.customer_id
         WHERE k.moved_to IS NULL AND k.opened_on >= :from AND k.opened_on < :to"""
 _CLOSED = f"""SELECT r.ended_on AS day, {_DIMENSIONS}, r.resolution_minutes AS minutes,
             r.resolution_met AS met, r.resolution_met IS FALSE AS missed, false AS pending
         FROM case_responses r
         JOIN cases k ON k.id = r.case_id
-        JOIN customers c ON c.id = k.customer_id
         WHERE r.resolution_minutes IS NOT NULL AND r.ended_on >= :from AND r.ended_on < :to"""
+# Both at once, so that the minutes are sorted once.
 _FIGURES = """count(minutes) AS number,
-            percentile_cont(0.5) WITHIN GROUP (ORDER BY minutes) AS median,
-            percentile_cont(0.9) WITHIN GROUP (ORDER BY minutes) AS p90,
+            percentile_cont(ARRAY[0.5, 0.9]) WITHIN GROUP (ORDER BY minutes) AS percentiles,
             count(*) FILTER (WHERE met) AS met, count(*) FILTER (WHERE missed) AS missed,
             count(*) FILTER (WHERE pending) AS pending"""
 _AS_OF = text("""
@@ -72,6 +70,9 @@ def _sql(
     conditions = conditions_of(filters)
     if "customer" in filters:
         rows += " AND k.customer_id = :customer"
+    # Nothing else is asked of customers.
+    if "country" in (*group_by, *filters):
+        rows = f"SELECT o.*, c.country FROM ({rows}) o JOIN customers c ON c.id = o.customer"
     return text(f"""
         SELECT {keys}, {_FIGURES}, grouping(bucket) AS whole
         FROM (SELECT *, {bucket_of(window)} AS bucket FROM ({rows}) f) b
@@ -88,12 +89,16 @@ async def _sums(
     values.update((str(name), value) for name, value in asked.filters.items())
     sums, whole = [], Figures()
     for row in await connection.execute(query, values):
-        figures = Figures(*row[number + 1 : -1])
+        figures = _figures(*row[number + 1 : -1])
         if row.whole:
             whole = figures
         else:
             sums.append(Sums(row[0], tuple(row[1 : number + 1]), figures))
     return sums, whole
+
+
+def _figures(number: int, percentiles: list[float] | None, *counts: int) -> Figures:
+    return Figures(number, *(percentiles or (None, None)), *counts)
 
 
 async def responses(
