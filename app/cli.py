@@ -37,7 +37,7 @@ from app.commands.shared import (
 from app.http.logs import configure
 from app.main import check_default_desk, create_app
 from app.policy.document import load
-from app.services import standings
+from app.services import standings, usage_reports
 from app.settings import Settings
 from app.store import addresses, migrations, reconcile
 from app.store.database import Database
@@ -308,6 +308,10 @@ def reconcile_command() -> None:
             async for one in standings.differences(snapshot.connection, policies, clock.now()):
                 compared += 1
                 found += [] if one is None else [one]
+            now = clock.now()
+            found += [
+                one async for one in usage_reports.differences(snapshot.connection, policies, now)
+            ]
             return await snapshot.checked() | {"standings": compared}, found
 
     with database_settings(code=2) as settings:

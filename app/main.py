@@ -17,6 +17,7 @@ from app.http.outgoing.addresses import Allowed
 from app.jobs.deliveries import Deliveries
 from app.jobs.housekeeping import Housekeeping
 from app.jobs.publishing import Publishing
+from app.jobs.summing import Summing
 from app.policy.document import Policies, PolicyError, load
 from app.routers.calls import calls
 from app.routers.cases.endpoints import cases
@@ -80,6 +81,7 @@ def create_app(
             asyncio.create_task(app.state.housekeeping.run(own)),
             asyncio.create_task(app.state.metrics.watch(own)),
             asyncio.create_task(app.state.publishing.run(own)),
+            asyncio.create_task(app.state.summing.run(own)),
             asyncio.create_task(app.state.watch.run(own)),
             asyncio.create_task(app.state.deliveries.run(own)),
         ]
@@ -96,6 +98,8 @@ def create_app(
                 await app.state.publishing.end(own)
             with suppress(*FAILURES):
                 await app.state.deliveries.end(own)
+            with suppress(*FAILURES):
+                await app.state.summing.end(own)
             if database is None:
                 await own.close()
 
@@ -122,6 +126,7 @@ def create_app(
     app.state.policies = policies or load(settings.policy_dir)
     check_default_desk(settings, app.state.policies)
     app.state.publishing = Publishing(app.state.policies, settings.events_keep_days)
+    app.state.summing = Summing(app.state.policies)
     if database is not None:
         app.state.database = database
     handlers.install(app)

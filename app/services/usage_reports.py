@@ -1,21 +1,33 @@
 """Usage of all customers by time and dimension: whose figures, of which days, and page by page."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.errors import NotFound, invalid
-from app.policy.civil import add_months
-from app.policy.document import Policy
+from app.policy.civil import add_months, civil_date
+from app.policy.document import Policies
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find
+from app.store import feed
 from app.store import usage_reports as store
+from app.store.database import Connection, Database
 from app.store.facts import computed
+from app.store.reconcile import Difference
 from app.store.tables import customers
-from app.store.usage_reports import DIMENSIONS, MEASURES, Asked, Desks, Dimension, Place, Window
+from app.store.usage_reports import (
+    DIMENSIONS,
+    MEASURES,
+    Asked,
+    Desks,
+    Dimension,
+    Place,
+    Rules,
+    Window,
+)
 
 MOST_BUCKETS = 4_000
 """The buckets of one question: ten years by day."""
@@ -73,11 +85,13 @@ class Report(NamedTuple):
         return _CHARACTERS_OF_A_ROW * len(self.rows)
 
 
-def desks(policy: Policy) -> Desks:
-    """How help desks follow from customers (R35)."""
+def rules_of(policies: Policies, today: date) -> Rules:
+    """What decides on which day a figure counts, and for which help desk (R35)."""
+    policy = policies.in_force(today)
     of_country = {country: desk.id for desk in policy.help_desks for country in desk.countries}
     # The countries of others are those of no desk.
-    return Desks([desk.id for desk in policy.help_desks], of_country, policy.desk_for("", None).id)
+    desks = Desks([one.id for one in policy.help_desks], of_country, policy.desk_for("", None).id)
+    return Rules(str(policies.zone), desks)
 
 
 class Seen(NamedTuple):
@@ -195,8 +209,7 @@ async def asked_of(
         dimensions,
         filters,
         work.today,
-        str(work.policies.zone),
-        desks(work.policies.in_force(work.today)),
+        rules_of(work.policies, work.today),
     )
 
 
@@ -288,3 +301,62 @@ async def _by_customer(
         else:
             return rows, None
     return rows, place
+
+
+# --- sums by day ------------------------------------------------------------------------------
+
+DAYS_AT_ONCE = 3
+"""The days of a statement: a second of work where a million customers work together."""
+
+
+async def are_days_due(database: Database, policies: Policies, today: date) -> bool:
+    """Whether the sums of a day before today have to be brought up to date."""
+    return await store.are_days_due(database, rules_of(policies, today), today - _DAY)
+
+
+async def sum_next_days(connection: Connection, policies: Policies, today: date) -> bool:
+    """Bring the sums of the next days up to date, if any have to be: True if more may be waiting.
+
+    Days before today have sums. The connection is in a transaction of its own.
+    """
+    if not await store.lock(connection):
+        return False
+    rules = rules_of(policies, today)
+    through, known = await store.state(connection)
+    if known != rules.said():
+        await store.begin_again(connection, rules)
+        return True
+    await store.ignore_later(connection, through)
+    if through is not None:
+        changed = await store.changed_days(connection, through, DAYS_AT_ONCE)
+        if changed:
+            await store.sum_days(connection, changed, rules)
+            return True
+    if through is not None and through >= today - _DAY:
+        return False
+    if not await feed.lock(connection):
+        return True
+    if through is None:
+        first = await store.first_day(connection)
+        through = min(first or today, today) - _DAY
+    last = min(through + DAYS_AT_ONCE * _DAY, today - _DAY)
+    days = [through + n * _DAY for n in range(1, (last - through).days + 1)]
+    await store.sum_days(connection, days, rules)
+    await store.advance(connection, max(last, through))
+    return last < today - _DAY
+
+
+async def differences(
+    connection: Connection, policies: Policies, now: datetime
+) -> AsyncIterator[Difference]:
+    """What differs from what is recorded, of the sums of days that should be right.
+
+    Nothing where new rules are on their way to them. The connection reads one snapshot.
+    """
+    rules = rules_of(policies, civil_date(now, policies.zone))
+    through, known = await store.state(connection)
+    first = await store.first_day(connection)
+    if known != rules.said() or through is None or first is None:
+        return
+    async for subject, field, kept, right in store.differences(connection, rules, first):
+        yield Difference("usage", None, subject, field, kept, right)

@@ -4,15 +4,20 @@ A figure is one row of `_figures`: its day, its customer, the dimensions that it
 it belongs to and its value. Every answer is a sum over these rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
+from itertools import combinations
 from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 import orjson
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.database import Database
+from app.store.raw_reads import prepare
+from app.store.tables.usage_days import SUMMED, WITHIN_CUSTOMERS
 
 Dimension = Literal[
     "customer", "technician", "channel", "category", "priority", "paid_by", "country", "help_desk"
@@ -36,7 +41,8 @@ Measure = Literal[
 ]
 DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-_WITHIN_CUSTOMER = DIMENSIONS[1:]
+MOST_DIMENSIONS = 2
+"""There are sums by so many at once, and none by customer."""
 # They follow from facts whose day may lie in the future, and have not happened before it.
 _NOT_BEFORE = {"tickets_sold", "tickets_expired", "minutes_granted", "minutes_lapsed"}
 
@@ -111,18 +117,24 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         FROM time_entries t LEFT JOIN cases k ON k.id = t.case_id
         WHERE t.reversed_at IS NULL AND {on("t.worked_on")}{of("k.customer_id")}
         UNION ALL
-        SELECT l.counts_on, l.customer_id,
-            CASE WHEN l.time_entry_id IS NULL THEN k.technician ELSE t.technician END,
-            k.channel, k.category, k.priority, coalesce(b.kind, 'none'), v.measure, v.value
+        SELECT l.counts_on, l.customer_id, t.technician, k.channel, k.category, k.priority,
+            coalesce(b.kind, 'none'), v.measure, v.value
         FROM ledger l
         LEFT JOIN cases k ON k.id = l.case_id
         LEFT JOIN time_entries t ON t.id = l.time_entry_id
         LEFT JOIN balances b ON b.allowance_id = l.allowance_id
         CROSS JOIN LATERAL (VALUES ({_M["charged_minutes"]}, l.used_minutes),
-            ({_M["overrun_minutes"]}, l.overrun_minutes),
-            ({_M["tickets_consumed"]}, l.consumed),
+            ({_M["overrun_minutes"]}, l.overrun_minutes)) v (measure, value)
+        WHERE l.time_entry_id IS NOT NULL AND v.value <> 0
+            AND {on("l.counts_on")}{of("l.customer_id")}
+        UNION ALL
+        SELECT l.counts_on, l.customer_id, k.technician, k.channel, k.category, k.priority,
+            'ticket', v.measure, v.value
+        FROM ledger l LEFT JOIN cases k ON k.id = l.case_id
+        CROSS JOIN LATERAL (VALUES ({_M["tickets_consumed"]}, CAST(l.consumed AS int)),
             ({_M["tickets_cancelled"]}, l.cancelled)) v (measure, value)
-        WHERE v.value <> 0 AND {on("l.counts_on")}{of("l.customer_id")}
+        WHERE l.ticket_position IS NOT NULL AND v.value <> 0
+            AND {on("l.counts_on")}{of("l.customer_id")}
         UNION ALL
         SELECT p.purchased_on, p.customer_id, {nothing}, 'ticket', {_M["tickets_sold"]}, p.quantity
         FROM ticket_packs p WHERE {on("p.purchased_on")}{of("p.customer_id")}
@@ -199,13 +211,78 @@ def _summed(figures: str, keys: Sequence[str], filters: Sequence[Dimension], win
         GROUP BY {", ".join(keys)}"""
 
 
-@lru_cache(maxsize=512)
-def _sql(group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window) -> TextClause:
+# Which days have to be computed: those that differ from their sums, and those after the last one
+# with sums. After the last movement of the ledger nothing happens.
+_DAYS = """state AS MATERIALIZED (
+            SELECT CASE WHEN rules = :rules THEN through END AS through FROM usage_state),
+        days AS MATERIALIZED (
+            SELECT DISTINCT c.day FROM usage_changes c CROSS JOIN state s
+            WHERE c.day >= CAST(:from AS date) AND c.day < CAST(:to AS date)
+                AND c.day <= s.through
+            UNION ALL
+            SELECT p.first + n FROM (
+                SELECT greatest(CAST(:from AS date), s.through + 1) AS first,
+                    least(CAST(:to AS date) - 1,
+                        greatest(CAST(:today AS date), (SELECT max(counts_on) FROM ledger)))
+                        AS last
+                FROM state s) p
+            CROSS JOIN LATERAL generate_series(0, p.last - p.first) n)"""
+
+
+def _mask(dimensions: Iterable[str]) -> int:
+    """What `usage_days.dimensions` is for sums by these."""
+    return sum(64 >> WITHIN_CUSTOMERS.index(one) for one in dimensions)
+
+
+def _rolled(group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window) -> str:
+    """SQL of the sums of all customers: of days with sums, and of those that have to be computed.
+
+    In one statement, so that both are of one instant.
+    """
+    used = [one for one in DIMENSIONS if one in group_by or one in filters]
+    keys = ("bucket", *group_by)
+    columns = ", ".join(("day", *used))
+    conditions = _conditions(filters)
+    sums = ",\n            ".join(
+        f"coalesce(CAST(sum({one}){_only_happened(one)} AS bigint), 0) AS {one}" for one in MEASURES
+    )
+    return f"""WITH {_DAYS}, found AS (
+            SELECT {columns}, {", ".join(MEASURES)} FROM usage_days
+            WHERE dimensions = {_mask(used)}
+                AND day >= CAST(:from AS date) AND day < CAST(:to AS date)
+                AND day <= (SELECT through FROM state) AND day NOT IN (SELECT day FROM days)
+            UNION ALL
+            SELECT {columns},
+            {_sums()}
+            FROM {_with_customers(_figures("days"))} f GROUP BY {columns})
+        SELECT {", ".join((*keys, *MEASURES))} FROM (
+            SELECT {", ".join(keys)},
+            {sums}
+            FROM (SELECT *, {_bucket(window)} AS bucket FROM found) b
+            {f"WHERE {conditions}" if conditions else ""}
+            GROUP BY {", ".join(keys)}) g
+        WHERE {_ANYTHING} LIMIT :most"""
+
+
+def _only_happened(measure: Measure) -> str:
+    happened = _happened(measure)
+    return f" FILTER (WHERE {happened.removeprefix(' AND ')})" if happened else ""
+
+
+def _direct(group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window) -> str:
+    """SQL of the sums of one customer, or by more dimensions than there are sums by."""
     figures = _figures("period", ":customer" if "customer" in filters else None)
     keys = ("bucket", *group_by)
-    return text(f"""
+    return f"""
         SELECT {", ".join((*keys, *MEASURES))} FROM ({_summed(figures, keys, filters, window)}) g
-        WHERE {_ANYTHING} LIMIT :most""")
+        WHERE {_ANYTHING} LIMIT :most"""
+
+
+@lru_cache(maxsize=512)
+def _sql(group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window) -> TextClause:
+    used = {*group_by, *filters}
+    has_sums = len(used) <= MOST_DIMENSIONS and "customer" not in used
+    return text((_rolled if has_sums else _direct)(group_by, filters, window))
 
 
 class Desks(NamedTuple):
@@ -214,6 +291,26 @@ class Desks(NamedTuple):
     named: Sequence[str]
     of_country: Mapping[str, str]
     of_others: str
+
+
+class Rules(NamedTuple):
+    """What decides on which day a figure counts, and for which help desk."""
+
+    zone: str
+    desks: Desks
+
+    def parameters(self) -> dict[str, str]:
+        named = {desk: desk for desk in self.desks.named}
+        return {
+            "zone": self.zone,
+            "named_desks": orjson.dumps(named).decode(),
+            "desks": orjson.dumps(self.desks.of_country).decode(),
+            "other_desk": self.desks.of_others,
+        }
+
+    def said(self) -> str:
+        """Equal for rules that say the same."""
+        return orjson.dumps(self.parameters(), option=orjson.OPT_SORT_KEYS).decode()
 
 
 class Asked(NamedTuple):
@@ -229,8 +326,7 @@ class Asked(NamedTuple):
     filters: Mapping[Dimension, Any]
     today: date
     """Days after it have not happened."""
-    zone: str
-    desks: Desks
+    rules: Rules
 
 
 class Sums(NamedTuple):
@@ -253,15 +349,12 @@ def _sums_of(row: Any, dimensions: int) -> Sums:
 
 
 def _parameters(asked: Asked) -> dict[str, Any]:
-    desks = asked.desks
     return {
         "from": asked.start,
         "to": asked.end,
         "today": asked.today,
-        "zone": asked.zone,
-        "named_desks": orjson.dumps({desk: desk for desk in desks.named}).decode(),
-        "desks": orjson.dumps(desks.of_country).decode(),
-        "other_desk": desks.of_others,
+        "rules": asked.rules.said(),
+        **asked.rules.parameters(),
         **{str(one): value for one, value in asked.filters.items()},
     }
 
@@ -379,6 +472,158 @@ async def names(
     """Code and name of each customer."""
     rows = await connection.execute(_NAMES, {"ids": list(customers)})
     return {row.id: (row.code, row.name) for row in rows}
+
+
+# --- sums by day ------------------------------------------------------------------------------
+
+_SETS = [
+    ("day", "measure", *one)
+    for size in range(MOST_DIMENSIONS + 1)
+    for one in combinations(WITHIN_CUSTOMERS, size)
+]
+_BY_DAY = f"""
+    SELECT day, CAST(127 - g AS smallint) AS dimensions, {", ".join(WITHIN_CUSTOMERS)},
+        {
+    ", ".join(
+        f"CAST(coalesce(sum(value) FILTER (WHERE measure = {_M[one]}), 0) AS int) AS {one}"
+        for one in MEASURES
+    )
+}
+    FROM (SELECT day, measure, {", ".join(WITHIN_CUSTOMERS)},
+            GROUPING({", ".join(WITHIN_CUSTOMERS)}) AS g, sum(value) AS value
+        FROM {_with_customers(_figures("days"))} f
+        GROUP BY GROUPING SETS ({", ".join(f"({', '.join(one)})" for one in _SETS)})) s
+    WHERE value <> 0
+    GROUP BY day, g, {", ".join(WITHIN_CUSTOMERS)}"""
+_COLUMNS = ", ".join(("day", "dimensions", *WITHIN_CUSTOMERS, *SUMMED))
+# One statement, so that the sums have what was committed before it, and the changes of exactly that
+# are taken away.
+SUM_DAYS = text(f"""
+    WITH days AS MATERIALIZED (SELECT unnest(CAST(:days AS date[])) AS day),
+        taken AS (DELETE FROM usage_changes WHERE day = ANY (CAST(:days AS date[]))),
+        old AS (DELETE FROM usage_days WHERE day = ANY (CAST(:days AS date[])))
+    INSERT INTO usage_days ({_COLUMNS}) {_BY_DAY}""")
+# "days" in ASCII.
+_LOCK = text("SELECT pg_try_advisory_xact_lock(1684109683)")
+_STATE = text("SELECT through, rules FROM usage_state")
+_ADVANCE = text("UPDATE usage_state SET through = :through")
+_BEGIN_AGAIN = text("UPDATE usage_state SET through = NULL, rules = :rules, zone = :zone")
+_FORGET = text("DELETE FROM usage_days")
+# Whatever has changed on these days is read when they are summed for the first time.
+_IGNORE = text(
+    "DELETE FROM usage_changes WHERE day > coalesce(CAST(:through AS date), '-infinity')"
+)
+_CHANGED = text("""
+    SELECT DISTINCT day FROM usage_changes WHERE day <= :through ORDER BY day DESC LIMIT :most""")
+_FIRST = text("""
+    SELECT least((SELECT min(opened_on) FROM cases), (SELECT min(worked_on) FROM time_entries),
+        (SELECT min(counts_on) FROM ledger), (SELECT min(purchased_on) FROM ticket_packs),
+        (SELECT min(starts_on) FROM allowance_standings),
+        (SELECT CAST(min(occurred_at) AS date) - 1 FROM events WHERE type = 'case.refused'))""")
+
+
+_DUE = prepare(
+    text("""
+    SELECT through IS NULL OR through < CAST(:last AS date) OR rules <> :rules
+        OR EXISTS (SELECT FROM usage_changes) AS due
+    FROM usage_state""")
+)
+
+
+class State(NamedTuple):
+    """How far days are summed, and by which rules."""
+
+    through: date | None
+    """The last day with sums; None: no day has."""
+    rules: str
+
+
+async def are_days_due(database: Database, rules: Rules, last: date) -> bool:
+    """Whether a day up to the last one has to be summed."""
+    parameters = {"last": last, "rules": rules.said()}
+    (row,) = await database.raw.fetch(_DUE, parameters)
+    return bool(row.due)
+
+
+async def lock(connection: AsyncConnection) -> bool:
+    """Become the one transaction that sums days; False if another one does. It never waits."""
+    return bool(await connection.scalar(_LOCK))
+
+
+async def state(connection: AsyncConnection) -> State:
+    return State(*(await connection.execute(_STATE)).one())
+
+
+async def begin_again(connection: AsyncConnection, rules: Rules) -> None:
+    """Forget all sums: those that follow are made by these rules."""
+    await connection.execute(_FORGET)
+    await connection.execute(_BEGIN_AGAIN, {"rules": rules.said(), "zone": rules.zone})
+
+
+async def ignore_later(connection: AsyncConnection, through: date | None) -> None:
+    """Forget the changes of days that have no sums yet."""
+    await connection.execute(_IGNORE, {"through": through})
+
+
+async def changed_days(connection: AsyncConnection, through: date, most: int) -> list[date]:
+    """Days with sums that differ from what is recorded, at most so many, the latest first."""
+    found = await connection.execute(_CHANGED, {"through": through, "most": most})
+    return list(found.scalars())
+
+
+async def first_day(connection: AsyncConnection) -> date | None:
+    """The first day with any figure, or an earlier one."""
+    found: date | None = await connection.scalar(_FIRST)
+    return found
+
+
+async def sum_days(connection: AsyncConnection, days: Sequence[date], rules: Rules) -> None:
+    """Sum days anew. The caller holds the lock, in a transaction in which each statement sees what
+    was committed before it."""
+    await connection.execute(SUM_DAYS, {"days": list(days), **rules.parameters()})
+
+
+async def advance(connection: AsyncConnection, through: date) -> None:
+    """Say that every day up to one has sums. The caller holds the lock of `store.feed` too, whose
+    writers leave out the changes of later days."""
+    await connection.execute(_ADVANCE, {"through": through})
+
+
+_KEYS = ", ".join(("day", "dimensions", *WITHIN_CUSTOMERS))
+_DIFFERENCES = text(f"""
+    WITH days AS MATERIALIZED (
+        SELECT CAST(d AS date) AS day
+        FROM usage_state s, generate_series(CAST(:first AS timestamp), s.through, '1 day') d
+        WHERE NOT EXISTS (SELECT FROM usage_changes c WHERE c.day = CAST(d AS date))),
+    kept AS (SELECT {_COLUMNS} FROM usage_days WHERE day IN (SELECT day FROM days)),
+    right_ones AS ({_BY_DAY}),
+    compared AS (SELECT 0 AS side, * FROM kept UNION ALL SELECT 1, {_COLUMNS} FROM right_ones)
+    SELECT day, concat_ws(', ', {", ".join(WITHIN_CUSTOMERS)}) AS of,
+        {
+    ", ".join(
+        f"coalesce(sum({one}) FILTER (WHERE side = {side}), 0) AS {one}_{side}"
+        for one in SUMMED
+        for side in (0, 1)
+    )
+}
+    FROM compared GROUP BY {_KEYS}
+    HAVING {" OR ".join(f"sum(CASE side WHEN 0 THEN {one} ELSE -{one} END) <> 0" for one in SUMMED)}
+    ORDER BY day LIMIT 1000""")
+
+
+async def differences(
+    connection: AsyncConnection, rules: Rules, first: date
+) -> AsyncIterator[tuple[str, str, str, str]]:
+    """Day and dimensions, measure, stored and right value of each sum that is wrong.
+
+    Of days whose changes are on their way nothing.
+    """
+    parameters = {"first": first, **rules.parameters()}
+    for row in await connection.execute(_DIFFERENCES, parameters):
+        for one in SUMMED:
+            kept, right = (row._mapping[f"{one}_{side}"] for side in (0, 1))
+            if kept != right:
+                yield f"{row.day} {row.of}".rstrip(), one, str(kept), str(right)
 
 
 # --- what is new -------------------------------------------------------------------------------

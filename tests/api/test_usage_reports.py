@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from app import clock
+from app.jobs.summing import sum_days
 from app.routers.usage.report_schemas import UsageReport
 from app.services import usage_reports
 from app.store import usage_reports as store
+from app.store.reconcile import Difference, snapshot
 from tests import histories
 from tests.api import usage_model as model
 from tests.api.build import Customer, errors, made
@@ -91,7 +93,10 @@ MEASURES = model.MEASURES
 
 
 async def lively(
-    client: httpx.AsyncClient, drawn: list[histories.Step], chance: random.Random
+    client: httpx.AsyncClient,
+    drawn: list[histories.Step],
+    chance: random.Random,
+    after_each: Callable[[], Awaitable[None]],
 ) -> Customer:
     """A history with technicians, priorities, channels, and customers that move."""
 
@@ -116,6 +121,7 @@ async def lively(
                 url = f"/v1/cases/{case['id']}/time-entries"
                 who = chance.choice(("Ada", "Ben"))
                 await client.post(url, json={"technician": who, "minutes": 25})
+        await after_each()
 
     return await histories.live(client, drawn, and_more)
 
@@ -129,7 +135,13 @@ async def test_figures_are_those_of_everything_else(
     seed: int,
 ) -> None:
     chance = random.Random(seed)
-    customer = await lively(client, drawn, chance)
+
+    async def sometimes() -> None:
+        if chance.random() < 0.3:
+            await follow_all(service)
+            await sum_all(service)
+
+    customer = await lively(client, drawn, chance, sometimes)
     today = histories.end(drawn) + timedelta(days=chance.randrange(400))
     with histories.at(today):
         await follow_all(service)
@@ -140,7 +152,10 @@ async def test_figures_are_those_of_everything_else(
         ) as quick:
             figures = await every_figure(quick, today)
         last = model.LAST
-        for _ in range(12):
+        for turn in range(12):
+            if turn == 6:
+                await sum_all(service)
+                assert await differences(service) == []
             few, customers = chance.choice(((100_000, 5_000), (3, 1), (40, 2)))
             with pytest.MonkeyPatch.context() as patched:
                 few_figures(patched, few, customers)
@@ -166,6 +181,20 @@ async def test_figures_are_those_of_everything_else(
         begun = [one for one in hours if one["starts_on"] <= str(today)]
         assert totals["minutes_granted"] == sum(one["granted_minutes"] for one in begun)
         assert totals["minutes_lapsed"] == sum(one["lapsed_minutes"] for one in hours)
+
+
+async def sum_all(service: Service) -> None:
+    """Sum every day before today."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(usage_reports, "DAYS_AT_ONCE", 1_000)
+        while await sum_days(service.database, service.policies):
+            pass
+
+
+async def differences(service: Service) -> list[Difference]:
+    async with snapshot(service.database) as kept:
+        found = usage_reports.differences(kept.connection, service.policies, clock.now())
+        return [one async for one in found]
 
 
 def few_figures(patched: pytest.MonkeyPatch, figures: int, customers: int) -> None:
@@ -370,6 +399,113 @@ async def test_too_many_rows(holder: Customer, monkeypatch: pytest.MonkeyPatch) 
     query = {"group_by": "channel", "from": str(T0), "to": str(T0 + DAY)}
     found = await holder.client.get("/v1/usage", params=query)
     assert errors(found) == [("query/group_by", "too_many")]
+
+
+# --- sums by day --------------------------------------------------------------------------------
+
+
+async def run(service: Service, statement: str, *values: Any) -> list[Any]:
+    return list(await service.server.run_in(service.database_name, statement, *values))
+
+
+async def test_what_is_committed_while_days_are_summed_is_not_lost(
+    service: Service, holder: Customer, travel: Travel
+) -> None:
+    case = await holder.open()
+    entry = await holder.work(case, 20)
+    travel(T0 + DAY)
+    await sum_all(service)
+    assert (await run(service, "SELECT through FROM usage_state"))[0][0] == T0
+    async with service.database.writing.connect() as slow:
+        change = """UPDATE time_entries SET reversed_at = now(), reversal_reason = 'Wrong.'
+            WHERE id = :id"""
+        await slow.execute(text(change), {"id": entry["id"]})
+        # Summed without it, by a turn that has another change of the day.
+        await holder.open()
+        await run(service, "INSERT INTO usage_changes (day) VALUES ($1)", T0)
+        await sum_all(service)
+        assert (await everything_of(holder.client, T0))["worked_minutes"] == 20
+        await slow.commit()
+    assert (await everything_of(holder.client, T0))["worked_minutes"] == 0
+    assert await run(service, "SELECT FROM usage_changes WHERE day = $1", T0) != []
+    await sum_all(service)
+    assert await run(service, "SELECT FROM usage_changes WHERE day = $1", T0) == []
+    assert (await everything_of(holder.client, T0))["worked_minutes"] == 0
+    again = "UPDATE time_entries SET reversed_at = NULL, reversal_reason = NULL WHERE id = $1"
+    await run(service, again, entry["id"])
+    assert (await everything_of(holder.client, T0))["worked_minutes"] == 20
+
+
+async def everything_of(client: httpx.AsyncClient, day: date) -> dict[str, int]:
+    """The figures of a day that one country has alone."""
+    answer = await usage(client, from_=day, to=day + DAY, country="DE")
+    totals: dict[str, int] = answer["totals"]
+    return totals
+
+
+async def test_sums_that_are_wrong_are_found(
+    service: Service, holder: Customer, travel: Travel
+) -> None:
+    await holder.work(await holder.open(), 20)
+    travel(T0 + DAY)
+    await follow_all(service)
+    await sum_all(service)
+    assert await differences(service) == []
+    wrong = """UPDATE usage_days SET worked_minutes = worked_minutes + 1
+        WHERE day = $1 AND dimensions = 0"""
+    await run(service, wrong, T0)
+    (found,) = await differences(service)
+    assert (found.check, found.subject, found.field) == ("usage", str(T0), "worked_minutes")
+    await run(service, "DELETE FROM usage_days WHERE day = $1", T0)
+    assert {one.field for one in await differences(service)} >= {"cases_opened", "worked_minutes"}
+    await run(service, "INSERT INTO usage_changes (day) VALUES ($1)", T0)
+    assert await differences(service) == []
+    await sum_all(service)
+    assert await differences(service) == []
+
+
+async def test_other_help_desks(service: Service, holder: Customer, travel: Travel) -> None:
+    """Sums by other rules are not read, and are made anew."""
+    await holder.open()
+    travel(T0 + DAY)
+    await sum_all(service)
+    query = {"from_": T0, "to": T0 + DAY, "group_by": "help_desk", "country": "DE"}
+    before = await usage(holder.client, **query)
+    await run(service, "UPDATE usage_state SET rules = 'others'")
+    await run(service, "UPDATE usage_days SET help_desk = 'wrong' WHERE help_desk IS NOT NULL")
+    assert (await usage(holder.client, **query))["items"] == before["items"]
+    assert await differences(service) == []
+    await sum_all(service)
+    assert (await usage(holder.client, **query))["items"] == before["items"]
+    assert await differences(service) == []
+
+
+async def test_a_customer_that_moves_takes_its_past_along(
+    service: Service, holder: Customer, travel: Travel
+) -> None:
+    await holder.work(await holder.open(), 20)
+    refused = await holder.try_open(channel="phone")
+    assert refused.status_code == 409
+    await follow_all(service)
+    travel(T0 + 40 * DAY)
+    await sum_all(service)
+    days = {"from_": T0 - DAY, "to": T0 + 30 * DAY, "window": "day"}
+    mine = (await usage(holder.client, customer=holder.id, **days))["totals"]
+    before = {
+        country: (await usage(holder.client, country=country, **days))["totals"]
+        for country in ("DE", "MT")
+    }
+    await holder.client.patch(f"/v1/customers/{holder.id}", json={"country": "MT"})
+    for _ in range(2):
+        after = {
+            country: (await usage(holder.client, country=country, **days))["totals"]
+            for country in ("DE", "MT")
+        }
+        for name in MEASURES:
+            assert after["DE"][name] == before["DE"][name] - mine[name]
+            assert after["MT"][name] == before["MT"][name] + mine[name]
+        await sum_all(service)
+    assert await differences(service) == []
 
 
 # --- whose figures, and the tag -----------------------------------------------------------------

@@ -30,7 +30,7 @@ from app.policy.document import load as load_policies
 from app.services.tokens import hash_of, new_token
 from app.store import migrations
 from app.store.embedded import EmbeddedPostgres
-from tests.benchmarks.fill import fill
+from tests.benchmarks.fill import History, fill
 from tests.benchmarks.load import HOST, Plan, Sample
 from tests.conftest import Server
 
@@ -76,7 +76,10 @@ class Filled:
 
 @asynccontextmanager
 async def databases(
-    server: Server, *sizes: int, trees: Sequence[Path] = ()
+    server: Server,
+    *sizes: int,
+    trees: Sequence[Path] = (),
+    history: History | None = None,
 ) -> AsyncIterator[list[Filled]]:
     """One migrated and filled database for each number of customers; dropped at the end. With
     `trees`, each is migrated by the program that lies there."""
@@ -84,7 +87,7 @@ async def databases(
     await server.run(*(f"CREATE DATABASE {name}" for name in names))
     try:
         filled = [
-            await _filled(server, name, size, tree)
+            await _filled(server, name, size, tree, history)
             for name, size, tree in itertools.zip_longest(names, sizes, trees)
         ]
         await server.run(
@@ -102,7 +105,9 @@ async def databases(
         )
 
 
-async def _filled(server: Server, name: str, customers: int, tree: Path | None) -> Filled:
+async def _filled(
+    server: Server, name: str, customers: int, tree: Path | None, history: History | None
+) -> Filled:
     started = time.monotonic()
     url = server.url(name)
     if tree is None:
@@ -112,7 +117,7 @@ async def _filled(server: Server, name: str, customers: int, tree: Path | None) 
         migrate = [sys.executable, "-m", "app.cli", "migrate"]
         await asyncio.to_thread(subprocess.run, migrate, cwd=tree, env=environment, check=True)
     now = clock.now()
-    await fill(url, customers, civil_date(now, load_policies().zone))
+    await fill(url, customers, civil_date(now, load_policies().zone), history=history)
     token = await token_for(url, now, "entitlements:read")
     say(f"{customers:,} customers made in {time.monotonic() - started:.0f} s")
     return Filled(url, server.url(name, server.login), customers, token)

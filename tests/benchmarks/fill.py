@@ -7,6 +7,7 @@ both took most of the time. The statements therefore write the balances too.
 
 from collections.abc import Sequence
 from datetime import date
+from typing import NamedTuple
 
 import asyncpg
 
@@ -214,6 +215,94 @@ _STATEMENTS = [
         WHERE $1::int > 0 AND $2::date IS NOT NULL""",
 ]
 
+_OPENED = "$2::date - (n * 131 + i * 365) % 730"
+_ALLOWANCES = """INSERT INTO allowance_standings (
+        customer_id, key, kind, number, starts_on, ends_on, stops_on, granted, used, held,
+        overrun, cancelled, begun, ends)
+    SELECT customer_id, {key}, '{kind}', {number}, {starts}, {ends}, {ends}, {granted}, 0, 0, 0, 0,
+        true, {tickets}
+    FROM {table} WHERE $1::int > 0 AND $2::date IS NOT NULL"""
+
+
+class History(NamedTuple):
+    """What each customer has done in the last two years, besides what `fill` makes anyway."""
+
+    entries: int
+    """Time entries, of two cases, by forty technicians."""
+    movements: int
+    """Rows of the ledger for each of them."""
+
+    def statements(self) -> list[str]:
+        """SQL with the parameters of `_STATEMENTS`; allowances as the follower would keep them."""
+        return [
+            f"""INSERT INTO cases (id, customer_id, number, requester_name, channel, category,
+                    priority_requested, priority, priority_support, technician, subject,
+                    description, state, paid_by, first_paid_by, resolution, opened_on, opened_at,
+                    closed_at, updated_at)
+                SELECT {key(5, "(4 + i)")}, {_CUSTOMER},
+                    '2024-' || (4 + i) || lpad(n::text, 7, '0'), 'Requester',
+                    (ARRAY['email', 'phone', 'remote'])[1 + n % 3],
+                    (ARRAY['problem', 'question', 'bug'])[1 + n % 3], 'normal',
+                    (ARRAY['high', 'normal', 'low'])[1 + (n + i) % 3], false,
+                    'Technician ' || (n + i) % 40, 'Older subject', 'Older text', 'closed', 'none',
+                    'none', 'Solved.', {_OPENED}, {_OPENED},
+                    least({_OPENED} + 5, $2::date), least({_OPENED} + 5, $2::date)
+                FROM generate_series(1, $1::int) n, generate_series(0, 1) i""",
+            f"""INSERT INTO time_entries (id, customer_id, case_id, technician, minutes, worked_at,
+                    worked_on, recorded_at)
+                SELECT {key(8, "e")}, k.customer_id, k.id, 'Technician ' || (n + e) % 40, 20,
+                    worked, worked, worked
+                FROM generate_series(1, $1::int) n
+                CROSS JOIN generate_series(0, {self.entries - 1}) e
+                CROSS JOIN LATERAL (SELECT e % 2 AS i) copy
+                JOIN cases k ON k.id = {key(5, "(4 + i)")}
+                CROSS JOIN LATERAL (SELECT least(k.opened_on + 3 * e, $2::date)) w (worked)""",
+            f"""INSERT INTO ledger (customer_id, case_id, allowance_id, kind, used_minutes,
+                    overrun_minutes, time_entry_id, counts_on, recorded_at)
+                SELECT t.customer_id, t.case_id, CASE WHEN {_HAS_CONTRACT} THEN {key(2, "0")}
+                        WHEN {_HAS_YEAR} THEN {key(4, "0")} END,
+                    CASE WHEN paid THEN 'charge' ELSE 'overrun' END,
+                    CASE WHEN paid THEN 10 ELSE 0 END, CASE WHEN paid THEN 0 ELSE 10 END, t.id,
+                    t.worked_on, t.recorded_at
+                FROM generate_series(1, $1::int) n
+                CROSS JOIN generate_series(0, {self.entries - 1}) e
+                CROSS JOIN generate_series(1, {self.movements // self.entries}) m
+                JOIN time_entries t ON t.id = {key(8, "e")}
+                CROSS JOIN LATERAL (SELECT {_HAS_CONTRACT} OR {_HAS_YEAR}) p (paid)
+                WHERE $2::date IS NOT NULL""",
+            _ALLOWANCES.format(
+                table="contracts",
+                key="id::text",
+                kind="contract",
+                number="number",
+                starts="starts_on",
+                ends="ends_on",
+                granted="included_minutes",
+                tickets="NULL",
+            ),
+            _ALLOWANCES.format(
+                table="service_years",
+                key="starts_on::text",
+                kind="free_hours",
+                number="NULL",
+                starts="starts_on",
+                ends="ends_on",
+                granted="granted_minutes",
+                tickets="NULL",
+            ),
+            _ALLOWANCES.format(
+                table="ticket_packs",
+                key="id::text",
+                kind="ticket_pack",
+                number="number",
+                starts="purchased_on",
+                ends="expires_on",
+                granted="quantity",
+                tickets="jsonb_build_object(expires_on::text, quantity)",
+            ),
+        ]
+
+
 # Indexes that no constraint needs; they are built once the rows are there.
 _INDEXES = """
     SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
@@ -223,7 +312,13 @@ _INDEXES = """
 
 
 async def fill(
-    url: str, customers: int, today: date, *, more: Sequence[str] = (), vacuum: bool = True
+    url: str,
+    customers: int,
+    today: date,
+    *,
+    history: History | None = None,
+    more: Sequence[str] = (),
+    vacuum: bool = True,
 ) -> None:
     """Fill an empty, migrated database, as a superuser, and analyse it.
 
@@ -238,7 +333,7 @@ async def fill(
         indexes = await connection.fetch(_INDEXES)
         for index in indexes:
             await connection.execute(f"DROP INDEX {index['name']}")
-        for statement in _STATEMENTS:
+        for statement in (*_STATEMENTS, *(history.statements() if history else ())):
             await connection.execute(statement, customers, today)
         for statement in more:
             await connection.execute(statement)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import random
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -73,6 +74,9 @@ def mutations(seed: int, cursor: str) -> list[str]:
 def request_of(world: World, operation: Operation) -> Request:
     request = build(operation, world.own.by_id | plain(world.today))
     request.query["limit"] = 1
+    if "window" in operation.parameters("query"):
+        # Two days are two rows.
+        request.query |= {"window": "day", "from": str(world.today - timedelta(days=1))}
     return request
 
 

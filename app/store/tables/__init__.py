@@ -29,6 +29,7 @@ from app.store.tables.standings import (
     standing_state,
     standings,
 )
+from app.store.tables.usage_days import usage_changes, usage_days, usage_state
 from app.store.tables.webhooks import (
     webhook_attempts,
     webhook_deliveries,
@@ -76,6 +77,9 @@ __all__ = [
     "time_entries",
     "tokens",
     "unpublished_events",
+    "usage_changes",
+    "usage_days",
+    "usage_state",
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_endpoints",
