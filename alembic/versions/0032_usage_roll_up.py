@@ -237,6 +237,7 @@ def upgrade() -> None:
     op.execute("INSERT INTO usage_state VALUES (1, NULL, '', 'Europe/Rome')")
     op.execute("GRANT SELECT, INSERT, DELETE ON usage_days TO assistenza_app")
     op.execute("GRANT SELECT, DELETE ON usage_changes TO assistenza_app")
+    op.execute("GRANT SELECT ON SEQUENCE usage_changes_id_seq TO assistenza_app")
     op.execute("GRANT SELECT, UPDATE (through, rules, zone) ON usage_state TO assistenza_app")
     op.execute(_DAY_OF)
     for name, days in _FUNCTIONS.items():

@@ -30,7 +30,6 @@ from tests.benchmarks.common import Filled, databases, postgres, say, scratch, t
 from tests.benchmarks.fill import History
 
 _HISTORY = History(entries=5, movements=10)
-_PATIENCE = {"statement_timeout_ms": 600_000, "request_timeout": 600.0}
 _DIRECT_CALLS = 3
 _WANTED_MS, _WANTED_POLL_MS = 300, 2
 # As if sums had been made by other rules: then all days are computed.
@@ -53,7 +52,9 @@ async def main(sizes: list[int], calls: int) -> None:
 
 async def _measure(filled: Filled, calls: int) -> None:
     policies = load()
-    settings = Settings(database_url=filled.app_url, **_PATIENCE)
+    settings = Settings(
+        database_url=filled.app_url, statement_timeout_ms=600_000, request_timeout=600.0
+    )
     today = civil_date(clock.now(), policies.zone)
     owner = await asyncpg.connect(filled.owner_url)
     try:
