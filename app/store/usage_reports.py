@@ -242,7 +242,7 @@ def _rolled(group_by: Sequence[Dimension], filters: Sequence[Dimension], window:
     used = [one for one in DIMENSIONS if one in group_by or one in filters]
     keys = ("bucket", *group_by)
     columns = ", ".join(("day", *used))
-    conditions = _conditions(filters)
+    conditions = conditions_of(filters)
     sums = ",\n            ".join(
         f"coalesce(CAST(sum({one}){_only_happened(one)} AS bigint), 0) AS {one}" for one in MEASURES
     )
@@ -258,7 +258,7 @@ def _rolled(group_by: Sequence[Dimension], filters: Sequence[Dimension], window:
         SELECT {", ".join((*keys, *MEASURES))} FROM (
             SELECT {", ".join(keys)},
             {sums}
-            FROM (SELECT *, {_bucket(window)} AS bucket FROM found) b
+            FROM (SELECT *, {bucket_of(window)} AS bucket FROM found) b
             {f"WHERE {conditions}" if conditions else ""}
             GROUP BY {", ".join(keys)}) g
         WHERE {_ANYTHING} LIMIT :most"""
