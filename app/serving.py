@@ -33,8 +33,9 @@ _GRACE_SECONDS = 20
 Greeting = Callable[[str, int], str]
 
 
-_OTHER_FILES = 600
-"""File descriptors of a process besides its client connections: the database's, logs, modules."""
+_OTHER_FILES = 1_200
+"""File descriptors of a process besides its client connections: the database's, those to the
+receivers of webhooks, logs, modules."""
 
 
 class CannotListen(Exception):

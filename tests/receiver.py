@@ -64,6 +64,7 @@ class Receiver:
         self.most_at_once = 0
         self.connections = 0
         self.port = 0
+        self._serving: set[asyncio.Task[None]] = set()
 
     def url(self, path: str = "/hook") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -82,13 +83,29 @@ class Receiver:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             while await self._once(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
+        except asyncio.CancelledError:
+            # The test ends. A task that is cancelled would be logged as an error.
+            pass
         finally:
+            self._serving.discard(task)
             writer.close()
+
+    async def end(self) -> None:
+        """Close all connections."""
+        serving = list(self._serving)
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        # Transports close with the next turn of the loop.
+        await asyncio.sleep(0.01)
 
     async def _once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -130,6 +147,7 @@ async def receiving(context: ssl.SSLContext | None = None) -> AsyncIterator[Rece
         yield receiver
     finally:
         server.close()
+        await receiver.end()
 
 
 def misordered(calls: list[Call]) -> list[str]:

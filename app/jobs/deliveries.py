@@ -72,8 +72,7 @@ class Deliveries:
         await self._record(database)
         if await store.is_waiting(database):
             await self._begin(database)
-        else:
-            await self._sender.tidy()
+        await self._sender.tidy()
         return len(self._running) + len(self._ended)
 
     async def ended(self) -> None:

@@ -185,9 +185,10 @@ async def _followed(
     """The health of an endpoint after one more attempt. Tells once of four and of five days."""
     answer = attempt.answer
     if answer.is_success:
-        if known.failing_since is not None:
+        if known.failing_since is not None and (known.woken_at is None or known.woken_at <= now):
             woken = now if known.woken_at is None else max(now, known.woken_at + WOKEN_EVERY)
             known = known._replace(woken_at=woken)
+        # Else what waits will be tried within a minute already.
         return known._replace(failing_since=None, failing_told_at=None, slow_seconds=0.0)
     since = known.failing_since or attempt.at
     known = known._replace(failing_since=since)

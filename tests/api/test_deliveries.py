@@ -53,8 +53,12 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-async def service(new_service: Callable[..., Awaitable[Service]]) -> Service:
-    return await new_service(webhook_allow=ALLOWED)
+async def service(
+    new_service: Callable[..., Awaitable[Service]],
+) -> AsyncIterator[Service]:
+    service = await new_service(webhook_allow=ALLOWED)
+    yield service
+    await worker(service).end(service.database)
 
 
 @pytest.fixture
@@ -377,6 +381,36 @@ async def test_the_first_success_has_everything_tried_that_waits(
     await deliver(service)
     assert {one["state"] for one in await sent(client, hook)} == {"delivered"}
     assert len(receiver.calls) == 101
+
+
+async def test_what_waits_is_tried_within_a_minute_of_successes_among_failures(
+    service: Service, client: httpx.AsyncClient, receiver: Receiver, stopped: Clock
+) -> None:
+    """Each success after a failure would otherwise put off what the last one was to have tried."""
+    poison = await Customer.new(client, service.today())
+    await publish_all(service)
+    hook = await hook_at(client, receiver.url())
+    seen: set[str] = set()
+
+    async def answering(call: Call) -> Reply:
+        again = call.id in seen
+        seen.add(call.id)
+        return Reply(204 if again and call.event["partitionkey"] != poison.id else 500)
+
+    receiver.answering = answering
+    await poison.licence()
+    for _ in range(10):
+        await Customer.new(client, service.today())
+        for _ in range(2):
+            await deliver(service)
+            stopped.move(seconds=6)
+    (one, *_) = [x for x in await sent(client, hook) if x["customer_id"] == poison.id]
+    assert one["state"] == "waiting"
+    receiver.answer(status=200)
+    stopped.move(seconds=61)
+    await deliver(service)
+    # Long before its own time, five minutes after the first attempt.
+    assert {x["state"] for x in await sent(client, hook)} == {"delivered"}
 
 
 async def test_what_fails_before_its_time_keeps_its_schedule(

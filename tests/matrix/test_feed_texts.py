@@ -265,6 +265,7 @@ async def test_the_marker_is_in_no_delivery(
     async with asyncio.timeout(120):
         while await worker.step(service.database):
             await worker.ended()
+    await worker.end(service.database)
     assert len(receiver.calls) > 400
     for call in receiver.calls:
         assert not _FOUND.search(f"{call.headers} {call.body.decode()}")
