@@ -10,6 +10,7 @@ from typing import NamedTuple
 from app.errors import invalid
 from app.policy.civil import civil_date
 from app.policy.document import Policies
+from app.policy.facts import Facts
 from app.policy.usage import Allowance, every_allowance
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find
@@ -113,15 +114,28 @@ def _accounts_of(
     policies: Policies, customer: Known, entries: str, last_day: date
 ) -> list[Account]:
     openings, movements = usage.read_entries(entries)
-    facts = customer.facts()
+    allowances = _then(policies, customer.facts(), [*openings, *movements], last_day)
+    return _accounts(allowances, openings, movements)
+
+
+def allowances_at(
+    policies: Policies, facts: Facts, openings: Sequence[Opening], last_day: date
+) -> list[Allowance]:
+    """Each allowance as the statement up to the end of a day shows it: `openings` is what counts
+    until then."""
+    accounts = _accounts(_then(policies, facts, openings, last_day), openings, ())
+    return [one.allowance for one in accounts if one.allowance is not None]
+
+
+def _then(
+    policies: Policies, facts: Facts, entries: Iterable[Opening | Movement], last_day: date
+) -> list[Allowance]:
     cancelled = Counter[str | None]()
-    both: list[Opening | Movement] = [*openings, *movements]
-    for entry in both:
+    for entry in entries:
         cancelled[entry.allowance] += entry.cancelled
     # A ticket cancelled after the period was not cancelled in it (R45).
     packs = tuple(pack._replace(cancelled=cancelled[pack.id]) for pack in facts.packs)
-    allowances = every_allowance(policies, facts._replace(packs=packs), last_day)
-    return _accounts(allowances, openings, movements)
+    return every_allowance(policies, facts._replace(packs=packs), last_day)
 
 
 def _accounts(
@@ -138,7 +152,12 @@ def _accounts(
             account = _account(one, opened.get(one.key), moved.get(one.key, ()))
             closing = account.closing
             consumed = closing.consumed if one.kind == "ticket_pack" else closing.used_minutes
-            then = one._replace(used=consumed, held=closing.held, cancelled=closing.cancelled)
+            then = one._replace(
+                used=consumed,
+                held=closing.held,
+                overrun=closing.overrun_minutes,
+                cancelled=closing.cancelled,
+            )
             accounts.append(account._replace(allowance=then))
     if None in used:
         accounts.append(_account(None, opened.get(None), moved.get(None, ())))

@@ -118,20 +118,20 @@ async def report(work: UnitOfWork, question: Question, limit: int, after: Place 
     Raises InvalidInput for more buckets or sums than there may be.
     """
     dimensions = tuple(one for one in DIMENSIONS if one in question.group_by)
-    buckets = list(buckets_of(question.start, question.end, question.window))
+    starts = list(buckets_of(question.start, question.end, question.window))
     asked = await asked_of(work, question, dimensions)
     if dimensions[:1] == ("customer",) and "customer" not in asked.filters:
         totals = (await _sums(work, asked._replace(window="all", group_by=())))[:1]
         limit = min(limit, MOST_BY_CUSTOMER)
-        found, following = await _by_customer(work, asked, buckets, limit, after)
-        ends = dict(zip(buckets, [*buckets[1:], question.end], strict=True))
+        found, following = await _by_customer(work, asked, starts, limit, after)
+        ends = dict(zip(starts, [*starts[1:], question.end], strict=True))
         rows = [Row(one.bucket, ends[one.bucket], one.values, one.measures) for one in found]
         total: Sequence[int] = totals[0].measures if totals else _ZEROS
     else:
         sums = await _sums(work, asked)
         size = 8 * len(MEASURES) * len(sums)
         rows, following, total = await computed(
-            size, _filled, question.end, dimensions, buckets, sums, limit, after
+            size, _filled, question.end, dimensions, starts, sums, limit, after
         )
     named: dict[UUID, tuple[str, str]] = {}
     if "customer" in dimensions:
@@ -153,14 +153,14 @@ async def whole(work: UnitOfWork, question: Question, most: int, after: Place | 
 _ZEROS = (0,) * len(MEASURES)
 
 
-def buckets_of(start: date, end: date, window: Window) -> Iterator[date]:
-    """The first day of each bucket. Raises InvalidInput for too many."""
+def buckets_of(start: date, end: date, window: Window, most: int = MOST_BUCKETS) -> Iterator[date]:
+    """The first day of each bucket of [start, end). Raises InvalidInput for more than `most`."""
     step = _STEP[window]
     day, number = start, 0
     while day < end:
         number += 1
-        if number > MOST_BUCKETS:
-            raise invalid("query/window", "too_many", limit=MOST_BUCKETS)
+        if number > most:
+            raise invalid("query/window", "too_many", limit=most)
         yield day
         if step is None:
             return

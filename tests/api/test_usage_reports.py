@@ -401,6 +401,92 @@ async def test_too_many_rows(holder: Customer, monkeypatch: pytest.MonkeyPatch) 
     assert errors(found) == [("query/group_by", "too_many")]
 
 
+# --- one customer over time ---------------------------------------------------------------------
+
+
+async def series(customer: Customer, **query: Any) -> list[dict[str, Any]]:
+    url = f"/v1/customers/{customer.id}/usage/series"
+    body = await made(await customer.client.get(url, params=query), 200)
+    items: list[dict[str, Any]] = body["items"]
+    return items
+
+
+async def test_each_point_is_the_closing_of_a_statement(holder: Customer, travel: Travel) -> None:
+    contract = await holder.contract(days=0, included_minutes=60)
+    await holder.pack(quantity=3, days=0)
+    case = await holder.open(channel="phone")
+    for days, minutes in ((0, 20), (9, 30), (40, 30)):
+        travel(T0 + days * DAY)
+        await holder.work(case, minutes)
+    ticket = await holder.open(pay_with="ticket")
+    travel(T0 + 70 * DAY)
+    await holder.step(ticket, "closure", resolution="Done.")
+    await made(
+        await holder.client.post(
+            f"/v1/contracts/{contract['id']}/cancellation",
+            json={"cancelled_on": str(T0 + 60 * DAY), "reason": "By agreement."},
+        ),
+        200,
+    )
+    for window in ("week", "month", "all"):
+        items = await series(
+            holder, **{"from": str(T0 - 20 * DAY), "to": str(T0 + 90 * DAY), "window": window}
+        )
+        assert [one["kind"] for one in items] == ["contract", "free_hours", "ticket_pack"]
+        for point in (point for one in items for point in one["points"]):
+            assert point["bucket_end"] <= str(T0 + 71 * DAY)
+        for end in {point["bucket_end"] for one in items for point in one["points"]}:
+            period = {"from": str(T0 - 30 * DAY), "to": end}
+            url = f"/v1/customers/{holder.id}/statement"
+            statement = await made(await holder.client.get(url, params=period), 200)
+            closings = {one["allowance"]["id"]: one for one in statement["groups"]}
+            shown = {
+                one["id"]: point
+                for one in items
+                for point in one["points"]
+                if point["bucket_end"] == end
+            }
+            assert shown.keys() == closings.keys()
+            for key, point in shown.items():
+                group = closings[key]
+                closing, allowance = group["closing"], group["allowance"]
+                assert point["used"] == closing["used_minutes"] + closing["consumed"]
+                assert point["overrun"] == closing["overrun_minutes"]
+                for name in ("held", "cancelled"):
+                    assert point[name] == closing[name]
+                assert (point["left"], point["lapsed"]) == (
+                    allowance["remaining"],
+                    allowance["lapsed"],
+                )
+
+
+async def test_when_it_runs_out(holder: Customer, travel: Travel) -> None:
+    contract = await holder.contract(days=0, included_minutes=200)
+    case = await holder.open(channel="phone")
+    await holder.work(case, 30)
+
+    async def runs_out() -> str | None:
+        items = await series(holder, window="all")
+        ends: list[str | None] = [
+            one["runs_out_on"] for one in items if one["number"] == contract["number"]
+        ]
+        return ends[0]
+
+    travel(T0 + 9 * DAY)
+    # Ten days, 30 minutes: three a day, and 170 are left.
+    assert await runs_out() == str(T0 + 9 * DAY + 57 * DAY)
+    travel(T0 + 89 * DAY)
+    # Ninety days: a third of a minute a day lasts for longer than the contract.
+    assert await runs_out() is None
+    await holder.work(case, 60)
+    assert await runs_out() == str(T0 + 89 * DAY + 110 * DAY)
+    await holder.work(case, 150)
+    assert await runs_out() == str(T0 + 89 * DAY)
+    travel(T0 + 90 * DAY)
+    # The first 30 minutes are 90 days ago.
+    assert await runs_out() == str(T0 + 90 * DAY)
+
+
 # --- sums by day --------------------------------------------------------------------------------
 
 

@@ -597,6 +597,9 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     usage = "/v1/usage?window=month&group_by=technician&channel=email"
     await record.call("get_usage", "GET", usage)
     await record.call("get_usage", "GET", f"{usage}&format=csv")
+    series = "/v1/customers/C-0900/usage/series?window=month"
+    await record.call("get_customer_usage_series", "GET", series)
+    await record.call("get_customer_usage_series", "GET", f"{series}&format=csv")
     case = await sent("cases", refused | {"pay_with": "contract"})
     work = {"technician": "Paolo Verdi", "minutes": 1300}
     entry = await sent(f"cases/{case['number']}/time-entries", work)

@@ -24,7 +24,17 @@ from app.routers.usage.expiring_schemas import (
     ExpiringQuery,
     expiring_rows,
 )
-from app.routers.usage.report_schemas import PeriodQuery, ReportQuery, UsageReport, rows, table_of
+from app.routers.usage.report_schemas import (
+    SERIES,
+    PeriodQuery,
+    ReportQuery,
+    SeriesQuery,
+    UsageReport,
+    UsageSeries,
+    rows,
+    series_rows,
+    table_of,
+)
 from app.routers.usage.response_schemas import ResponseTimes, response_rows, response_table
 from app.routers.usage.schemas import (
     MOVEMENTS,
@@ -35,10 +45,17 @@ from app.routers.usage.schemas import (
     UsageQuery,
     statement_rows,
 )
-from app.services import backlog, expiring, response_reports, standings, usage_reports
+from app.services import (
+    backlog,
+    expiring,
+    response_reports,
+    standings,
+    usage_reports,
+    usage_series,
+)
 from app.services import usage as service
 from app.store.facts import computed
-from app.store.usage_reports import Place
+from app.store.usage_reports import Place, Window
 
 usage = Resource("Usage")
 
@@ -213,6 +230,30 @@ async def list_expiring_allowances(
     page = await expiring.page(context, asked, query.limit, after)
     next_cursor = None if page.next is None else cursors.encode(query.text(), *page.next)
     return ok(context, ExpiringBody.of(page, next_cursor))
+
+
+@usage.tabulates("/customers/{customer}/usage/series", UsageSeries, "usage:read")
+async def get_customer_usage_series(
+    context: Ctx, customer: Key, query: Annotated[SeriesQuery, Query()]
+) -> Response:
+    """Read how a customer's allowances go down over time.
+
+    The balance of each allowance at the end of each bucket, as a statement up to that day would
+    close, and when it will run out at the pace of the last 90 days.
+    """
+    start, end = query.period(context)
+    form = form_of(context.request, query)
+    series = await usage_series.of_customer(context, customer, start, end, query.window)
+    if form != "json":
+        name = f"series-{series.customer.code}-{start}-{end}"
+        return await SERIES.answer(context, form, name, series_rows(series))
+    zone = str(context.policies.zone)
+    size = 200 * sum(len(line.points) for line in series.lines)
+    return ok(context, await computed(size, _series, series, query.window, zone))
+
+
+def _series(series: usage_series.Series, window: Window, zone: str) -> bytes:
+    return json_bytes(UsageSeries.of(series, window, zone))
 
 
 def _report(

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.errors import InputError, InvalidInput
 from app.http.cursors import LONGEST
+from app.http.decisions import CustomerName
 from app.http.fields import (
     Country,
     DeskName,
@@ -23,17 +24,19 @@ from app.http.tables import Kind, Row, Table, TableQuery
 from app.policy.civil import civil_date, start_of_day
 from app.policy.document import Channel
 from app.policy.facts import CasePaidBy
+from app.policy.usage import AllowanceKind
 from app.services import usage_reports as service
 from app.services.cases import Category, Priority
 from app.services.unit_of_work import UnitOfWork
+from app.services.usage_series import Line, Series
 from app.store.usage_reports import DIMENSIONS, MEASURES, Dimension, Window
 
 MOST_ROWS = 10_000
 """The rows of a page."""
 
 
-class PeriodQuery(TableQuery):
-    """A period, its windows and dimensions."""
+class DaysQuery(TableQuery):
+    """A period of civil days, given by days or instants."""
 
     from_: QueryDayOrInstant | None = Field(
         default=None,
@@ -50,6 +53,25 @@ class PeriodQuery(TableQuery):
             "day in which the period ends. By default tomorrow."
         ),
     )
+
+    def period(self, work: UnitOfWork) -> tuple[date, date]:
+        """The first day, and the day after the last. Raises InvalidInput."""
+        zone = work.policies.zone
+        start = work.today.replace(day=1) if self.from_ is None else self.from_
+        end = work.today + timedelta(days=1) if self.to is None else self.to
+        if isinstance(start, datetime):
+            start = civil_date(start, zone)
+        if isinstance(end, datetime):
+            day = civil_date(end, zone)
+            end = day if start_of_day(day, zone) == end else day + timedelta(days=1)
+        if end <= start:
+            raise InvalidInput(InputError("query/to", "wrong_order"))
+        return start, end
+
+
+class PeriodQuery(DaysQuery):
+    """A period, its windows and dimensions."""
+
     window: Window = Field(
         default="all",
         description=(
@@ -87,16 +109,7 @@ class PeriodQuery(TableQuery):
 
     def question(self, work: UnitOfWork) -> service.Question:
         """What is asked. Raises InvalidInput."""
-        zone = work.policies.zone
-        start = work.today.replace(day=1) if self.from_ is None else self.from_
-        end = work.today + timedelta(days=1) if self.to is None else self.to
-        if isinstance(start, datetime):
-            start = civil_date(start, zone)
-        if isinstance(end, datetime):
-            day = civil_date(end, zone)
-            end = day if start_of_day(day, zone) == end else day + timedelta(days=1)
-        if end <= start:
-            raise InvalidInput(InputError("query/to", "wrong_order"))
+        start, end = self.period(work)
         if len(set(self.group_by)) < len(self.group_by):
             raise InvalidInput(InputError("query/group_by", "duplicate"))
         filters = {one: getattr(self, one) for one in DIMENSIONS if getattr(self, one) is not None}
@@ -310,3 +323,123 @@ def rows(report: service.Report) -> Iterator[Row]:
         if by_customer:
             named[1:1] = report.names[values[0]]
         yield [start, end, *named, *measures]
+
+
+# --- one customer over time -----------------------------------------------------------------------
+
+
+class SeriesQuery(DaysQuery):
+    window: Window = Field(
+        default="day",
+        description=(
+            "How long a bucket is; `all`: one for the whole period. Weeks begin on Monday (ISO "
+            "8601). The period cuts off the first and the last bucket. At most 1,100 buckets."
+        ),
+    )
+
+
+class SeriesPoint(Output):
+    """The balance at the end of a bucket: minutes for free hours and contracts, else tickets."""
+
+    bucket_start: date
+    bucket_end: date
+    granted: int
+    used: int = Field(description="Minutes charged, or tickets consumed.")
+    held: int = Field(description="Tickets held by open cases.")
+    left: int = Field(description="What can still be used.")
+    lapsed: int = Field(description="What was left when the allowance ended.")
+    overrun: int = Field(description="Minutes worked that nothing covers.")
+    cancelled: int = Field(description="Tickets taken out of their pack unused.")
+
+
+class SeriesItem(Output):
+    """One allowance over time."""
+
+    kind: AllowanceKind
+    id: UUID | None
+    number: str | None
+    starts_on: date
+    ends_on: date
+    runs_out_on: date | None = Field(
+        description=(
+            "The day on which nothing will be left at the pace of the last 90 days, or of the days "
+            "since it began if they are fewer; today if nothing is left. Null: not before it ends, "
+            "or it pays for nothing today."
+        )
+    )
+    points: list[SeriesPoint] = Field(
+        description="From the bucket in which it begins. They end with today."
+    )
+
+
+class UsageSeries(Output):
+    """How the allowances of a customer go down over time."""
+
+    customer: CustomerName
+    from_: date = Field(alias="from")
+    to: date
+    window: Window
+    time_zone: str = Field(description="Whose civil dates the days are.")
+    items: list[SeriesItem]
+
+    @staticmethod
+    def of(series: Series, window: Window, zone: str) -> dict[str, Any]:
+        """The answer, ready to be serialised."""
+        one = series.customer
+        return {
+            "customer": {"id": one.id, "code": one.code, "name": one.name},
+            "from": series.start,
+            "to": series.end,
+            "window": window,
+            "time_zone": zone,
+            "items": [_item(line) for line in series.lines],
+        }
+
+
+_BALANCE: dict[str, Kind] = dict.fromkeys(
+    ("granted", "used", "held", "left", "lapsed", "overrun", "cancelled"), "integer"
+)
+_OF_ALLOWANCE: dict[str, Kind] = {
+    "allowance_kind": "text",
+    "allowance_number": "text",
+    "allowance_starts_on": "date",
+    "allowance_ends_on": "date",
+    "runs_out_on": "date",
+}
+SERIES = Table(
+    "series",
+    **_OF_ALLOWANCE,
+    bucket_start="date",
+    bucket_end="date",
+    **_BALANCE,
+)
+
+
+def _item(line: Line) -> dict[str, Any]:
+    one = line.allowance
+    return {
+        "kind": one.kind,
+        "id": None if one.kind == "free_hours" else one.key,
+        "number": one.number,
+        "starts_on": one.starts_on,
+        "ends_on": one.ends_on,
+        "runs_out_on": line.runs_out_on,
+        "points": [
+            {
+                "bucket_start": point.bucket_start,
+                "bucket_end": point.bucket_end,
+                **{name: getattr(point.allowance, name) for name in _BALANCE},
+            }
+            for point in line.points
+        ],
+    }
+
+
+def series_rows(series: Series) -> Iterator[Row]:
+    """One row for each point of each allowance, as `SERIES` names its columns."""
+    for line in series.lines:
+        one = line.allowance
+        known = (one.kind, one.number, one.starts_on, one.ends_on, line.runs_out_on)
+        for point in line.points:
+            balance = [getattr(point.allowance, name) for name in _BALANCE]
+            yield [*known, point.bucket_start, point.bucket_end, *balance]
