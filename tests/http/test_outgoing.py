@@ -241,7 +241,6 @@ async def test_no_proxy_of_the_environment_is_used(
 @pytest.fixture
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "SECONDS", 0.5)
-    monkeypatch.setattr(sender, "_BODY_SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("in_a_hurry")
@@ -296,8 +295,10 @@ async def test_of_a_long_answer_one_kilobyte_is_read(receiver: Receiver) -> None
     assert "Mario" not in repr(answer)
 
 
-@pytest.mark.usefixtures("in_a_hurry")
-async def test_the_status_counts_where_the_body_never_comes(receiver: Receiver) -> None:
+async def test_the_status_counts_where_the_body_never_comes(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_BODY_SECONDS", 0.2)
     receiver.answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
     answer = await send(receiver.url())
     assert (answer.status, answer.error, answer.answer_bytes) == (200, None, 3)
