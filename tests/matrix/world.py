@@ -97,6 +97,9 @@ async def somebody(client: httpx.AsyncClient, today: date) -> Holdings:
     upgraded = await customer.post(path, 201, version="12", paid_by="purchase")
     contract = await customer.contract(days=-20)
     pack = await customer.pack(3)
+    # What ends soon.
+    for days in (-350, -349):
+        await customer.pack(1, days=days)
     case = await customer.open()
     entry = await customer.work(case, 5, note="Seen by telephone")
     comment = await customer.step(case, "comments", 201, body="Please restart it.")
