@@ -67,8 +67,8 @@ _WALK = text("""
 _ALLOWANCES = f"""(SELECT {allowance_standings.ROWS} FROM allowance_standings a
         WHERE a.customer_id = ANY (c.id || ARRAY(
             SELECT m.customer_id FROM merged_customers m WHERE m.survivor_id = c.id)))"""
-# During the walk of an upgraded database the table of allowances fills from nothing. A plan that was
-# made while it was empty reads all of it for each customer.
+# During the walk of an upgraded database the table of allowances fills from nothing. A plan made
+# while it was empty reads all of it for each customer.
 _BY_INDEX = text("SET LOCAL enable_seqscan = off")
 _FACTS = text(f"""
     SELECT c.id, c.merged_at IS NOT NULL AS merged, {FACTS_NOW}, {_ALLOWANCES} AS allowances
