@@ -611,7 +611,10 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     await sent(reversal, {"reason": "Entered twice"}, 200)
     await told()
     await record.call("get_backlog", "GET", "/v1/usage/backlog")
-    await record.call("get_response_times", "GET", "/v1/usage/response-times?group_by=priority")
+    await record.call("get_backlog", "GET", "/v1/usage/backlog?format=csv")
+    responses = "/v1/usage/response-times?group_by=priority"
+    await record.call("get_response_times", "GET", responses)
+    await record.call("get_response_times", "GET", f"{responses}&format=csv")
     withdrawal = {"withdrawn_on": str(today), "reason": "Sent back"}
     await sent("licences/ED-0900/withdrawal", withdrawal, 200)
     await told()
