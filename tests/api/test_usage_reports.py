@@ -76,15 +76,11 @@ async def compare(
         of = chance.choice(figures).of
         names = [name for name, value in of.items() if value is not None]
         filters = {name: of[name] or "" for name in chance.sample(names, chance.randrange(1, 3))}
-    answer = await usage(
-        client,
-        from_=start,
-        to=end,
-        window=window,
-        group_by=group_by,
-        limit=chance.choice((1, 7, 10_000)),
-        **filters,
-    )
+    asked = {"from_": start, "to": end, "window": window, "group_by": group_by, **filters}
+    answer = await usage(client, **asked)
+    if chance.random() < 0.5:
+        pages = await usage(client, limit=max(1, len(answer["items"]) // 4), **asked)
+        assert pages["items"] == answer["items"]
     expected = model.summed(figures, start, end, window, group_by, filters, MEASURES)
     model.check(answer, expected, group_by, measures=MEASURES)
 
@@ -152,8 +148,8 @@ async def test_figures_are_those_of_everything_else(
         ) as quick:
             figures = await every_figure(quick, today)
         last = model.LAST
-        for turn in range(12):
-            if turn == 6:
+        for turn in range(8):
+            if turn == 4:
                 await sum_all(service)
                 assert await differences(service) == []
             few, customers = chance.choice(((100_000, 5_000), (3, 1), (40, 2)))
@@ -497,6 +493,8 @@ async def run(service: Service, statement: str, *values: Any) -> list[Any]:
 async def test_what_is_committed_while_days_are_summed_is_not_lost(
     service: Service, holder: Customer, travel: Travel
 ) -> None:
+    moved = await holder.client.patch(f"/v1/customers/{holder.id}", json={"country": "NO"})
+    await made(moved, 200)
     case = await holder.open()
     entry = await holder.work(case, 20)
     travel(T0 + DAY)
@@ -524,7 +522,7 @@ async def test_what_is_committed_while_days_are_summed_is_not_lost(
 
 async def everything_of(client: httpx.AsyncClient, day: date) -> dict[str, int]:
     """The figures of a day that one country has alone."""
-    answer = await usage(client, from_=day, to=day + DAY, country="DE")
+    answer = await usage(client, from_=day, to=day + DAY, country="NO")
     totals: dict[str, int] = answer["totals"]
     return totals
 
