@@ -30,6 +30,8 @@ _BEYOND_SCHEMAS_AT = {
     ("/case_number", "bad_format"),
     # With `queue=true` there is one page.
     ("query/cursor", "unknown_parameter"),
+    # CSV alone has dialects, whether `format` or `Accept` asks for it.
+    ("query/dialect", "unknown_parameter"),
     # The names of the desks are the policy's, which the operator may replace.
     ("/help_desk", "not_allowed_value"),
     # A token bound to a customer may leave it out.
