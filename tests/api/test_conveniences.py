@@ -173,9 +173,8 @@ _JSON_ONLY = [
     one
     for one in operations()
     if not one.is_open
-    and "application/json"
-    in one.spec["responses"].get("200", one.spec["responses"].get("201", {})).get("content", {})
-    and one.name != "get_customer_statement"
+    and {*one.spec["responses"].get("200", one.spec["responses"].get("201", {})).get("content", {})}
+    == {"application/json"}
 ]
 
 
