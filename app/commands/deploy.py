@@ -26,4 +26,4 @@ def deploy(
     elif name in _names():
         print((_FOLDER / name).read_text(encoding="utf-8"), end="")
     else:
-        raise failure(f"there is no file {name!r}. Files: {', '.join(_names())}")
+        raise failure(f"unknown file {name!r}. Files: {', '.join(_names())}")

@@ -104,7 +104,7 @@ class Deliveries:
             task.add_done_callback(self._note)
 
     async def _attempt(self, of: Claimed, claimed_at: float) -> Attempt | None:
-        """Make an attempt; None if there is no time left for it."""
+        """Make an attempt. Returns None if the lease ends too soon for one."""
         if monotonic() - claimed_at > _LATEST_START:
             return None
         now = clock.now()

@@ -30,8 +30,9 @@ AttemptError = Literal[
     "timeout",
     "tls_failed",
 ]
-"""Why an attempt has no status: the host is or was found at an address that is not public, the
-answer is not HTTP, there is no connection, no such name, no answer in time, or no trust."""
+"""Why an attempt has no status. In this order: the host has an address that is not public, the
+answer is not HTTP, the connection failed, the name was not found, the answer came too late, or the
+certificate was not trusted."""
 
 SCHEDULE = tuple(
     timedelta(seconds=seconds)

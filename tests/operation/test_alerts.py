@@ -27,7 +27,7 @@ def test_the_names_are_listed_and_another_is_refused() -> None:
     refused = run("deploy", "../cli.py")
     assert refused.returncode == 1
     assert refused.stdout == ""
-    assert "there is no file '../cli.py'" in refused.stderr
+    assert "unknown file '../cli.py'" in refused.stderr
 
 
 def test_every_metric_of_the_rules_is_one_of_the_service(rules: str) -> None:

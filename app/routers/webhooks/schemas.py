@@ -155,8 +155,9 @@ class WebhookAttempt(StoredOutput):
     duration_ms: int
     status: int | None = Field(description="The answer's status; null without an answer.")
     error: AttemptError | None = Field(
-        description="Why there was no answer. `address_refused`: the host is at an address that is"
-        " not public."
+        description=(
+            "Why no answer came. `address_refused`: the host has an address that is not public."
+        )
     )
     answer_bytes: int = Field(description="Size of the answer's body, of which 1 kB is read.")
 

@@ -39,7 +39,8 @@ case_responses = Table(
     # An open case's age is the working time since then, or, while it waits, these minutes.
     Column("aged_from", Instant),
     Column("age_minutes", Integer),
-    # The first public comment by staff: the token that tells so may be deleted later.
+    # The first public comment by staff. Stored because the token that shows whether its writer was
+    # staff may be deleted later.
     Column("commented_at", Instant),
     Column("response_told", Boolean, nullable=False),
     Column("response_missed", Boolean, nullable=False),

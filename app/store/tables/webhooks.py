@@ -109,7 +109,8 @@ webhook_lanes = Table(
     "webhook_lanes",
     metadata,
     Column("endpoint_id", Uuid, primary_key=True),
-    # Null is no key: events that concern no customer have an id of zeros, tests one of their own.
+    # A primary key cannot be null: events without a customer have an id of zeros here, and test
+    # events a fixed id of their own.
     Column("customer_id", Uuid, primary_key=True),
     Column("due_at", Instant, nullable=False),
     Column("tried_at", Instant),
