@@ -373,6 +373,8 @@ async def test_a_connection_is_used_again_by_the_same_host_alone(
         ("", None),
         ("1.5", None),
         ("\u0661", None),
+        ("Thu, 01 Jan 2026 00:00:00 +99999999999999999999", None),
+        ("Thu, 01 Jan 2026 99999999999999999999:00:00 GMT", None),
     ],
 )
 async def test_how_long_the_receiver_wants_to_be_left_alone(

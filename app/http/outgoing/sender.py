@@ -168,7 +168,7 @@ async def _read(answer: httpcore.Response) -> int:
     read = 0
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            async for part in answer.stream:  # type: ignore[union-attr]
+            async for part in answer.aiter_stream():
                 read += len(part)
                 if read >= MOST_READ:
                     break
@@ -186,7 +186,7 @@ def _retry_after(headers: Sequence[tuple[bytes, bytes]], now: datetime) -> float
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max((at - now).total_seconds(), 0.0) if at.tzinfo is not None else None
 
