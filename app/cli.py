@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from importlib.resources import files
 from io import TextIOWrapper
 from pathlib import Path
+from socket import socket
 from typing import Annotated, cast
 
 import orjson
@@ -38,6 +39,7 @@ from app.http.logs import configure
 from app.main import check_default_desk, create_app
 from app.policy.document import load
 from app.services import standings, usage_reports
+from app.serving import listening
 from app.settings import Settings
 from app.store import addresses, migrations, reconcile
 from app.store.database import Database
@@ -129,18 +131,20 @@ def serve(
 ) -> None:
     """Serve the API on the database of ASSISTENZA_DATABASE_URL, or on an embedded PostgreSQL.
 
-    On SIGTERM the service accepts no more requests, finishes those in progress, stops the embedded
-    database and exits with 0.
+    On SIGTERM /readyz answers 503; after ASSISTENZA_DRAIN_SECONDS the service accepts no more
+    requests, finishes those in progress, stops the embedded database and exits with 0. A second
+    signal ends it at once. SIGHUP replaces several workers one by one.
     """
     with operator_errors():
         settings = Settings(host=host, port=port)
         addresses.check(settings)
         configure(settings.log_level, settings.log_format)
         check_default_desk(settings, load(settings.policy_dir))
-        serving.check_ports(settings)
+        sockets = listening.passed(os.environ)
+        listening.check_ports(settings, sockets)
         if settings.database_url is not None:
             asyncio.run(check_schema(settings))
-            _serve(settings, demo)
+            _serve(settings, demo, sockets)
             return
         with embedded(settings).serve() as server:
             settings = on_embedded(settings, server)
@@ -148,10 +152,10 @@ def serve(
             threading.Thread(
                 target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
             ).start()
-            _serve(settings, demo)
+            _serve(settings, demo, sockets)
 
 
-def _serve(settings: Settings, demo: bool) -> None:
+def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:
     greeting = None
     if demo:
         from app.demo import DemoRefused, prepare
@@ -160,7 +164,7 @@ def _serve(settings: Settings, demo: bool) -> None:
             greeting = asyncio.run(prepare(settings))
         except DemoRefused as refused:
             raise failure(str(refused)) from refused
-    if not serving.serve(settings, greeting):
+    if not serving.serve(settings, greeting, sockets):
         raise typer.Exit(3)
 
 

@@ -1,13 +1,15 @@
 """Create the ASGI application from its parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI
 
 from app.http import cors, logs
 from app.http.bound_writes import BoundWrites
+from app.http.draining import Draining
 from app.http.errors import handlers
 from app.http.following import Watch
 from app.http.metrics import Metrics
@@ -75,7 +77,7 @@ def create_app(
     """The service. Without `database` it opens one from the settings, and closes it at the end."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Callable[[], None]]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         own = app.state.database = database or Database(settings)
         beside = [
             asyncio.create_task(app.state.housekeeping.run(own)),
@@ -86,8 +88,8 @@ def create_app(
             asyncio.create_task(app.state.deliveries.run(own)),
         ]
         try:
-            # The server calls it when it begins to end (`http.uvicorn_protocol`).
-            yield {"end_waiting": app.state.watch.close}
+            # For the server and its connections (`serving.processes`, `http.uvicorn_protocol`).
+            yield {"draining": app.state.draining, "end_waiting": app.state.watch.close}
         finally:
             for task in beside:
                 task.cancel()
@@ -120,6 +122,7 @@ def create_app(
         settings.case_text_keep_days, settings.call_number_keep_days
     )
     app.state.watch = Watch()
+    app.state.draining = Draining()
     app.state.metrics = Metrics()
     app.state.deliveries = Deliveries(Allowed.of(settings.webhook_allow), app.state.metrics)
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)

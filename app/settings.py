@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     """Also serve /metrics on this port, without a token, for Prometheus."""
     metrics_host: str = "127.0.0.1"
 
+    drain_seconds: float = Field(default=0.0, ge=0, le=3_600)
+    """Time from SIGTERM on in which the service still accepts requests, while `/readyz` answers
+    503. 0, because only whoever has a load balancer that asks `/readyz` gains by the wait."""
+
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call from a browser, separated by commas, such as
     https://desk.example.com. Other origins are refused."""

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from app import serving
 from app.http import logs
 from app.policy.document import PolicyError
+from app.serving.listening import CannotListen
 from app.settings import Settings, unknown_settings
 from app.store import addresses, migrations
 from app.store.database import Database
@@ -58,7 +58,7 @@ def operator_errors(code: int = 1) -> Iterator[None]:
         PolicyError,
         migrations.CannotMigrate,
         migrations.NewerSchema,
-        serving.CannotListen,
+        CannotListen,
         addresses.WrongAddress,
     ) as error:
         raise failure(str(error), code) from error

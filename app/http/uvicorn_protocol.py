@@ -21,6 +21,9 @@ LARGEST_HEAD = 65_536
 """The largest head of a request, in bytes: its line and all header fields."""
 MOST_FIELDS = 100
 """The most header fields of a request."""
+_LAST_REQUEST_SECONDS = 1.0
+"""How long a connection that was just used, or just opened, waits for one more request when the
+process ends. The request may be on its way already, and closing would lose it."""
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 262_144
 
@@ -121,11 +124,13 @@ class Protocol(HttpToolsProtocol):
         self._discarded = 0
         self._receiving = False
         """Whether a request has begun and its end has not arrived."""
+        self._used_at = 0.0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         lingering = _LingeringTransport(transport, lambda: self._receiving)
         super().connection_made(lingering)  # type: ignore[arg-type]
         self._all.unfinished[self] = None
+        self._used_at = self.loop.time()
         self._await_headers()
         if len(self.connections) > self._all.limit:
             self._all.make_room(self)._cut()
@@ -163,6 +168,8 @@ class Protocol(HttpToolsProtocol):
             raise HeadersTooLarge(LARGEST_HEAD, MOST_FIELDS)
         self._unparsed = 0
         super().on_headers_complete()
+        if (draining := self.app_state.get("draining")) and draining.closing:
+            self.cycle.keep_alive = False
         # Trailers must not become header fields of the request (RFC 9110, 6.5.1).
         self.headers = []
 
@@ -178,6 +185,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._used_at = self.loop.time()
         if self.cycle.response_complete and not self._receiving:
             self._all.idle[self] = None
 
@@ -223,7 +231,15 @@ class Protocol(HttpToolsProtocol):
         # Who waits for news would keep the server from ending.
         if end_waiting := self.app_state.get("end_waiting"):
             end_waiting()
-        super().shutdown()
+        self._close_when_unused()
+
+    def _close_when_unused(self) -> None:
+        """Close the connection once its last request is answered."""
+        seconds = self._used_at + _LAST_REQUEST_SECONDS - self.loop.time()
+        if (self.cycle is None or self.cycle.response_complete) and seconds > 0:
+            self.loop.call_later(seconds, self._close_when_unused)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -39,8 +39,11 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """Ask whether the service can serve.
 
-    The database is reachable, and this version of the service may serve its schema.
+    The database is reachable, this version of the service may serve its schema, and the service is
+    not about to end.
     """
+    if not request.app.state.draining.ready:
+        raise ServiceUnavailable
     try:
         async with asyncio.timeout(request.app.state.settings.request_timeout):
             refused = await migrations.refusal(request.app.state.database.operations)

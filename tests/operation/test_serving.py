@@ -32,7 +32,7 @@ def test_the_garbage_collector_leaves_the_application_of_a_single_process_alone(
 ) -> None:
     left_alone: list[bool] = []
 
-    def run(server: uvicorn.Server) -> None:
+    def run(server: uvicorn.Server, _sockets: object = None) -> None:
         left_alone.append(is_left_alone(server.config.app))
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
