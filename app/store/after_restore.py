@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 from app.store import feed, migrations, sequences
+from app.store.driver import create_engine
 from app.store.feed import Extent
 from app.store.sequences import Advanced
 
@@ -50,7 +51,7 @@ async def restored(url: str | None) -> AsyncIterator[Restored]:
     """The database at an address. Raises CannotPrepare, and ValueError if there is none."""
     if url is None:
         raise ValueError("no database address is set")
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_engine(url, {}, poolclass=NullPool)
     try:
         if (refusal := await migrations.refusal(engine)) is not None:
             raise CannotPrepare(refusal)

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Self, cast
 from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy import Connection as BlockingConnection
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.settings import Settings
-from app.store.driver import OpenConnections
+from app.store.driver import OpenConnections, create_engine
 from app.store.raw_reads import RawReadPool
 from app.store.shares import shares
 
@@ -95,12 +95,12 @@ class Database:
             arguments["prepared_statement_name_func"] = lambda: ""
 
         def pool(address: str, size: int, arguments: dict[str, Any], **more: Any) -> AsyncEngine:
-            return create_async_engine(
+            return create_engine(
                 address,
+                arguments,
                 pool_size=size,
                 max_overflow=0,
                 pool_timeout=settings.pool_timeout,
-                connect_args=arguments,
                 **more,
             )
 

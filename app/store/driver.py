@@ -8,6 +8,7 @@ paid once, and not by each connection in turn.
 """
 
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -15,9 +16,13 @@ from weakref import WeakSet
 
 import asyncpg
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.store.addresses import parse
 
 # Time for the server's own refusal to arrive.
 _GRACE_SECONDS = 0.5
+_CONNECT_SECONDS = 10.0
 # Probe an idle line after 10 s, and give up on one that acknowledges nothing for 20 s.
 _TCP = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 
@@ -43,6 +48,61 @@ def _watch_line(line: socket.socket | None) -> None:
             line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+class Connector:
+    """Connects to the server of an address, or to one of several.
+
+    Of several the first is taken that answers and is of the kind that `target_session_attrs` says,
+    and tried first from then on: a server that is silent costs its time once, and not for every
+    connection.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, int], None] = {}
+        """Servers that were taken, and have not failed since."""
+
+    async def connect(
+        self, *arguments: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> Any:
+        """Connect as `asyncpg.connect` does, and raise its errors.
+
+        `timeout` is for each host: one that is silent must not use up the time of the others.
+        Raises ConnectionError, which names all hosts, if none of several will do.
+        """
+        if not isinstance(host, list):
+            return await asyncpg.connect(*arguments, host=host, port=port, **options)
+        options["timeout"] = options.get("timeout") or _CONNECT_SECONDS
+        kind = options.pop("target_session_attrs", "any")
+        servers = list(zip(host, port, strict=True))
+        servers.sort(key=lambda one: one not in self._taken)
+        reasons: list[str] = []
+        for wanted in ("standby", "any") if kind == "prefer-standby" else (kind,):
+            reasons.clear()
+            for one in servers:
+                options |= {"host": one[0], "port": one[1], "target_session_attrs": wanted}
+                try:
+                    connection = await asyncpg.connect(*arguments, **options)
+                except asyncpg.TargetServerAttributeNotMatched:
+                    reason = f"target_session_attrs={wanted} does not fit"
+                except (OSError, asyncpg.CannotConnectNowError) as error:
+                    reason = str(error) or "it did not answer in time"
+                else:
+                    self._taken[one] = None
+                    return connection
+                self._taken.pop(one, None)
+                reasons.append(f"{one[0]}:{one[1]}: {reason}")
+        raise ConnectionError("; ".join(reasons))
+
+
+def create_engine(address: str, arguments: Mapping[str, Any], **options: Any) -> AsyncEngine:
+    """An engine on the server or servers of an address, with these arguments of the driver.
+
+    Raises ValueError if the address is wrong.
+    """
+    url, of_hosts = parse(address)
+    arguments = {"async_creator_fn": Connector().connect, **arguments, **of_hosts}
+    return create_async_engine(url, connect_args=arguments, **options)
+
+
 class OpenConnections:
     """Every open connection of one process, each with a limit on the time of a statement.
 
@@ -52,10 +112,11 @@ class OpenConnections:
     def __init__(self, longest: float | None) -> None:
         self._limit = None if longest is None else longest + _GRACE_SECONDS
         self._connections: WeakSet[DriverConnection] = WeakSet()
+        self._connector = Connector()
 
     async def connect(self, *arguments: Any, **options: Any) -> DriverConnection:
-        """Connect as `asyncpg.connect` does, and raise its errors."""
-        connection: DriverConnection = await asyncpg.connect(
+        """Connect as `Connector` does, and raise its errors."""
+        connection: DriverConnection = await self._connector.connect(
             *arguments, connection_class=DriverConnection, command_timeout=self._limit, **options
         )
         self._connections.add(connection)

@@ -15,10 +15,11 @@ from alembic.script import ScriptDirectory
 from packaging.version import Version
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import NullPool
 
 import app
+from app.store.driver import create_engine
 from app.store.tables import schema_compatibility
 
 # An arbitrary number that no other program on this database uses for an advisory lock.
@@ -88,7 +89,7 @@ async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
     """
     if url is None:
         raise ValueError("ASSISTENZA_DATABASE_URL is not set")
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = create_engine(url, {}, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})

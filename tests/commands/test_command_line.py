@@ -20,7 +20,7 @@ import pytest
 from app import __version__
 from app.services.tokens import Scope
 from app.settings import Settings
-from app.store.addresses import fault
+from app.store.addresses import fault, parse
 from app.store.embedded import EmbeddedPostgres, account
 from tests.command import ROOT, run
 from tests.conftest import Server
@@ -96,12 +96,15 @@ def test_completion_is_offered() -> None:
     [
         ("postgresql+asyncpg://a:b@127.0.0.1:x/x", "must have the form postgresql://"),
         ("postgresql+asyncpg://a:b@[::1/x", "must have the form postgresql://"),
-        (
-            "postgresql+asyncpg://a:b@h1:1,h2:2/x",
-            "for several hosts …@/database?host=first:5432&host=",
-        ),
-        ("postgresql+asyncpg://a:b@h1,h2/x", "for several hosts"),
-        ("postgresql+asyncpg://a:b@/x?host=h1:1,h2", "for several hosts"),
+        ("postgresql+asyncpg://a:b@h1:1,h2:two/x", "'h2:two' is not of the form host:port"),
+        ("postgresql+asyncpg://a:b@h1:1,,h2:2/x", "'' is not of the form host:port"),
+        ("postgresql+asyncpg://a:b@h1:1,h2:70000/x", "'h2:70000' is not of the form"),
+        ("postgresql+asyncpg://a:b@/x?host=h1:1&host=:2", "':2' is not of the form host:port"),
+        ("postgresql+asyncpg://a:b@h1:1/x?host=h2:2&host=h3:3", "names hosts twice"),
+        ("postgresql+asyncpg://a:b@/x?host=h1,h2&port=1,2", "a port apart from its host"),
+        ("postgresql+asyncpg://a:b@h1,h2/x?target_session_attrs=master", "must be one of any, "),
+        ("postgresql+asyncpg://a:b@h1/x?target_session_attrs=standby", "that takes no writes"),
+        ("postgresql+asyncpg://a:b@h1,h2/x?sslmode=require", "the driver's name of sslmode"),
         ("postgresql+asyncpg://a:p@w/w@127.0.0.1:1/x", 'in a password write "/" as %2F'),
         (
             "postgresql+asyncpg://a:b@127.0.0.1:1/x?sslmode=require",
@@ -113,14 +116,36 @@ def test_a_wrong_address_is_refused_by_its_form(address: str, said: str) -> None
     assert said in (fault(address) or "")
 
 
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        "h1:5433,[::1]/x?",
+        "/x?host=h1:5433&host=[::1]:5432&",
+        "/x?host=h1:5433,[::1]&",
+    ],
+)
+def test_several_hosts_are_read_in_both_spellings(hosts: str) -> None:
+    address = f"postgresql+asyncpg://a:b%40c@{hosts}ssl=require"
+    url, arguments = parse(address)
+    assert (url.username, url.password, url.database) == ("a", "b@c", "x")
+    assert url.query == {"ssl": "require"}
+    assert arguments == {
+        "host": ["h1", "::1"],
+        "port": [5433, 5432],
+        "target_session_attrs": "primary",
+    }
+    assert fault(address) is None
+    assert parse(f"{address}&target_session_attrs=any").arguments["target_session_attrs"] == "any"
+
+
 @pytest.mark.parametrize("command", [("keys", "list"), ("migrate",), ("serve",), ("import", "{}")])
 def test_a_wrong_address_is_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "customers.csv"
     file.write_text("code,name,country\nC-1,Esempio,IT\n")
     arguments = [word.format(file) for word in command]
-    several = "postgresql://a:b@h1:1,h2:2/x"
+    several = "postgresql://a:b@h1:1,h2:b/x"
     line = refused(*arguments, ASSISTENZA_DATABASE_URL=several, ASSISTENZA_PORT="0")
-    assert line.startswith("ASSISTENZA_DATABASE_URL: must have the form postgresql://user")
+    assert line.startswith("ASSISTENZA_DATABASE_URL: 'h2:b' is not of the form host:port")
     with socket.socket() as closed:  # bound, and nobody listens
         closed.bind(("127.0.0.1", 0))
         nobody = f"postgresql://a:b@127.0.0.1:{closed.getsockname()[1]}/x"
