@@ -178,6 +178,7 @@ def _leave(customer: Customer, now: datetime, case: Case) -> None:
     for entry in case.entries:
         entry.reversed = True
     for ticket in customer.tickets():
+        charging.take_back_lengthening(ticket, case, civil_date(now))
         ticket.path = [
             replace(each, state="free", case=None, taken=None) if each.case is case else each
             for each in ticket.path

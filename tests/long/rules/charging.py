@@ -198,3 +198,19 @@ def give_back_lapsed(ticket: Ticket, now: datetime, taken: date) -> None:
     if today >= ends:
         ends = today + (ends - taken)
     ticket.path.append(TicketMoment(now, "free", ends))
+
+
+def take_back_lengthening(ticket: Ticket, case: Case, today: date) -> None:
+    """R47: the days that a ticket got because the case was a bug are taken back (R19).
+
+    They stay if the ticket has served another case since or was cancelled, and if it would have
+    ended by today without them.
+    """
+    for index in range(len(ticket.path) - 1, 0, -1):
+        held, since = ticket.path[index - 1], ticket.path[index:]
+        if held.case is not case or since[0].case is not None:
+            continue
+        days = since[0].ends - held.ends
+        untouched = ticket.cancelled is None and all(each.case in {None, case} for each in since)
+        if untouched and ticket.now.ends - days > today:
+            ticket.path[index:] = [replace(each, ends=each.ends - days) for each in since]

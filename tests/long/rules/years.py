@@ -73,14 +73,17 @@ def generators(customer: Customer, year: Year) -> list[tuple[Anchor, int]]:
 def owners(customer: Customer, year: Year) -> list[Anchor]:
     """The Editor purchases whose year it really is, the latest first.
 
-    An older purchase has no anniversaries while a later Editor is held; but one that is bought on
-    the anniversary shares the year. Facts recorded since may leave no such purchase: then every one
-    counts of which it would be a year.
+    An older purchase has no anniversaries while a later Editor is held, and none once its licence
+    was passed on or withdrawn; but one that is bought on the anniversary shares the year. Facts
+    recorded since may leave no such purchase: then every one counts of which it would be a year.
     """
     possible = [anchor for anchor, _ in generators(customer, year)]
     held = [each for each in anchors(customer) if each.licence.held_on(year.start)]
     real = [
-        each for each in possible if not any(each.day < later.day < year.start for later in held)
+        each
+        for each in possible
+        if each.licence.held_on(year.start)
+        and not any(each.day < later.day < year.start for later in held)
     ]
     return sorted(real or possible, key=lambda each: each.day, reverse=True)
 
