@@ -408,6 +408,11 @@ class Policies:
         months = {policy.allowances.free_hours.months for policy in self.versions}
         return months.pop() if len(months) == 1 else None
 
+    @cached_property
+    def anchor_by_any(self) -> bool:
+        """Whether some version lets any licence begin a service year (R14)."""
+        return any(policy.anchored_by_any for policy in self.versions)
+
     def in_force(self, on: date) -> Policy:
         """The version in force on a date; dates before the first use the first (R17)."""
         if len(self.versions) == 1:

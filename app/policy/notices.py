@@ -91,7 +91,8 @@ def announce(
         after = _ending(policy, one, after, on, told)
     if one.overrun and not before.overrun:
         told.append(Notice("allowance.overrun", after.episode))
-    return told, after._replace(overrun=one.overrun > 0)
+    overrun = one.overrun > 0
+    return told, after if after.overrun == overrun else after._replace(overrun=overrun)
 
 
 def silently(before: Announced, after: Announced) -> Announced:
@@ -153,7 +154,7 @@ def _used(
     # What was passed in an episode is passed until it ends.
     if known.used or known.exhausted:
         reached = max(reached, known.percent)
-    return known._replace(percent=reached)
+    return known if known.percent == reached else known._replace(percent=reached)
 
 
 def _ending(

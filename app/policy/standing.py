@@ -92,8 +92,7 @@ def possession(policies: Policies, licences: Iterable[Licence], on: date) -> Pos
     for licence in licences:
         if not licence.held(on):
             continue
-        if licence.kind == "editor":
-            editor = True
+        editor = editor or licence.kind == "editor"
         for bought in (
             licence.purchases if licence.held_from is None else counting(policies, licence)
         ):

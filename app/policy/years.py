@@ -5,7 +5,7 @@ that day (R17), its last day from the purchase that anchors it: anniversaries ar
 from there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from app.policy.civil import add_months
@@ -13,18 +13,25 @@ from app.policy.document import Policies
 from app.policy.facts import Facts, Licence, ServiceYear
 
 
-def anchors(policies: Policies, licence: Licence) -> Iterator[date]:
+def anchors(policies: Policies, licence: Licence) -> Sequence[date]:
     """The days on which a licence starts service years anew (R14).
 
     Its purchase and its paid upgrades: those of an Editor and, where the policy in force on that
     day says so, those of any licence. A licence withdrawn as of such a day never was. A transfer
     is not a purchase (R44).
     """
-    for bought in licence.purchases:
-        if licence.withdrawn_on is not None and licence.withdrawn_on <= bought:
-            continue
-        if licence.kind == "editor" or policies.in_force(bought).anchored_by_any:
-            yield bought
+    # This runs several times for every answer, and few licences get past these two tests.
+    if licence.kind != "editor" and not policies.anchor_by_any:
+        return ()
+    withdrawn_on, purchases = licence.withdrawn_on, licence.purchases
+    if licence.kind == "editor" and withdrawn_on is None:
+        return purchases
+    return [
+        bought
+        for bought in purchases
+        if (withdrawn_on is None or bought < withdrawn_on)
+        and (licence.kind == "editor" or policies.in_force(bought).anchored_by_any)
+    ]
 
 
 def latest_anchor(policies: Policies, licences: Iterable[Licence], on: date) -> date | None:

@@ -30,7 +30,7 @@ from app.store.responses import Facts, Row
 
 AT_ONCE = 200
 """Cases of one turn: some hundredths of a second of work."""
-_ENTRIES = 400
+_BLOCK = 2_000
 _WITHOUT_A_PAUSE = 0.01
 _OF_CASES = frozenset(
     {
@@ -50,6 +50,7 @@ _OF_CASES = frozenset(
 )
 # The country and the desk of a customer, which choose the hours (R35).
 _OF_CUSTOMERS = frozenset({FeedType.CUSTOMER_UPDATED, FeedType.CUSTOMER_MERGED})
+_FOLLOWED = sorted(_OF_CASES | _OF_CUSTOMERS | {FeedType.HELP_DESK_CLOSURE_CHANGED})
 
 
 async def follow(connection: Connection, policies: Policies, now: datetime) -> bool:
@@ -102,8 +103,8 @@ async def _choose(
         state = state._replace(walking=True, walked_through=None)
     ids: dict[UUID, None] = {}
     customers: dict[UUID, None] = {}
-    entries = await store.entries(connection, state.followed, _ENTRIES)
-    followed, more = state.position, len(entries) == _ENTRIES
+    entries, more = await store.entries(connection, state.followed, _FOLLOWED, _BLOCK)
+    followed = state.position
     if more:
         followed = entries[-1].position
     for entry in entries:

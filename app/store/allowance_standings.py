@@ -112,7 +112,14 @@ Owned = list[tuple[UUID, AllowanceRow]]
 
 def rows(document: str | None) -> Owned:
     """Rows from JSON text, an array of arrays, or from NULL."""
-    return [(UUID(id_), AllowanceRow(*row)) for id_, *row in orjson.loads(document or "[]")]
+    found: Owned = []
+    customer, last = UUID(int=0), ""
+    for id_, *row in orjson.loads(document or "[]"):
+        # All rows of most documents are those of one customer.
+        if id_ != last:
+            customer, last = UUID(id_), id_
+        found.append((customer, AllowanceRow(*row)))
+    return found
 
 
 async def write(

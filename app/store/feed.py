@@ -54,7 +54,8 @@ PRUNE = text("""
         SELECT position FROM feed WHERE position <= :through ORDER BY position LIMIT :most))
     RETURNING position""")
 _PRUNED = text("UPDATE feed_state SET pruned_through = greatest(pruned_through, :through)")
-_LAST = prepare(text("SELECT position FROM feed_state"))
+_POSITION = text("SELECT position FROM feed_state")
+_LAST = prepare(_POSITION)
 _EXTENT = """
     SELECT s.position, s.pruned_through, (
         SELECT json_agg(json_build_array(e.name, e.after_position) ORDER BY e.number)
@@ -186,7 +187,7 @@ async def last_position(database: Database) -> int:
 
 async def position(connection: AsyncConnection) -> int:
     """The last position of the feed."""
-    return int((await extent(connection)).position)
+    return int(await connection.scalar(_POSITION))
 
 
 async def extent(connection: AsyncConnection) -> Extent:

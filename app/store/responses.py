@@ -30,10 +30,14 @@ _STATE = text("""
 _SET_STATE = text("""
     UPDATE response_state SET followed = :followed, walking = :walking,
         walked_through = :walked_through, policies = :policies""")
+# Most entries of a busy feed are of other types. They are passed over here, all but the last one.
 _ENTRIES = text("""
-    SELECT position, type, case_id, customer_id,
-        CASE WHEN type = 'help_desk.closure_changed' THEN data::text END AS data
-    FROM feed WHERE position > :followed ORDER BY position LIMIT :most""")
+    SELECT position, type, case_id, customer_id, data, block
+    FROM (SELECT *, count(*) OVER () AS block, max(position) OVER () AS last
+        FROM (SELECT position, type, case_id, customer_id,
+                CASE WHEN type = 'help_desk.closure_changed' THEN data::text END AS data
+            FROM feed WHERE position > :followed ORDER BY position LIMIT :most) f) f
+    WHERE type = ANY (CAST(:types AS text[])) OR position = last ORDER BY position""")
 _OVERDUE = text("""
     SELECT case_id FROM case_responses WHERE due_at < :now ORDER BY due_at LIMIT :most""")
 _STALE = text("SELECT case_id FROM case_responses WHERE stale ORDER BY case_id LIMIT :most")
@@ -193,13 +197,24 @@ async def set_state(connection: AsyncConnection, state: State) -> None:
     await connection.execute(_SET_STATE, {name: getattr(state, name) for name in names})
 
 
-async def entries(connection: AsyncConnection, followed: int, most: int) -> list[Entry]:
-    """The next entries of the feed."""
-    rows = await connection.execute(_ENTRIES, {"followed": followed, "most": most})
-    return [
-        Entry(*row)._replace(data=None if row.data is None else orjson.loads(row.data))
+async def entries(
+    connection: AsyncConnection, followed: int, types: Sequence[str], most: int
+) -> tuple[list[Entry], bool]:
+    """Of the next `most` entries of the feed those of the given types and the last one, and
+    whether there are as many."""
+    values = {"followed": followed, "types": list(types), "most": most}
+    rows = (await connection.execute(_ENTRIES, values)).all()
+    found = [
+        Entry(
+            row.position,
+            row.type,
+            row.case_id,
+            row.customer_id,
+            None if row.data is None else orjson.loads(row.data),
+        )
         for row in rows
     ]
+    return found, bool(rows) and rows[0].block == most
 
 
 async def overdue(connection: AsyncConnection, now: datetime, most: int) -> Sequence[UUID]:

@@ -45,12 +45,17 @@ _SET_STATE = text("""
     UPDATE standing_state SET followed = :followed, walking = :walking,
         walked_through = :walked_through, policies = :policies""")
 # The customer is null where an entry changes no standing, or where the standing knows it already.
+# Where many stand in a row that change none, all of these but the last are passed over.
 _ENTRIES = text("""
-    SELECT f.position, CASE WHEN f.type <> ALL (CAST(:unrelated AS text[]))
-            AND (s.position IS NULL OR s.position < f.position) THEN f.customer_id END AS customer
-    FROM (SELECT position, type, customer_id FROM feed
-        WHERE position > :followed ORDER BY position LIMIT :most) f
-    LEFT JOIN standings s ON s.customer_id = f.customer_id
+    SELECT f.position, CASE WHEN f.related AND (s.position IS NULL OR s.position < f.position)
+            THEN f.customer_id END AS customer, f.block = :block AS more
+    FROM (SELECT *
+        FROM (SELECT position, customer_id, type <> ALL (CAST(:unrelated AS text[])) AS related,
+                count(*) OVER () AS block, max(position) OVER () AS last
+            FROM (SELECT position, type, customer_id FROM feed
+                WHERE position > :followed ORDER BY position LIMIT :block) f) f
+        WHERE related OR position = last ORDER BY position LIMIT :most) f
+    LEFT JOIN standings s ON f.related AND s.customer_id = f.customer_id
     ORDER BY f.position""")
 _PASSED = text("""
     SELECT customer_id FROM (
@@ -253,11 +258,17 @@ async def set_state(connection: AsyncConnection, state: State) -> None:
 
 
 async def entries(
-    connection: AsyncConnection, followed: int, unrelated: Sequence[str], most: int
-) -> list[tuple[int, UUID | None]]:
-    """The next entries of the feed: position, and the customer whose standing they may change."""
-    values = {"followed": followed, "unrelated": list(unrelated), "most": most}
-    return [(row.position, row.customer) for row in await connection.execute(_ENTRIES, values)]
+    connection: AsyncConnection, followed: int, unrelated: Sequence[str], block: int, most: int
+) -> tuple[list[tuple[int, UUID | None]], bool]:
+    """The next entries of the feed: position, and the customer whose standing they may change.
+
+    Of `block` entries at most `most`, the last one among them if it may change none. Also whether
+    there may be more entries after these.
+    """
+    values = {"followed": followed, "unrelated": list(unrelated), "block": block, "most": most}
+    rows = (await connection.execute(_ENTRIES, values)).all()
+    more = bool(rows) and (rows[0].more or len(rows) == most)
+    return [(row.position, row.customer) for row in rows], more
 
 
 async def passed(connection: AsyncConnection, now: datetime, most: int) -> Sequence[UUID]:

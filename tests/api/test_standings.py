@@ -249,7 +249,7 @@ async def test_many_customers_at_once(
 ) -> None:
     """More than one turn takes, so that turns end between customers, and between publications."""
     monkeypatch.setattr("app.services.standings.AT_ONCE", 3)
-    monkeypatch.setattr("app.services.standings._ENTRIES", 7)
+    monkeypatch.setattr("app.services.standings._BLOCK", 7)
     monkeypatch.setattr("app.services.feed.PUBLISHED_AT_ONCE", 5)
     customers = [await Customer.new(holder.client, T0) for _ in range(8)]
     for customer in (*customers, *customers[::2]):
