@@ -199,9 +199,8 @@ async def get_usage(context: Ctx, query: Annotated[ReportQuery, Query()]) -> Res
     report = await usage_reports.report(context, question, query.limit, after)
     next_cursor = None if report.next is None else cursors.encode(asked, *report.next)
     zone = str(context.policies.zone)
-    body, content = await computed(report.characters, _report, report, zone, as_of, next_cursor)
-    # The tag of a bound token tells nothing of what others did (R38).
-    return ok(context, body, etag=tag or weak_etag(content))
+    body, tag = await computed(report.characters, _report, report, zone, as_of, next_cursor, tag)
+    return ok(context, body, etag=tag)
 
 
 @usage.tabulates("/usage/expiring", ExpiringBody, "usage:read")
@@ -257,8 +256,15 @@ def _series(series: usage_series.Series, window: Window, zone: str) -> bytes:
 
 
 def _report(
-    report: usage_reports.Report, zone: str, as_of: datetime | None, next_cursor: str | None
-) -> tuple[bytes, bytes]:
-    """The answer, and what of it does not change while nothing happens."""
+    report: usage_reports.Report,
+    zone: str,
+    as_of: datetime | None,
+    next_cursor: str | None,
+    tag: str | None,
+) -> tuple[bytes, str]:
+    """The answer and its tag.
+
+    That of a bound token is made of the answer, so that it tells nothing of what others did (R38).
+    """
     body = UsageReport.of(report, zone, as_of, next_cursor)
-    return json_bytes(body), json_bytes({**body, "as_of": None})
+    return json_bytes(body), tag or weak_etag(json_bytes({**body, "as_of": None}))
