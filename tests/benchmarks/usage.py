@@ -4,8 +4,8 @@
 
 Each customer has five time entries and ten rows of the ledger, spread over two years, and its
 allowances. The service runs inside of the benchmark, without its jobs; durations are those of whole
-calls to the application, warm, one after another, with no client or socket between. Promised: a year by day and technician in less than 300 ms, a poll
-without news in less than 2 ms.
+calls to the application, warm, one after another, with no client or socket between. Promised: a
+year by day and technician in less than 300 ms, a poll without news in less than 2 ms.
 """
 
 import argparse
