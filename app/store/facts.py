@@ -32,10 +32,10 @@ _LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
             ORDER BY t.position)
         FROM (
             SELECT e.ticket_position AS position, {days}::integer AS days,
-                CASE WHEN sum(e.held) > 0 THEN 'held'
-                    WHEN sum(e.consumed) > 0 THEN 'consumed'
+                CASE WHEN sum(e.held){here} > 0 THEN 'held'
+                    WHEN sum(e.consumed){here} > 0 THEN 'consumed'
                     WHEN sum(e.cancelled) > 0 THEN 'cancelled' END AS state
-            FROM ledger e WHERE e.allowance_id = a.id {then}
+            FROM ledger e {case} WHERE e.allowance_id = a.id {then}
             GROUP BY e.ticket_position HAVING {days} > 0) t) END"""
 
 # A pack that begins later begins without the tickets that were cancelled as of its first day (R45).
@@ -46,20 +46,23 @@ _RECORDED_BY_THEN = """AND CASE WHEN e.kind = 'cancellation'
 # are taken from it again, it never got them.
 _DAYS_THEN = """coalesce(sum(e.lengthened_days)
                     FILTER (WHERE e.kind = 'hold' OR e.recorded_at <= :at), 0)"""
+# A case that was moved away never had a ticket here (R47), even one that has served another since.
+_CASE = "LEFT JOIN cases k ON k.id = e.case_id"
+_HERE = " FILTER (WHERE k.moved_to IS NULL)"
 # Tickets unused at that instant that are cancelled as of a later day: day and position (R13, R45).
 _CANCELLED_LATER = f"""(
         SELECT json_agg(json_build_array(x.counts_on, x.ticket_position) ORDER BY x.id)
         FROM ledger x
         WHERE x.allowance_id = a.id AND x.kind = 'cancellation'
             AND x.counts_on > greatest(:on, a.purchased_on)
-            AND coalesce((SELECT sum(e.held + e.consumed) FROM ledger e
+            AND coalesce((SELECT sum(e.held + e.consumed){_HERE} FROM ledger e {_CASE}
                 WHERE e.allowance_id = a.id AND e.ticket_position = x.ticket_position
                     {_RECORDED_BY_THEN}), 0) <= 0)"""
 _BALANCE = {
     "now": {
         "hours": "JOIN balances b ON b.allowance_id = a.id",
         "tickets": "JOIN balances b ON b.allowance_id = a.id",
-        "lengthened": _LENGTHENED.format(then="", days="sum(e.lengthened_days)"),
+        "lengthened": _LENGTHENED.format(then="", days="sum(e.lengthened_days)", here="", case=""),
         "cancelled": "b.cancelled",
         "later": "",
     },
@@ -84,11 +87,14 @@ _BALANCE = {
                         AS cancelled,
                     coalesce(sum(t.lengthened_days), 0) AS lengthened_days
                 FROM (
-                    SELECT sum(held) AS held, sum(consumed) AS consumed,
-                        sum(cancelled) AS cancelled, {_DAYS_THEN} AS lengthened_days
-                    FROM ledger e WHERE e.allowance_id = a.id {_RECORDED_BY_THEN}
+                    SELECT coalesce(sum(e.held){_HERE}, 0) AS held,
+                        coalesce(sum(e.consumed){_HERE}, 0) AS consumed,
+                        sum(e.cancelled) AS cancelled, {_DAYS_THEN} AS lengthened_days
+                    FROM ledger e {_CASE} WHERE e.allowance_id = a.id {_RECORDED_BY_THEN}
                     GROUP BY e.ticket_position) t) b""",
-        "lengthened": _LENGTHENED.format(then=_RECORDED_BY_THEN, days=_DAYS_THEN),
+        "lengthened": _LENGTHENED.format(
+            then=_RECORDED_BY_THEN, days=_DAYS_THEN, here=_HERE, case=_CASE
+        ),
         "cancelled": f"b.cancelled, {_CANCELLED_LATER}",
         "later": """WITH later AS MATERIALIZED (
                 SELECT k.allowance_id, sum(e.used_minutes) AS minutes

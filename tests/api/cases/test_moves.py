@@ -157,7 +157,8 @@ async def test_a_ticket_that_lapsed_meanwhile_gets_its_days_back(
 async def test_a_ticket_that_has_served_another_since(
     service: Service, customer: Customer, other: Customer, travel: Travel
 ) -> None:
-    """What cannot be undone stays: the ticket of a bug that another case has now."""
+    """What cannot be undone stays: the ticket of a bug that another case has now. Nevertheless the
+    case that was moved never had it in answers about the past."""
     await customer.pack(days=-30)
     case = await customer.open(channel="phone")
     travel(days(2))
@@ -168,6 +169,10 @@ async def test_a_ticket_that_has_served_another_since(
     assert (new["category"], new["paid_by"]["kind"]) == ("bug", "none")
     assert (await customer.case(second["number"]))["paid_by"]["kind"] == "ticket"
     assert not await differences(service)
+    travel(days(6))
+    for day, wanted in {1: (1, 0), 3: (1, 0), 5: (0, 1)}.items():
+        (pack,) = (await customer.entitlements(at=noon(days(day))))["allowances"]
+        assert (pack["available"], pack["held"]) == wanted, day
 
 
 @pytest.mark.parametrize(("ends_on", "pays"), [(0, False), (1, True)])
