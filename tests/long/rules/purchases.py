@@ -74,8 +74,9 @@ def send(
 ) -> Licence:
     """R40, R44: PUT by-serial by a customer.
 
-    The same body again changes nothing, other values correct the licence of whoever holds it. One
-    that is withdrawn is registered anew from the day of the withdrawal on.
+    The same body again changes nothing, nor do the values that the licence has; others correct the
+    licence of whoever holds it. One that is withdrawn is registered anew from the day of the
+    withdrawal on.
     """
     every = _of_serial(customers, serial)
     known = next((each for each in every if each.held_on(today)), every[-1])
@@ -83,7 +84,8 @@ def send(
         return register(customers, customer, today, serial, kind, day)
     if (kind, day) == known.sent:
         return known
-    if known.withdrawn_by(today):
+    is_known = (kind, day) == (known.purchase.kind, known.purchase.day)
+    if known.withdrawn_by(today) and not is_known:
         assert known.withdrawn is not None
         if day < known.withdrawn:
             refuse({"wrong_state"} | ({"in_future"} if day > today else set()))
