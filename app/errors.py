@@ -20,6 +20,7 @@
     │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
     │   └── SerialNumberRequired · SerialNumberNotOfCustomer · WorkedBeforeOpening
     ├── CursorExpired                     a place in the feed after which events are missing
+    ├── LinkExpired                       a sign-in link that was used, or is too old
     ├── TooManyRequests
     │   └── TooManyWrites                 of a customer's own tokens
     ├── InternalError
@@ -369,6 +370,10 @@ class CursorExpired(ServiceError, code="cursor_expired"):
         super().__init__()
         self.place = place
         self.missed = missed
+
+
+class LinkExpired(ServiceError, code="link_expired"):
+    """A sign-in link that was used already, has expired or was revoked, or never was one."""
 
 
 class TooManyRequests(ServiceError, code="too_many_requests"):

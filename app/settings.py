@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ADDRESS_FORM = "must have the form postgresql://user:password@host:port/database"
 _origin = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
+_public_address = re.compile(rf"{_origin.pattern}(/[A-Za-z0-9._~-]+)*")
 _host = re.compile(r"(?=.*[a-z])[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
@@ -63,6 +64,14 @@ class Settings(BaseSettings):
     """Time from SIGTERM on in which the service still accepts requests, while `/readyz` answers
     503. 0, because only whoever has a load balancer that asks `/readyz` gains by the wait."""
 
+    pages: bool = True
+    """Serve the pages for people besides the API. False: nothing of them is imported."""
+    public_url: str | None = None
+    """Address under which browsers reach the service, such as https://support.example.com. If
+    unset, the one in each request's `Host`."""
+    frame_ancestors: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins, separated by commas, whose pages may show the pages of the service in a frame. Pages
+    of the service's own origin may in any case."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may call from a browser, separated by commas, such as
     https://desk.example.com. Other origins are refused."""
@@ -155,6 +164,18 @@ class Settings(BaseSettings):
             raise ValueError(ADDRESS_FORM)
         return f"postgresql+asyncpg://{rest}"
 
+    @field_validator("public_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        address = url.strip().rstrip("/")
+        if not _public_address.fullmatch(address):
+            raise ValueError(
+                "must have the form https://host, https://host:port or https://host/path"
+            )
+        return address
+
     @field_validator("phone_region")
     @classmethod
     def _known_region(cls, region: str | None) -> str | None:
@@ -162,7 +183,7 @@ class Settings(BaseSettings):
             raise ValueError("must be the code of a country, such as IT, DE or GB")
         return region
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "frame_ancestors", mode="before")
     @classmethod
     def _origins(cls, given: object) -> object:
         if not isinstance(given, str):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from app.errors import Shortage
 from app.http.languages import Language, language_of
 from app.policy.civil import civil_date
 from app.services.unit_of_work import Caller, UnitOfWork
+from app.store.database import Connection
 
 
 @dataclass(slots=True)
@@ -71,3 +72,21 @@ async def _context(request: Request) -> Context:
 
 Ctx = Annotated[Context, Depends(_context)]
 """How a handler asks for its context: `async def get_contract(context: Ctx, …)`."""
+
+
+class Unadmitted(NamedTuple):
+    """What a handler of a call that needs no token, and writes, works with."""
+
+    connection: Connection
+    """In a transaction."""
+    now: datetime
+    request: Request
+
+
+async def _unadmitted(request: Request) -> Unadmitted:
+    unadmitted: Unadmitted = request.state.unadmitted
+    return unadmitted
+
+
+Stranger = Annotated[Unadmitted, Depends(_unadmitted)]
+"""How such a handler asks for it."""

@@ -35,7 +35,7 @@ from app.http.following import FollowRoute
 from app.http.lookups import LookupHandler, LookupRoute, Question, check_handler
 from app.http.openapi import responses as documented
 from app.http.paging import Page
-from app.http.routes import OpenRoute, ReadRoute, ScopedRoute, WriteRoute, limits
+from app.http.routes import ExchangeRoute, OpenRoute, ReadRoute, ScopedRoute, WriteRoute, limits
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 Decorator = Callable[[Endpoint], Endpoint]
@@ -112,6 +112,11 @@ class Resource:
             responses |= documented.CACHED
         route = OpenRoute if strict_query else APIRoute
         return self._call("GET", path, route, None, responses, model, **options)
+
+    def exchanges(self, path: str, model: type[BaseModel], *errors: Errors) -> Decorator[Any]:
+        """POST that needs no token and gives something for a secret in its body."""
+        responses = documented.exchanges(*errors)
+        return self._call("POST", path, ExchangeRoute, None, responses, model)
 
     def looks_up(
         self,

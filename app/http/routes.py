@@ -19,7 +19,7 @@ from app.errors import RecordedRefusal, RecordMerged, RequestTimeout, invalid
 from app.http import idempotency
 from app.http.auth.bearer import sent_token
 from app.http.bound_writes import BoundWrites
-from app.http.context import Context, record_of
+from app.http.context import Context, Unadmitted, record_of
 from app.http.negotiation import negotiated
 from app.http.openapi.headers import parameters
 from app.http.strict_query import StrictRoute
@@ -44,6 +44,41 @@ class OpenRoute(StrictRoute):
         async def handle(request: Request) -> Response:
             self.refuse_unknown_parameters(request)
             return await handler(request)
+
+        return handle
+
+
+class ExchangeRoute(StrictRoute):
+    """A route that needs no token and writes: what its body has is itself a secret.
+
+    One transaction, committed before the answer leaves. An `Idempotency-Key` is accepted, but
+    answers are not stored: nobody owns the key.
+    """
+
+    def get_route_handler(self) -> Handler:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            settings = request.app.state.settings
+            database: Database = request.app.state.database
+            counter = [0]
+            marker = statements.set(counter)
+            try:
+                async with asyncio.timeout(settings.request_timeout):
+                    self.refuse_unknown_parameters(request)
+                    await receive_body(request)
+                    await refuse_too_many_values(request)
+                    async with database.writing.begin() as connection:
+                        request.state.unadmitted = Unadmitted(connection, clock.now(), request)
+                        return await handler(request)
+            except FAILURES as failure:
+                error = error_of(failure)
+                if error is None:
+                    raise
+                raise error from failure
+            finally:
+                record_of(request.scope).statements = counter[0]
+                statements.reset(marker)
 
         return handle
 

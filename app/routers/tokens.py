@@ -7,11 +7,13 @@ from uuid import UUID
 from pydantic import Field
 from starlette.responses import Response
 
-from app.errors import SecretAlreadyIssued
-from app.http.context import Ctx
-from app.http.fields import Id, Input, Key, StoredOutput, Whole
+from app.errors import LinkExpired, SecretAlreadyIssued
+from app.http.context import Ctx, Stranger
+from app.http.fields import Id, Input, Key, Output, StoredOutput, Whole
+from app.http.languages import Language
+from app.http.public_address import SIGN_IN_PATH, public_address
 from app.http.resource import Resource
-from app.http.responses import created, ok
+from app.http.responses import created, json_response, ok
 from app.services import tokens as service
 from app.services.tokens import BoundScope, Scope
 
@@ -46,9 +48,56 @@ class TokenWithSecret(IssuedToken):
     token: str = Field(description="Shown this once; only its hash is stored.")
 
 
+class NewlyIssued(TokenWithSecret):
+    """A token with its secret, and a link that opens the reserved area with another like it."""
+
+    url: str | None = Field(
+        description="An address to lead the customer to: its page has a button that opens the"
+        " reserved area, once, and a session there lasts until `expires_at`. Opening the address"
+        " alone uses nothing up. Null where the service has no pages (`ASSISTENZA_PAGES=false`)."
+    )
+
+
+class Redemption(Input):
+    """What a sign-in link has."""
+
+    code: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        description="The last part of the link's path."
+    )
+
+
+class OwnCustomer(Output):
+    """The customer to whom the token is bound."""
+
+    id: UUID
+    code: str
+    name: str
+    language: Language = Field(description="The customer's own language.")
+
+
+class OwnToken(Output):
+    """What the token of a request may do."""
+
+    name: str = Field(description="The name of the client to whom it belongs.")
+    scopes: list[Scope]
+    customer: OwnCustomer | None = Field(description="Null for a token that is not bound.")
+
+
+@tokens.reads("/token", OwnToken, None)
+async def get_own_token(context: Ctx) -> Response:
+    """Read what your own token may do.
+
+    And to which customer it is bound, if it is.
+    """
+    caller = context.caller
+    row = await service.own_customer(context)
+    customer = row and OwnCustomer(id=row.id, code=row.code, name=row.name, language=row.language)
+    return ok(context, OwnToken(name=caller.name, scopes=sorted(caller.scopes), customer=customer))
+
+
 @tokens.creates(
     "/customers/{customer}/tokens",
-    TokenWithSecret,
+    NewlyIssued,
     "tokens:issue",
     SecretAlreadyIssued,
     etag=False,
@@ -60,8 +109,15 @@ async def issue_token(context: Ctx, customer: Key, body: NewToken) -> Response:
     once: repeated with the same `Idempotency-Key`, the request is refused.
     """
     expires_at = context.now + timedelta(seconds=body.expires_in_seconds)
-    row, token = await service.issue(context, customer, body.scopes, expires_at)
-    issued = TokenWithSecret(**IssuedToken.of(row).model_dump(), token=token)
+    row, token, code = await service.issue(
+        context,
+        customer,
+        body.scopes,
+        expires_at,
+        with_link=context.request.app.state.settings.pages,
+    )
+    url = code and f"{public_address(context.request)}{SIGN_IN_PATH}{code}"
+    issued = NewlyIssued(**IssuedToken.of(row).model_dump(), token=token, url=url)
     location = f"/v1/customers/{row.customer_id}/tokens/{row.id}"
     return created(context, issued, location, secret=True)
 
@@ -73,3 +129,14 @@ async def get_token(context: Ctx, customer: Key, token_id: Id) -> Response:
     And until when. Its secret is never shown again.
     """
     return ok(context, IssuedToken.of(await service.read(context, customer, token_id)))
+
+
+@tokens.exchanges("/sign-in-links/redemption", TokenWithSecret, LinkExpired)
+async def redeem_sign_in_link(stranger: Stranger, body: Redemption) -> Response:
+    """Exchange the code of a sign-in link for its token.
+
+    Once: whoever comes second gets `link_expired`. This needs no token.
+    """
+    row, token = await service.redeem(stranger.connection, body.code, stranger.now)
+    redeemed = TokenWithSecret(**IssuedToken.of(row).model_dump(), token=token)
+    return json_response(stranger.request, redeemed, etag=False)

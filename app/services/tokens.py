@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.errors import CustomerNotFound, InsufficientScope, Unauthorized
+from app.errors import CustomerNotFound, InsufficientScope, LinkExpired, Unauthorized
 from app.ids import as_id, new_id
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.services.visibility import called, find, find_locked, records
@@ -61,6 +61,8 @@ BOUND_SCOPES: frozenset[str] = frozenset(get_args(BoundScope))
 """The scopes that a token bound to one customer may hold."""
 
 PREFIX, BOUND_PREFIX = "assistenza_", "assistenzac_"
+LINK_PREFIX = "assistenzal_"
+"""Of the code in a sign-in link, which is not a token: no request is admitted with it."""
 SECRET_LENGTH = len(secrets.token_urlsafe(32))
 
 IS_VALID = "hash = :token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
@@ -68,6 +70,9 @@ IS_VALID = "hash = :token_hash AND revoked_at IS NULL AND (expires_at IS NULL OR
 _FIND = text(f"SELECT id, name, scopes, customer_id FROM tokens WHERE {IS_VALID}")
 # Reads the token, then lets the transaction see its customer's rows.
 _ADMIT_BOUND = text("SELECT id, name, scopes, customer_id FROM admit_bound(:token_hash, :now)")
+_REDEEM = text(f"""
+    UPDATE tokens SET hash = :new_hash WHERE {IS_VALID} AND customer_id IS NOT NULL
+    RETURNING id, customer_id, scopes, created_at, expires_at, revoked_at""")
 _ISSUER = text("SELECT id FROM tokens WHERE id = :id AND revoked_at IS NULL FOR SHARE")
 FORGOTTEN_AT_ONCE = 5_000
 _FORGET = text("""
@@ -123,6 +128,12 @@ async def authenticate(
     return admitted(found.one_or_none(), scope)
 
 
+def new_code() -> tuple[str, bytes]:
+    """The code of a new sign-in link, which is shown once, and the hash to store."""
+    code = LINK_PREFIX + secrets.token_urlsafe(32)
+    return code, hash_of(code)
+
+
 async def store(
     connection: AsyncConnection,
     now: datetime,
@@ -132,9 +143,13 @@ async def store(
     customer_id: UUID | None = None,
     expires_at: datetime | None = None,
     issued_by: UUID | None = None,
+    by_link: bool = False,
 ) -> tuple[UUID, str]:
-    """Make a token: its id, and the secret, which is shown once."""
-    token, token_hash = new_token(customer_id is not None)
+    """Make a token: its id, and the secret, which is shown once.
+
+    `by_link`: the secret is the code of a sign-in link, for which `redeem` gives the token once.
+    """
+    token, token_hash = new_code() if by_link else new_token(customer_id is not None)
     id_ = new_id()
     await connection.execute(
         insert(tokens).values(
@@ -152,9 +167,16 @@ async def store(
 
 
 async def issue(
-    work: UnitOfWork, customer: str, scopes: Collection[str], expires_at: datetime
-) -> tuple[Row[Any], str]:
+    work: UnitOfWork,
+    customer: str,
+    scopes: Collection[str],
+    expires_at: datetime,
+    *,
+    with_link: bool = False,
+) -> tuple[Row[Any], str, str | None]:
     """Issue a token bound to a customer: its row, and the secret, which is shown once.
+
+    `with_link`: also the code of a sign-in link to another token that may do the same for as long.
 
     Raises NotFound, InsufficientScope for a scope that the issuer itself lacks, and Unauthorized
     if the issuer has been revoked meanwhile.
@@ -167,19 +189,51 @@ async def issue(
     # `revoke` waits for this transaction, then ends this token too, or this sees it.
     if await work.connection.scalar(_ISSUER, {"id": work.caller.id}) is None:
         raise Unauthorized(token_sent=True)
-    id_, token = await store(
-        work.connection,
-        work.now,
-        name=work.caller.name,
-        scopes=scopes,
-        customer_id=owner.id,
-        expires_at=expires_at,
-        issued_by=work.caller.id,
+
+    async def make(by_link: bool) -> tuple[UUID, str]:
+        id_, secret = await store(
+            work.connection,
+            work.now,
+            name=work.caller.name,
+            scopes=scopes,
+            customer_id=owner.id,
+            expires_at=expires_at,
+            issued_by=work.caller.id,
+            by_link=by_link,
+        )
+        data: TokenIssued = {"scopes": sorted(set(scopes)), "expires_at": expires_at.isoformat()}
+        await work.record(EventType.TOKEN_ISSUED, data, customer_id=owner.id, subject_id=id_)
+        return id_, secret
+
+    id_, token = await make(by_link=False)
+    code = (await make(by_link=True))[1] if with_link else None
+    return await _of_customer(work, owner.id, id_), token, code
+
+
+async def redeem(connection: AsyncConnection, code: str, now: datetime) -> tuple[Row[Any], str]:
+    """Give the token of a sign-in link, once: its row, and the secret, which is shown once.
+
+    One statement replaces the hash of the code by the token's own, so that of two requests at the
+    same moment one gets it. Raises LinkExpired.
+    """
+    if not code.startswith(LINK_PREFIX):
+        # The hash of a token would be found too.
+        raise LinkExpired
+    token, token_hash = new_token(bound=True)
+    redeemed = await connection.execute(
+        _REDEEM, {"token_hash": hash_of(code), "new_hash": token_hash, "now": now}
     )
-    row = await _of_customer(work, owner.id, id_)
-    data: TokenIssued = {"scopes": row.scopes, "expires_at": expires_at.isoformat()}
-    await work.record(EventType.TOKEN_ISSUED, data, customer_id=owner.id, subject_id=id_)
+    row = redeemed.one_or_none()
+    if row is None:
+        raise LinkExpired
     return row, token
+
+
+async def own_customer(work: UnitOfWork) -> Row[Any] | None:
+    """The customer to whom the caller's token is bound; None for every other token."""
+    if work.caller.customer_id is None:
+        return None
+    return await find(work, customers, work.caller.customer_id)
 
 
 async def read(work: UnitOfWork, customer: str, token_id: UUID) -> Row[Any]:

@@ -1,5 +1,7 @@
 """Tokens bound to a customer: issued for the reserved area, walled in twice."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
@@ -7,9 +9,10 @@ import httpx
 import pytest
 from sqlalchemy import ColumnElement, text, true
 
+from app import clock
 from app.jobs import housekeeping
-from app.services import idempotency, visibility
-from app.services.tokens import BOUND_PREFIX, BOUND_SCOPES, SCOPES
+from app.services import idempotency, tokens, visibility
+from app.services.tokens import BOUND_PREFIX, BOUND_SCOPES, LINK_PREFIX, SCOPES
 from app.services.unit_of_work import Caller
 from tests.api.build import Customer, made
 from tests.conftest import Service
@@ -242,3 +245,90 @@ async def test_revocation_is_effective_at_once(service: Service, customer: Custo
 
 def test_ids_are_ids(customer: Customer) -> None:
     assert UUID(customer.id).version == 7
+
+
+async def link_of(client: httpx.AsyncClient, customer: Customer, **more: int) -> str:
+    """The code of a new sign-in link."""
+    issued = await issue(client, customer, "entitlements:read", "usage:read", **more)
+    address, _, code = issued["url"].rpartition("/")
+    assert address == "http://test/area/enter"
+    assert code.startswith(LINK_PREFIX)
+    assert issued["token"] not in issued["url"]
+    return code
+
+
+async def redeem(service: Service, code: str) -> httpx.Response:
+    async with service.client(None) as stranger:
+        return await stranger.post("/v1/sign-in-links/redemption", json={"code": code})
+
+
+async def test_a_link_gives_a_token_once_also_to_two_at_the_same_moment(
+    service: Service, client: httpx.AsyncClient, customer: Customer
+) -> None:
+    code = await link_of(client, customer)
+    answers = await asyncio.gather(*(redeem(service, code) for _ in range(8)))
+    assert sorted(one.status_code for one in answers) == [200, *[410] * 7]
+    given = next(one.json() for one in answers if one.status_code == 200)
+    assert given["customer_id"] == customer.id
+    assert given["scopes"] == ["entitlements:read", "usage:read"]
+    async with service.client(given["token"]) as bound:
+        own = await made(await bound.get("/v1/token"), 200)
+        assert own["customer"] == {
+            "id": customer.id,
+            "code": customer.code,
+            "name": own["customer"]["name"],
+            "language": "it",
+        }
+        assert (await bound.get(f"/v1/customers/{customer.id}/usage")).status_code == 200
+    assert (await redeem(service, code)).json()["code"] == "link_expired"
+
+
+async def test_what_is_no_link_gives_nothing(
+    service: Service, client: httpx.AsyncClient, customer: Customer
+) -> None:
+    code = await link_of(client, customer)
+    issued = await issue(client, customer, "usage:read")
+    # The code is no token, and a token is no code: its hash would be found.
+    async with service.client(code) as stranger:
+        assert (await stranger.get("/v1/service-matrix")).status_code == 401
+    for wrong in (issued["token"], code[:-1], LINK_PREFIX, "x", code.replace(LINK_PREFIX, "")):
+        assert (await redeem(service, wrong)).status_code == 410, wrong
+    async with service.client(issued["token"]) as bound:
+        assert (await bound.get(f"/v1/customers/{customer.id}/usage")).status_code == 200
+    assert (await redeem(service, "")).status_code == 422
+    assert (await redeem(service, code)).status_code == 200
+
+
+async def test_a_link_ends_with_its_time_and_with_who_made_it(
+    service: Service,
+    client: httpx.AsyncClient,
+    customer: Customer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = await link_of(client, customer, expires_in_seconds=60)
+    later = clock.now() + timedelta(seconds=61)
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now", lambda: later)
+        assert (await redeem(service, short)).status_code == 410
+    async with await service.client_with("tokens:issue", *BOUND_SCOPES, name="portal") as portal:
+        unused, used = await link_of(portal, customer), await link_of(portal, customer)
+        token = (await made(await redeem(service, used), 200))["token"]
+    async with service.database.writing.begin() as connection:
+        await tokens.revoke(connection, clock.now(), "portal")
+    assert (await redeem(service, unused)).status_code == 410
+    async with service.client(token) as bound:
+        assert (await bound.get("/v1/token")).status_code == 401
+
+
+async def test_there_is_no_link_where_there_are_no_pages(
+    new_service: Callable[..., Awaitable[Service]],
+) -> None:
+    service = await new_service(pages=False)
+    async with await service.client_with(*SCOPES) as client:
+        customer = await Customer.new(client, service.today())
+        assert (await issue(client, customer, "usage:read"))["url"] is None
+    other = await new_service(public_url="https://support.example.com/help/")
+    async with await other.client_with(*SCOPES) as client:
+        customer = await Customer.new(client, other.today())
+        url = (await issue(client, customer, "usage:read"))["url"]
+        assert url.startswith("https://support.example.com/help/area/enter/")

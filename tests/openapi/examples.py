@@ -314,6 +314,9 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
         {"scopes": ["entitlements:read", "cases:read"], "expires_in_seconds": 900},
     )
     await call("get_token", "GET", f"/v1/customers/{customer}/tokens/{token['id']}")
+    await call("get_own_token", "GET", "/v1/token")
+    code = token["url"].rpartition("/")[2]
+    await call("redeem_sign_in_link", "POST", "/v1/sign-in-links/redemption", {"code": code})
 
     record.clock.move_to(10)
     licence = {

@@ -81,6 +81,12 @@ def acts(*own: type[ServiceError], etag: bool = True) -> Responses:
     return {200: {"headers": _ETAG if etag else {}}, **problems(*own, *_POST)}
 
 
+def exchanges(*own: type[ServiceError]) -> Responses:
+    """For POST that needs no token."""
+    own = (*own, InvalidInput, InternalError, ServiceUnavailable, NotAcceptable)
+    return problems(*own, *_WITH_BODY)
+
+
 def patches(*own: type[ServiceError]) -> Responses:
     """For PATCH."""
     errors = problems(*own, *_ANSWERED, *_WITH_BODY, PreconditionFailed)
