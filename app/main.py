@@ -136,7 +136,12 @@ def create_app(
     document.install(app)
     for resource in _RESOURCES:
         resource.install(app)
-    pages.install(app)
+    pages.install(app, people="area" if settings.pages else "docs")
+    if settings.pages:
+        # Not at the head of this file: a service without pages imports nothing of them.
+        from app.pages.install import install as install_pages
+
+        install_pages(app)
     for resource in _RESOURCES:
         resource.install_heads(app)
     cors.add_inside(app, settings.cors_origins)

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from app.http.public_address import SIGN_IN_PATH
 from app.services.tokens import Scope
 
 Greeting = Callable[[str, int], str]
@@ -82,16 +83,29 @@ CLIENTS = (
 
 
 def greeting(
-    tokens: Mapping[str, str], code: str, phone: str, customers: int, loaded_on: date
+    tokens: Mapping[str, str],
+    code: str,
+    phone: str,
+    customers: int,
+    loaded_on: date,
+    *,
+    link: str | None = None,
+    public_url: str | None = None,
 ) -> Greeting:
     """What to print about a demo: for each client a command with its token, ready to run.
 
     `tokens` are by client's name; `code` and `phone` are the first customer's; `customers` is
-    their number.
+    their number; `link` is the code of a sign-in link, None where there are no pages.
     """
 
     def say(host: str, port: int) -> str:
-        address = f"http://{_reached_at(host)}:{port}"
+        address = public_url or f"http://{_reached_at(host)}:{port}"
+        area = (
+            f"Reserved area of {code} (this link opens it once):\n"
+            f"  {address}{SIGN_IN_PATH}{link}\n\n"
+            if link
+            else ""
+        )
         # Every shell understands double quotes, and nothing inside them is special in any.
         calls = "".join(
             f"  {client.title.format(code=code)}:\n"
@@ -101,7 +115,7 @@ def greeting(
         )
         return (
             f"\n{customers} made-up customers, as of {loaded_on}."
-            f" What each one shows is in its external_refs, under demo.\n\n{calls}\n"
+            f" What each one shows is in its external_refs, under demo.\n\n{calls}\n{area}"
             f"All calls: {address}/docs\n"
             f"These tokens are valid for {VALID_FOR.days} days;"
             " starting with --demo again makes new ones and revokes these.\n"

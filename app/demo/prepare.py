@@ -47,7 +47,18 @@ async def prepare(settings: Settings) -> Greeting:
         async with database.writing.begin() as connection:
             shown = await demo.shown(connection)
             made: dict[str, str] = {}
+            link = None
             for client in CLIENTS:
+                if client.bound and settings.pages:
+                    _, link = await tokens.store(
+                        connection,
+                        now,
+                        name=client.name,
+                        scopes=client.scopes,
+                        customer_id=shown.customer_id,
+                        expires_at=now + VALID_FOR,
+                        by_link=True,
+                    )
                 _, made[client.name] = await tokens.store(
                     connection,
                     now,
@@ -56,7 +67,15 @@ async def prepare(settings: Settings) -> Greeting:
                     customer_id=shown.customer_id if client.bound else None,
                     expires_at=now + VALID_FOR,
                 )
-        return greeting(made, shown.code, shown.phone or shown.code, shown.customers, loaded_on)
+        return greeting(
+            made,
+            shown.code,
+            shown.phone or shown.code,
+            shown.customers,
+            loaded_on,
+            link=link,
+            public_url=settings.public_url,
+        )
 
 
 async def _end_tokens(connection: Connection, now: datetime) -> None:

@@ -92,7 +92,12 @@ async def get_own_token(context: Ctx) -> Response:
     caller = context.caller
     row = await service.own_customer(context)
     customer = row and OwnCustomer(id=row.id, code=row.code, name=row.name, language=row.language)
-    return ok(context, OwnToken(name=caller.name, scopes=sorted(caller.scopes), customer=customer))
+    return ok(
+        context,
+        OwnToken.model_validate(
+            {"name": caller.name, "scopes": sorted(caller.scopes), "customer": customer}
+        ),
+    )
 
 
 @tokens.creates(

@@ -36,8 +36,8 @@ addresses may have an international domain, and are found by either of its forms
 be written with a fraction of zeros (`15.0`).
 
 **Methods and formats.** `HEAD` is answered wherever `GET` is, with the same headers. A format that
-an operation does not offer is 406. `GET /` leads a browser to `/docs`, and a program to this
-document.
+an operation does not offer is 406. `GET /` leads a browser to the pages for people, and a
+program to this document.
 
 **Errors** are `application/problem+json` (RFC 9457). Branch on `code`; `title` and `detail` are for
 people, in the language of `Accept-Language`. Every operation may answer 404 for an unknown path,

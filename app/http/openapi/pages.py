@@ -45,8 +45,10 @@ def assets() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "static"
 
 
-def install(app: FastAPI) -> None:
-    """Add /docs (Swagger UI) and /redoc, which need no token, and the way to them from `/`.
+def install(app: FastAPI, people: str = "docs") -> None:
+    """Add /docs (Swagger UI) and /redoc, which need no token, and the way from `/`.
+
+    `people` is where `/` leads browsers.
 
     The application must have been made with `docs_url=None` and `redoc_url=None`.
     """
@@ -66,9 +68,9 @@ def install(app: FastAPI) -> None:
         return show
 
     async def lead(request: Request) -> Response:
-        """A browser to the page for people, everything else to the document."""
+        """A browser to the pages for people, everything else to the document."""
         wanted = media_type_of(request, "application/json", "text/html")
-        place = "docs" if wanted == "text/html" else "openapi.json"
+        place = people if wanted == "text/html" else "openapi.json"
         return Response(status_code=307, headers={"Location": place, "Vary": "Accept"})
 
     for path, endpoint in (

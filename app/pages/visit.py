@@ -1,0 +1,166 @@
+"""One request of a visitor: session, language, texts, form and API; and how it is answered."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+
+from app.http.context import record_of
+from app.http.languages import LANGUAGES, Language, asked_language
+from app.http.public_address import public_address
+from app.pages import assets, sessions
+from app.pages.api import Api, Client, PassedOn, Problem
+from app.pages.charts import burn_down
+from app.pages.forms import MEDIA_TYPE, Form
+from app.pages.languages import WORDINGS, Wording
+from app.pages.sessions import Session
+from app.settings import Settings
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    auto_reload=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.globals["burn_down"] = burn_down
+
+
+class Visit:
+    """What a page works with."""
+
+    def __init__(self, request: Request, client: Client, session: Session) -> None:
+        self.request = request
+        self.session = session
+        self.settings: Settings = request.app.state.settings
+        self.token = sessions.token_of(request, session)
+        self.form = Form()
+        self._chosen = _supported(sessions.chosen_language(request)) or asked_language(request)
+        self._client = client
+        self._speak(self._chosen or "en")
+
+    def _speak(self, language: Language) -> None:
+        self.language: Language = language
+        self.t: Wording = WORDINGS[language]
+        self.api = Api(self._client, self.token, language, record_of(self.request.scope).request_id)
+
+    def prefer(self, language: str) -> None:
+        """Speak this language, unless the visitor or the browser has named another."""
+        supported = _supported(language)
+        if self._chosen is None and supported is not None:
+            self._speak(supported)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the address."""
+        return self.request.query_params
+
+    def url(self, path: str, **query: str) -> str:
+        """The address of a path, also where a proxy serves it below another."""
+        prefix = urlsplit(public_address(self.request)).path
+        return f"{prefix}{path}?{urlencode(query)}" if query else f"{prefix}{path}"
+
+    def asset(self, name: str) -> str:
+        """The address of a file of `static/`."""
+        return self.url(assets.PATH + assets.NAMES[name])
+
+    def here(self, **query: str) -> str:
+        """The address of this page with these parameters instead of its own."""
+        return self.url(self.request.scope["path"], **{**self.query, **query})
+
+    @property
+    def form_token(self) -> str:
+        """What a form of this session has to carry; see `sessions.refuse_forgery`."""
+        return "" if self.token is None else sessions.form_token(self.token)
+
+    async def receive_form(self, *, signed_in: bool) -> None:
+        """Receive the form, of a page that needs a session or not.
+
+        Raises HTTPException, and ForgedRequest.
+        """
+        try:
+            async with asyncio.timeout(self.settings.body_timeout):
+                body = await self.request.body()
+        except (TimeoutError, ClientDisconnect):
+            raise HTTPException(408) from None
+        media_type = self.request.headers.get("content-type", "").partition(";")[0]
+        if body and media_type.strip().lower() != MEDIA_TYPE:
+            raise HTTPException(415)
+        self.form = Form.parse(body)
+        sessions.refuse_forgery(self.request, self.token if signed_in else None, self.form.token)
+
+    def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """The page that a template makes of these values."""
+        known = {"customer": None, "form": self.form, "languages": LANGUAGES}
+        html = _ENVIRONMENT.get_template(template).render(
+            {**known, **values, "visit": self, "t": self.t}
+        )
+        return self.finish(HTMLResponse(html, status))
+
+    def redirect(self, path: str, **query: str) -> Response:
+        """Lead the browser to another page of the service, by GET."""
+        location = self.url(path, **query)
+        return self.finish(Response(status_code=303, headers={"Location": location}))
+
+    def pass_on(self, address: str, **query: str) -> Response:
+        """An answer of the API as it comes: a file, or a stream of events."""
+        headers = self.api.headers
+        for name in ("accept", "last-event-id", "if-none-match"):
+            if name in self.request.headers:
+                headers[name] = self.request.headers[name]
+        return self.finish(PassedOn(self.request.app, address, query, headers, self.refused))
+
+    def refused(self, problem: Problem) -> Response:
+        """The page for a problem that no form takes."""
+        # An address with a name that nothing can have is refused as wrong input.
+        status = 404 if problem.status == 422 else problem.status
+        if status not in _SHOWN:
+            status = 500
+        response = self.render(
+            "failed.html", status, kind=_SHOWN.get(status, "crashed"), session=self.session
+        )
+        if status == 401:
+            sessions.end(response, self.request, self.session)
+        if status == 503:
+            response.headers["Retry-After"] = "5"
+        return response
+
+    def finish(self, response: Response) -> Response:
+        """Add the headers that every answer has."""
+        ancestors = " ".join(("'self'", *self.settings.frame_ancestors))
+        response.headers["Content-Security-Policy"] = f"{_POLICY}; frame-ancestors {ancestors}"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Content-Language"] = self.language
+        return response
+
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'"
+)
+_SHOWN = {
+    400: "not_understood",
+    401: "signed_out",
+    403: "forbidden",
+    404: "not_found",
+    405: "not_found",
+    408: "too_slow",
+    410: "link_expired",
+    413: "too_large",
+    415: "not_understood",
+    429: "too_many",
+    503: "unavailable",
+}
+"""What the page says for each status."""
+
+
+def _supported(language: str) -> Language | None:
+    return next((one for one in LANGUAGES if one == language), None)
