@@ -209,7 +209,7 @@ async def test_another_customer_s_case_does_not_exist(
     case = await other.open(subject="Secret of another")
     visitor = await visit()
     texts = set()
-    for name in (case["number"], case["id"], "2026-999999", "%00", "..", "a" * 300):
+    for name in (case["number"], case["id"], "2026-999999", "%00", "a" * 300):
         page = await visitor.open(f"/area/cases/{name}", 404)
         assert "Secret of another" not in page.html
         texts.add(page.text)
