@@ -39,6 +39,7 @@ from app.routers.webhooks.endpoints import webhooks
 from app.settings import Settings
 from app.store.database import Database
 from app.store.failures import FAILURES
+from app.store.replica import Replica
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
 # Routes are matched in this order, so those called most come first.
@@ -87,6 +88,9 @@ def create_app(
             asyncio.create_task(app.state.watch.run(own)),
             asyncio.create_task(app.state.deliveries.run(own)),
         ]
+        if settings.read_database_url is not None:
+            replica = app.state.replica = Replica(settings)
+            beside.append(asyncio.create_task(replica.run(own)))
         try:
             # For the server and its connections (`serving.processes`, `http.uvicorn_protocol`).
             yield {"draining": app.state.draining, "end_waiting": app.state.watch.close}
@@ -102,6 +106,8 @@ def create_app(
                 await app.state.deliveries.end(own)
             with suppress(*FAILURES):
                 await app.state.summing.end(own)
+            if app.state.replica is not None:
+                await app.state.replica.close()
             if database is None:
                 await own.close()
 
@@ -123,6 +129,7 @@ def create_app(
     )
     app.state.watch = Watch()
     app.state.draining = Draining()
+    app.state.replica = None
     app.state.metrics = Metrics()
     app.state.deliveries = Deliveries(Allowed.of(settings.webhook_allow), app.state.metrics)
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)

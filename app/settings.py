@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     bound_database_url: str | None = None
     """The same database as a login role that is a member of assistenza_bound. Needed only behind a
     pooler; without one the service switches to assistenza_bound itself."""
+    read_database_url: str | None = None
+    """A replica of the same database, as the role that serves requests: calls that only read go
+    there while it is fresh enough. One server, for a balancer would mix replicas of several
+    ages."""
+    read_staleness: float = Field(default=1.0, ge=0.5, le=3_600)
+    """How old what a replica answers may be at most; beyond that the primary answers."""
     data_dir: Path | None = Field(default_factory=_default_data_dir)
     """Where the embedded PostgreSQL keeps its data. None: the account has no home directory."""
     policy_dir: Path | None = None
@@ -154,7 +160,9 @@ class Settings(BaseSettings):
             )
         return connections
 
-    @field_validator("database_url", "migration_database_url", "bound_database_url")
+    @field_validator(
+        "database_url", "migration_database_url", "bound_database_url", "read_database_url"
+    )
     @classmethod
     def _with_driver(cls, url: str | None) -> str | None:
         if url is None:

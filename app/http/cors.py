@@ -22,6 +22,7 @@ _OPTIONS: dict[str, Any] = {
         "If-Match",
         "If-None-Match",
         "Last-Event-ID",
+        "X-Assistenza-Position",
         "X-Request-Id",
         "traceparent",
     ),
@@ -36,6 +37,7 @@ _OPTIONS: dict[str, Any] = {
         "RateLimit-Policy",
         "Retry-After",
         "WWW-Authenticate",
+        "X-Assistenza-Position",
         "X-Request-Id",
     ),
 }

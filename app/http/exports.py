@@ -6,7 +6,7 @@ connections, and each has a deadline for the whole answer.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -28,12 +28,12 @@ class ExportResponse(StreamingResponse):
 
     Until the first part is there, a failure is answered as a problem: TooManyRequests while
     `database` has no place for another export, ServiceUnavailable. After that the answer is cut
-    off, which a reader sees by its missing end.
+    off, which a reader sees by its missing end. Of `databases` each is tried before the next.
     """
 
     def __init__(
         self,
-        database: Database,
+        databases: Sequence[Database],
         read: Callable[[Connection], AsyncGenerator[bytes, None]],
         *,
         seconds: float,
@@ -41,13 +41,11 @@ class ExportResponse(StreamingResponse):
         media_type: str,
     ) -> None:
         super().__init__((), headers=headers, media_type=media_type)
-        self._database = database
+        self._databases = databases
         self._read = read
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._database.exporting.locked():
-            raise TooManyRequests(_RETRY_AFTER_SECONDS)
         started = False
 
         async def noted(message: Message) -> None:
@@ -55,22 +53,34 @@ class ExportResponse(StreamingResponse):
             started = True
             await send(message)
 
-        try:
-            async with self._database.exporting, asyncio.timeout(self._seconds) as deadline:
-                await self._answer(scope, receive, noted)
-        except FAILURES as failure:
-            error = ServiceUnavailable() if deadline.expired() else error_of(failure)
-            if error is None:
-                raise
-            if not started:
-                raise error from failure
-            # The server closes a connection whose answer was not completed.
-            reason = "ASSISTENZA_EXPORT_TIMEOUT" if deadline.expired() else type(failure).__name__
-            log.warning("export_cut_off", reason=reason)
+        last = self._databases[-1]
+        for database in self._databases:
+            if database.exporting.locked():
+                if database is not last:
+                    continue
+                raise TooManyRequests(_RETRY_AFTER_SECONDS)
+            try:
+                async with database.exporting, asyncio.timeout(self._seconds) as deadline:
+                    await self._answer(database, scope, receive, noted)
+                    return
+            except FAILURES as failure:
+                error = ServiceUnavailable() if deadline.expired() else error_of(failure)
+                if error is None:
+                    raise
+                if not started and database is not last:
+                    continue
+                if not started:
+                    raise error from failure
+                # The server closes a connection whose answer was not completed.
+                reason = (
+                    "ASSISTENZA_EXPORT_TIMEOUT" if deadline.expired() else type(failure).__name__
+                )
+                log.warning("export_cut_off", reason=reason)
+                return
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, database: Database, scope: Scope, receive: Receive, send: Send) -> None:
         async with (
-            self._database.exports.connect() as connection,
+            database.exports.connect() as connection,
             aclosing(self._read(connection)) as parts,
         ):
             first = await anext(parts)

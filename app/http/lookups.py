@@ -27,6 +27,7 @@ from app.http.context import note_caller
 from app.http.fields import CUSTOMER, Code, Country, Email, Input, Key, Query, Sound
 from app.http.languages import Language, language_of
 from app.http.references import SystemReference
+from app.http.replicas import database_of
 from app.http.routes import (
     Handler,
     ScopedRoute,
@@ -179,6 +180,8 @@ class LookupRoute(ScopedRoute):
     `question` is what the caller sends: a query string (a `Query`) or a body (an `Input`).
     """
 
+    only_reads = True
+
     def __init__(
         self,
         path: str,
@@ -241,7 +244,7 @@ class LookupRoute(ScopedRoute):
                 found = lookups.NOBODY._replace(closures=await closures.read(connection, at))
         else:
             caller, found = await lookups.find(
-                request.app.state.database, token, self.scope, lookup, now=now, at=at, on=on
+                database_of(request), token, self.scope, lookup, now=now, at=at, on=on
             )
         note_caller(request, caller, now)
         admitted = AdmittedLookup(request, query, caller, found, fault, now, at, on, policies)

@@ -78,6 +78,11 @@ class Metrics(CollectorRegistry):
             ("code",),
             registry=self,
         )
+        self.replica_reads = Counter(
+            "assistenza_replica_reads",
+            "Requests that the replica of ASSISTENZA_READ_DATABASE_URL answered.",
+            registry=self,
+        )
         self._shortages = Counter(
             "assistenza_database_shortages",
             "Requests that failed because a disk is full or a sequence has no free number.",

@@ -15,18 +15,27 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from app import clock
-from app.errors import RecordedRefusal, RecordMerged, RequestTimeout, invalid
-from app.http import idempotency
+from app.errors import (
+    InsufficientScope,
+    RecordedRefusal,
+    RecordMerged,
+    RequestTimeout,
+    Unauthorized,
+    invalid,
+)
+from app.http import idempotency, replicas
 from app.http.auth.bearer import sent_token
 from app.http.bound_writes import BoundWrites
 from app.http.context import Context, Unadmitted, record_of
+from app.http.metrics import Metrics
 from app.http.negotiation import negotiated
-from app.http.openapi.headers import parameters
+from app.http.openapi import headers
 from app.http.strict_query import StrictRoute
 from app.services.bound_limits import count_write
 from app.services.tokens import BOUND_SCOPES, authenticate, is_bound
 from app.store.database import Connection, Database, statements
 from app.store.failures import FAILURES, error_of, is_disconnect
+from app.store.replica import current_position
 
 MOST_VALUES = 50_000
 """The most values of a body. Those that the calls take have far fewer."""
@@ -90,6 +99,9 @@ class ScopedRoute(StrictRoute):
     them for a route without a body, and for one that negotiates by itself.
     """
 
+    only_reads = False
+    """Whether a replica may answer."""
+
     def __init__(
         self,
         path: str,
@@ -102,6 +114,8 @@ class ScopedRoute(StrictRoute):
         self.scope = scope
         self._offers = offers
         security: dict[str, Any] = {"security": [{"token": []}], "x-scope": scope}
+        if self.only_reads:
+            security[headers.ONLY_READS] = True
         options["openapi_extra"] = (options.get("openapi_extra") or {}) | security
         super().__init__(path, endpoint, **options)
 
@@ -113,7 +127,7 @@ class ScopedRoute(StrictRoute):
             marker = statements.set(counter)
             try:
                 async with asyncio.timeout(self.time_limit(request)):
-                    response = await self.answer(request, handler)
+                    response = await self._answer_somewhere(request, handler)
                 if request.method == "HEAD" and isinstance(response, StreamingResponse):
                     return _head_of(response)
                 return response
@@ -129,6 +143,30 @@ class ScopedRoute(StrictRoute):
                 statements.reset(marker)
 
         return handle
+
+    async def _answer_somewhere(self, request: Request, handler: Handler) -> Response:
+        """Answer from the replica if it may be asked, and from the primary otherwise.
+
+        The primary answers too what the replica cannot: it may be gone, it may have cancelled the
+        statement, and a token that was just issued may not have arrived.
+        """
+        replica = await replicas.choose(request) if self.only_reads else None
+        if replica is None:
+            return await self.answer(request, handler)
+        metrics: Metrics = request.app.state.metrics
+        try:
+            # A replica that is silent must leave time for the primary.
+            async with asyncio.timeout(self.time_limit(request) / 3):
+                response = await self.answer(request, handler)
+        except (Unauthorized, InsufficientScope):
+            pass
+        except FAILURES as failure:
+            replica.failed(failure)
+        else:
+            metrics.replica_reads.inc()
+            return response
+        replicas.choose_primary(request)
+        return await self.answer(request, handler)
 
     def time_limit(self, request: Request) -> float:
         """Seconds for the whole request; then the answer is 503."""
@@ -171,7 +209,7 @@ def _head_of(response: StreamingResponse) -> Response:
 
 def reader(request: Request) -> AbstractAsyncContextManager[Connection]:
     """A connection for reading. A bound token's is in a transaction that knows its customer."""
-    database: Database = request.app.state.database
+    database = replicas.database_of(request)
     if is_bound(sent_token(request)):
         return database.bound.begin()
     return database.reading.connect()
@@ -179,6 +217,8 @@ def reader(request: Request) -> AbstractAsyncContextManager[Connection]:
 
 class ReadRoute(ScopedRoute):
     """A route that writes nothing."""
+
+    only_reads = True
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
         async with reader(request) as connection:
@@ -211,8 +251,11 @@ class WriteRoute(ScopedRoute):
     ) -> None:
         self._stores_answers = stores_answers
         self._limits = limits(scope, stores_answers)
-        if stores_answers and "POST" in options["methods"]:
-            options["openapi_extra"] = {"parameters": parameters("Idempotency-Key")}
+        if stores_answers:
+            options["openapi_extra"] = {headers.WRITES: True}
+            if "POST" in options["methods"]:
+                key = headers.parameters("Idempotency-Key")
+                options["openapi_extra"] |= {"parameters": key}
         super().__init__(path, endpoint, scope=scope, **options)
 
     async def _once(self, request: Request, handler: Handler, now: datetime) -> Response:
@@ -266,8 +309,12 @@ class WriteRoute(ScopedRoute):
                     context = Context.enter(request, connection, caller, now)
                     self.refuse_unanswerable(request)
                     if keeps_answer:
-                        return await idempotency.once(context, handler)
-                    return await handler(request)
+                        response = await idempotency.once(context, handler)
+                    else:
+                        response = await handler(request)
+                if self._stores_answers and request.app.state.replica is not None:
+                    response.headers[replicas.POSITION] = await current_position(connection)
+                return response
             except RecordedRefusal as refusal:
                 async with connection.begin():
                     if is_bound(token):

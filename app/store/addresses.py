@@ -91,6 +91,12 @@ def check(settings: Settings) -> None:
         address = getattr(settings, name)
         if address is not None and (wrong := fault(address)) is not None:
             raise WrongAddress(f"ASSISTENZA_{name.upper()}: {wrong}")
+    if (address := settings.read_database_url) is not None:
+        wrong = fault(address, _KINDS)
+        if wrong is None and parse(address).arguments:
+            wrong = "names several servers: name one replica, whose age is then known"
+        if wrong is not None:
+            raise WrongAddress(f"ASSISTENZA_READ_DATABASE_URL: {wrong}")
 
 
 def fault(address: str, kinds: frozenset[str] = _THAT_WRITE) -> str | None:

@@ -142,6 +142,10 @@ class Database:
             self._open.silent()
             context.is_disconnect = True
 
+    def abandon(self) -> None:
+        """Abort every connection, so that whoever waits on one learns that it is lost."""
+        self._open.abandon()
+
     def pools(self) -> dict[str, PoolCounts]:
         """The connections of each pool."""
         counts = {}

@@ -134,3 +134,8 @@ class OpenConnections:
         log.warning("database_silent", seconds=self._limit, connections=len(lost))
         for connection in lost:
             connection.terminate()
+
+    def abandon(self) -> None:
+        """Abort every connection."""
+        for connection in list(self._connections):
+            connection.terminate()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 from app.store import migrations
 from app.store.embedded.account import Account, Programs, programs, server_account
@@ -106,6 +107,20 @@ class Cluster:
 
     def promote(self) -> None:
         self.run("pg_ctl", "-D", str(self._data), "-w", "promote")
+
+    def freeze(self) -> None:
+        """Stop every process of the server without ending it."""
+        for process in self._family():
+            process.suspend()
+
+    def thaw(self) -> None:
+        for process in self._family():
+            process.resume()
+
+    def _family(self) -> list[psutil.Process]:
+        assert self._process is not None
+        main = psutil.Process(self._process.pid)
+        return [main, *main.children(recursive=True)]
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Stop fast (SIGINT) or in the middle of the work (SIGQUIT)."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,19 @@ def running(passed: socket.socket | None = None, **settings: Any) -> Iterator[Ru
         yield service
     finally:
         service.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.05)
+
+
+async def more(load: "Load", answers: int = 50) -> None:
+    """Wait for so many more answers."""
+    wanted = load.answers.total() + answers
+    await until(lambda: load.answers.total() >= wanted)
 
 
 class Load:

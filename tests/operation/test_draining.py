@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 
 from app.serving import listening
 from app.serving.listening import CannotListen
-from tests.operation.running import Load, Running, command, directory, running
+from tests.operation.running import Load, Running, command, directory, more, running, until
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,6 @@ def data_dir() -> Iterator[Path]:
 def token(data_dir: Path) -> str:
     """A token of the database that the services of these tests use one after another."""
     return command({"data_dir": data_dir}, "keys", "create", "--name", "a", "--scope", "admin")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.05)
-
-
-async def more(load: Load, answers: int = 50) -> None:
-    """Wait for so many more answers."""
-    wanted = load.answers.total() + answers
-    await until(lambda: load.answers.total() >= wanted)
 
 
 def metrics(service: Running, token: str) -> httpx.Response:

@@ -148,6 +148,8 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         if said:
             parameter.setdefault("description", said)
     operation["parameters"] = own + headers.of_request(method, operation)
+    operation.pop(headers.ONLY_READS, None)
+    writes = operation.pop(headers.WRITES, False)
     for status, response in operation["responses"].items():
         if "$ref" in response or int(status) >= 400:
             continue
@@ -155,6 +157,8 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         sent = headers.references(*names)
         if method == "post" and {"$ref": "#/components/parameters/Idempotency-Key"} in own:
             sent |= headers.references("Idempotent-Replayed")
+        if writes:
+            sent |= headers.references("X-Assistenza-Position")
         response["headers"] = response.get("headers", {}) | sent
 
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+ONLY_READS, WRITES = "x-only-reads", "x-writes"
+"""Marks of operations that say which of these headers they have; not in the finished document."""
+
 # Values that the service ignores or replaces where they are not usable, so nothing bounds them.
 _SHORT = {"type": "string"}
 _TAGS = {"type": "string"}
@@ -53,6 +56,16 @@ _REQUEST: dict[str, dict[str, Any]] = {
         ),
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "example": "0b0f6f0e-6a54-4e55-9a36-2d1f5a5f1c11",
+    },
+    "X-Assistenza-Position": {
+        "description": (
+            "The position that the answer to your write carried, so that this read sees the write "
+            "although a replica may answer it. Without it the answer may be as old as the setting "
+            "`ASSISTENZA_READ_STALENESS` allows (a second by default). Heeded where there is a "
+            "replica; any other value is answered without one."
+        ),
+        "schema": _SHORT,
+        "example": "16/B374D848",
     },
 }
 
@@ -113,6 +126,14 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "`true` where the answer repeats that to an earlier request with this key.",
         "schema": {"type": "string", "const": "true"},
     },
+    "X-Assistenza-Position": {
+        "description": (
+            "The position of this write in the database's log; a read that brings it sees the "
+            "write. Only where there is a replica."
+        ),
+        "schema": {"type": "string"},
+        "example": "16/B374D848",
+    },
     "Retry-After": {
         "description": "After how many seconds to repeat the request.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
@@ -160,4 +181,6 @@ def of_request(method: str, operation: dict[str, Any]) -> list[dict[str, str]]:
     """The request headers that an operation heeds."""
     own = {"put": ["If-Match", "If-None-Match"], "patch": ["If-Match"], "delete": ["If-Match"]}
     names = own.get(method, ["If-None-Match"] if "304" in operation["responses"] else [])
+    if operation.get(ONLY_READS):
+        names = [*names, "X-Assistenza-Position"]
     return parameters(*names, "Accept-Language", "X-Request-Id", "traceparent")

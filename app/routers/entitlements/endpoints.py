@@ -39,6 +39,7 @@ from app.http.errors.rendering import body_of
 from app.http.exports import ExportResponse
 from app.http.languages import Language, asked_language
 from app.http.lookups import AdmittedLookup, exchange_of
+from app.http.replicas import databases_of
 from app.http.resource import Resource
 from app.http.responses import json_bytes, json_response, ok
 from app.http.speech import (
@@ -361,7 +362,7 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
         return Response(body, headers=headers, media_type=_NDJSON)
     state = context.request.app.state
     return ExportResponse(
-        state.database,
+        databases_of(context.request),
         lines,
         seconds=state.settings.export_timeout,
         headers=headers,
