@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.context import record_of
+from app.http.replicas import POSITION
 
 _HOST = "assistenza"
 _AT_ONCE = 4
@@ -83,8 +84,15 @@ class Api:
     """The API as one visitor may use it. Every call raises Problem for a refusal."""
 
     def __init__(
-        self, client: Client, token: str | None, language: str, request_id: str | None
+        self,
+        client: Client,
+        token: str | None,
+        language: str,
+        request_id: str | None,
+        position: str | None = None,
     ) -> None:
+        self.position = position
+        """That of the visitor's last write, which every read has to see."""
         self._client = client
         self._token = token
         self.language = language
@@ -98,6 +106,8 @@ class Api:
             headers["Authorization"] = f"Bearer {self._token}"
         if self._request_id is not None:
             headers["X-Request-Id"] = self._request_id
+        if self.position is not None:
+            headers[POSITION] = self.position
         return headers
 
     async def get(self, address: str, **query: Any) -> Any:
@@ -146,6 +156,7 @@ class Api:
             body = answer.json() if answer.content else None
         except ValueError:
             body = None
+        self.position = answer.headers.get(POSITION, self.position)
         if answer.is_success:
             return Answer(answer.status_code, body, answer.headers)
         raise Problem(answer.status_code, body if isinstance(body, dict) else _UNAVAILABLE)

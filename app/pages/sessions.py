@@ -21,6 +21,7 @@ from app.http.public_address import is_encrypted, public_address
 from app.settings import Settings
 
 _token = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_sane_position = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}", re.ASCII)
 _return = re.compile(r"/[A-Za-z0-9/._~%?&=+-]{0,500}")
 
 
@@ -35,6 +36,7 @@ AREA = Session("assistenza-area")
 DESK = Session("assistenza-desk")
 """Of staff, opened at /login with an API key."""
 _LANGUAGE = "assistenza-language"
+_POSITION = "assistenza-position"
 
 
 class ForgedRequest(Exception):
@@ -94,6 +96,17 @@ def chosen_language(request: Request) -> str:
 def keep_language(response: Response, request: Request, language: str) -> None:
     """Remember the visitor's choice for a year."""
     _set(response, request, _LANGUAGE, language, 365 * 86_400)
+
+
+def position(request: Request) -> str | None:
+    """The position of the visitor's last write, as the API gave it."""
+    sent = request.cookies.get(_name(request, _POSITION), "")
+    return sent if _sane_position.fullmatch(sent) else None
+
+
+def keep_position(response: Response, request: Request, value: str) -> None:
+    """Remember the visitor's write for as long as a replica may lack it, and then some."""
+    _set(response, request, _POSITION, value, 60)
 
 
 def form_token(token: str) -> str:

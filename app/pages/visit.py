@@ -44,12 +44,14 @@ class Visit:
         self.form = Form()
         self._chosen = _supported(sessions.chosen_language(request)) or asked_language(request)
         self._client = client
+        self._position = sessions.position(request)
         self._speak(self._chosen or "en")
 
     def _speak(self, language: Language) -> None:
         self.language: Language = language
         self.t: Wording = WORDINGS[language]
-        self.api = Api(self._client, self.token, language, record_of(self.request.scope).request_id)
+        request_id = record_of(self.request.scope).request_id
+        self.api = Api(self._client, self.token, language, request_id, self._position)
 
     def prefer(self, language: str) -> None:
         """Speak this language, unless the visitor or the browser has named another."""
@@ -139,6 +141,8 @@ class Visit:
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cache-Control"] = "no-store"
         response.headers["Content-Language"] = self.language
+        if self.api.position is not None and self.api.position != self._position:
+            sessions.keep_position(response, self.request, self.api.position)
         return response
 
 
