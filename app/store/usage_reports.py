@@ -91,6 +91,30 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
     if among == "days":
         ending = "s.ends ?| ARRAY(SELECT CAST(day AS text) FROM days)"
     nothing = "NULL, NULL, NULL, NULL"
+
+    def joined(table: str, alias: str, key: str) -> str:
+        return "" if among == "days" else f"LEFT JOIN {table} {alias} ON {alias}.id = {key}"
+
+    def other(table: str, alias: str, key: str, *columns: str) -> str:
+        """SQL of columns of the row that `joined` joins.
+
+        The few rows of some days look each up by its key, and only those that are asked for: joins
+        make the planner read the whole table.
+        """
+        if among == "days":
+            found = [
+                f"(SELECT {alias}.{one} FROM {table} {alias} WHERE {alias}.id = {key}) AS {one}"
+                for one in columns
+            ]
+        else:
+            found = [f"{alias}.{one}" for one in columns]
+        return ", ".join(found)
+
+    def of_case(key: str, *columns: str) -> str:
+        return other("cases", "k", key, *columns)
+
+    case = ("channel", "category", "priority", "paid_by")
+    allowance = "coalesce((SELECT b.kind FROM balances b WHERE b.allowance_id = l.allowance_id),"
     return f"""
         SELECT k.opened_on AS day, k.customer_id, {_OF_CASE}, v.measure, v.value
         FROM cases k CROSS JOIN LATERAL (VALUES ({_M["cases_opened"]}, 1),
@@ -112,25 +136,25 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         FROM {days}events e LEFT JOIN refusals r ON r.event_id = e.id
         WHERE e.type = 'case.refused' AND {at("e.occurred_at")}{records}
         UNION ALL
-        SELECT t.worked_on, t.customer_id, t.technician, k.channel, k.category, k.priority,
-            k.paid_by, {_M["worked_minutes"]}, t.minutes
-        FROM time_entries t LEFT JOIN cases k ON k.id = t.case_id
+        SELECT t.worked_on, t.customer_id, t.technician, {of_case("t.case_id", *case)},
+            {_M["worked_minutes"]}, t.minutes
+        FROM time_entries t {joined("cases", "k", "t.case_id")}
         WHERE t.reversed_at IS NULL AND {on("t.worked_on")}{of("k.customer_id")}
         UNION ALL
-        SELECT l.counts_on, l.customer_id, t.technician, k.channel, k.category, k.priority,
-            coalesce(b.kind, 'none'), v.measure, v.value
+        SELECT l.counts_on, l.customer_id,
+            {other("time_entries", "t", "l.time_entry_id", "technician")},
+            {of_case("l.case_id", *case[:3])}, {allowance} 'none'), v.measure, v.value
         FROM ledger l
-        LEFT JOIN cases k ON k.id = l.case_id
-        LEFT JOIN time_entries t ON t.id = l.time_entry_id
-        LEFT JOIN balances b ON b.allowance_id = l.allowance_id
+        {joined("cases", "k", "l.case_id")}
+        {joined("time_entries", "t", "l.time_entry_id")}
         CROSS JOIN LATERAL (VALUES ({_M["charged_minutes"]}, l.used_minutes),
             ({_M["overrun_minutes"]}, l.overrun_minutes)) v (measure, value)
         WHERE l.time_entry_id IS NOT NULL AND v.value <> 0
             AND {on("l.counts_on")}{of("l.customer_id")}
         UNION ALL
-        SELECT l.counts_on, l.customer_id, k.technician, k.channel, k.category, k.priority,
+        SELECT l.counts_on, l.customer_id, {of_case("l.case_id", "technician", *case[:3])},
             'ticket', v.measure, v.value
-        FROM ledger l LEFT JOIN cases k ON k.id = l.case_id
+        FROM ledger l {joined("cases", "k", "l.case_id")}
         CROSS JOIN LATERAL (VALUES ({_M["tickets_consumed"]}, CAST(l.consumed AS int)),
             ({_M["tickets_cancelled"]}, l.cancelled)) v (measure, value)
         WHERE l.ticket_position IS NOT NULL AND v.value <> 0

@@ -224,6 +224,11 @@ _ALLOWANCES = """INSERT INTO allowance_standings (
     FROM {table} WHERE $1::int > 0 AND $2::date IS NOT NULL"""
 
 
+def _by_then(day: str, otherwise: str) -> str:
+    """SQL of a day that is not in the future: all days have about as many rows as the last one."""
+    return f"CASE WHEN {day} > $2::date THEN {otherwise} ELSE {day} END"
+
+
 class History(NamedTuple):
     """What each customer has done in the last two years, besides what `fill` makes anyway."""
 
@@ -246,7 +251,7 @@ class History(NamedTuple):
                     (ARRAY['high', 'normal', 'low'])[1 + (n + i) % 3], false,
                     'Technician ' || (n + i) % 40, 'Older subject', 'Older text', 'closed', 'none',
                     'none', 'Solved.', {_OPENED}, {_OPENED},
-                    least({_OPENED} + 5, $2::date), least({_OPENED} + 5, $2::date)
+                    {_by_then(f"{_OPENED} + 5", _OPENED)}, {_by_then(f"{_OPENED} + 5", _OPENED)}
                 FROM generate_series(1, $1::int) n, generate_series(0, 1) i""",
             f"""INSERT INTO time_entries (id, customer_id, case_id, technician, minutes, worked_at,
                     worked_on, recorded_at)
@@ -256,7 +261,8 @@ class History(NamedTuple):
                 CROSS JOIN generate_series(0, {self.entries - 1}) e
                 CROSS JOIN LATERAL (SELECT e % 2 AS i) copy
                 JOIN cases k ON k.id = {key(5, "(4 + i)")}
-                CROSS JOIN LATERAL (SELECT least(k.opened_on + 3 * e, $2::date)) w (worked)""",
+                CROSS JOIN LATERAL (
+                    SELECT {_by_then("k.opened_on + 3 * e", "k.opened_on")}) w (worked)""",
             f"""INSERT INTO ledger (customer_id, case_id, allowance_id, kind, used_minutes,
                     overrun_minutes, time_entry_id, counts_on, recorded_at)
                 SELECT t.customer_id, t.case_id, CASE WHEN {_HAS_CONTRACT} THEN {key(2, "0")}
