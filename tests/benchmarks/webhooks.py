@@ -174,8 +174,8 @@ async def _measure(
 async def run(options: argparse.Namespace) -> None:
     with scratch() as directory, postgres(directory) as server, _receiver() as hooks:
         async with databases(server, options.customers) as (database,):
-            allowed = {"ASSISTENZA_WEBHOOK_ALLOW": HOST}
-            with service(directory, database, **allowed) as (port, _):
+            chosen = {"ASSISTENZA_WEBHOOK_ALLOW": HOST, "ASSISTENZA_WORKERS": str(options.workers)}
+            with service(directory, database, **chosen) as (port, _):
                 await _measure(database, port, hooks, options)
 
 
@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100, help="writes a second")
     parser.add_argument("--endpoints", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=20)
     uvloop.run(run(parser.parse_args()))
 
