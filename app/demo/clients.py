@@ -76,7 +76,16 @@ CLIENTS = (
     Client(
         "demo-technician",
         "Technician",
-        ("cases:read", "cases:write", "cases:work", "customers:read", "entitlements:read"),
+        (
+            "cases:read",
+            "cases:write",
+            "cases:work",
+            "customers:read",
+            "licences:read",
+            "entitlements:read",
+            "usage:read",
+            "events:read",
+        ),
         "/v1/cases?queue=true",
     ),
 )

@@ -16,6 +16,10 @@ the store, the policy or a router; an import contract holds that.
 | `assets`     | the files of `static/`, under names that change with their content              |
 | `charts`     | the geometry of charts, which templates draw as SVG                             |
 | `area/`      | the reserved area                                                               |
+| `staff/`     | signing in with an API key, and what the pages of staff share                   |
+| `desk/`      | the caller card, the queue, and the page of a case                              |
+| `dashboard/` | figures with their charts, tables and files                                     |
+| `office/`    | a customer whole; registering, signing, selling; corrections with dry runs      |
 
 With `ASSISTENZA_PAGES=false` the application does not import this package.
 """

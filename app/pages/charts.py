@@ -70,3 +70,38 @@ def burn_down(item: Mapping[str, Any]) -> Chart | None:
 def share(part: float, whole: float) -> float:
     """A part in per cent of the whole, from 0 to 100."""
     return round(min(max(part / whole * 100, 0.0), 100.0), 1) if whole > 0 else 0.0
+
+
+def days_left(end: str, today: str) -> int:
+    """Days from a civil date to the end of a period, both in ISO form."""
+    return (date.fromisoformat(end) - date.fromisoformat(today)).days
+
+
+class Pillar(NamedTuple):
+    """A rectangle that stands on the bottom of a drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def pillars(rows: Sequence[Sequence[float]]) -> list[list[Pillar]]:
+    """For each row of values its pillars side by side, all on one scale."""
+    top = max((value for row in rows for value in row), default=0) or 1
+    place = WIDTH / max(len(rows), 1)
+    drawn = []
+    for at, row in enumerate(rows):
+        width = place * 0.7 / len(row)
+        drawn.append(
+            [
+                Pillar(
+                    round(at * place + place * 0.15 + number * width, 1),
+                    round(HEIGHT - value / top * HEIGHT, 1),
+                    round(width * 0.92, 1),
+                    round(value / top * HEIGHT, 1),
+                )
+                for number, value in enumerate(row)
+            ]
+        )
+    return drawn

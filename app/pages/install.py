@@ -6,8 +6,9 @@ from app.pages import assets
 from app.pages.api import Client
 from app.pages.area import area
 from app.pages.routing import PageRoute
+from app.pages.staff.pages import staff
 
-_PAGES = (area,)
+_PAGES = (area, staff)
 """The last one answers every address below its own that no page has."""
 
 

@@ -1,7 +1,8 @@
 """Texts of the pages in each language, and dates, numbers and durations as people write them.
 
-A text is `section.name` of `texts/<language>.toml`. One that depends on a number is a table with
-`one` and `other`. Texts are plain: templates escape them with all else.
+A text is `section.name` of `texts/<language>.toml`, or of the same file in `texts/staff/`. One that
+depends on a number is a table with `one` and `other`. Texts are plain: templates escape them with
+all else.
 """
 
 import tomllib
@@ -39,7 +40,10 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 @cache
 def catalogue(language: Language) -> Mapping[str, str]:
     """Every text of a language by its name."""
-    return _flat(tomllib.loads((_FOLDER / f"{language}.toml").read_text("utf-8")))
+    texts: dict[str, str] = {}
+    for file in sorted(_FOLDER.rglob(f"{language}.toml")):
+        texts |= _flat(tomllib.loads(file.read_text("utf-8")))
+    return texts
 
 
 class Wording:

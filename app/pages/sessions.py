@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from hashlib import sha256
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -86,6 +86,16 @@ def begin(
 def end(response: Response, request: Request, session: Session) -> None:
     """Let the browser forget the token."""
     _set(response, request, session.cookie, "", 0)
+
+
+def remember(response: Response, request: Request, session: Session, name: str, text: str) -> None:
+    """Let the browser keep a text beside a session, until it is closed."""
+    _set(response, request, f"{session.cookie}-{name}", quote(text, safe=""), None)
+
+
+def remembered(request: Request, session: Session, name: str) -> str:
+    """What `remember` has kept under this name, or an empty text."""
+    return unquote(request.cookies.get(_name(request, f"{session.cookie}-{name}"), ""))
 
 
 def chosen_language(request: Request) -> str:

@@ -16,10 +16,10 @@ from app.http.languages import LANGUAGES, Language, asked_language
 from app.http.public_address import public_address
 from app.pages import assets, sessions
 from app.pages.api import Api, Client, PassedOn, Problem
-from app.pages.charts import burn_down
+from app.pages.charts import burn_down, days_left
 from app.pages.forms import MEDIA_TYPE, Form
 from app.pages.languages import WORDINGS, Wording
-from app.pages.sessions import Session
+from app.pages.sessions import DESK, Session
 from app.settings import Settings
 
 _ENVIRONMENT = Environment(
@@ -30,7 +30,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.globals["burn_down"] = burn_down
+_ENVIRONMENT.globals |= {"burn_down": burn_down, "days_left": days_left}
 
 
 class Visit:
@@ -52,6 +52,10 @@ class Visit:
         self.t: Wording = WORDINGS[language]
         request_id = record_of(self.request.scope).request_id
         self.api = Api(self._client, self.token, language, request_id, self._position)
+
+    def api_of(self, token: str) -> Api:
+        """The API for the holder of another token than the session's."""
+        return Api(self._client, token, self.language, record_of(self.request.scope).request_id)
 
     def prefer(self, language: str) -> None:
         """Speak this language, unless the visitor or the browser has named another."""
@@ -125,14 +129,24 @@ class Visit:
         status = 404 if problem.status == 422 else problem.status
         if status not in _SHOWN:
             status = 500
-        response = self.render(
-            "failed.html", status, kind=_SHOWN.get(status, "crashed"), session=self.session
-        )
+        kind = _SHOWN.get(status, "crashed")
+        if status == 401 and self.session == DESK:
+            response = self.render("staff/login.html", 401, kind=kind, next=self._to_return_to())
+        else:
+            response = self.render("failed.html", status, kind=kind, session=self.session)
         if status == 401:
             sessions.end(response, self.request, self.session)
         if status == 503:
             response.headers["Retry-After"] = "5"
         return response
+
+    def _to_return_to(self) -> str:
+        """The path and query to which signing in leads back; empty for a form that was sent."""
+        if self.request.method == "POST":
+            return ""
+        query = urlencode(self.query)
+        path: str = self.request.scope["path"]
+        return f"{path}?{query}" if query else path
 
     def finish(self, response: Response) -> Response:
         """Add the headers that every answer has."""

@@ -37,6 +37,7 @@ class Page(HTMLParser):
         self._open: list[str] = []
         self._area: str | None = None
         self._choice: str | None = None
+        self._is_first = False
         self.feed(self.html)
         self.close()
         assert not self._open, self._open
@@ -61,19 +62,18 @@ class Page(HTMLParser):
         elif tag == "form":
             self.forms.append(Form(given.get("method") or "get", given.get("action") or ""))
         elif tag == "input" and name:
-            self.forms[-1].fields[name] = value
+            ticked = given.get("type") != "checkbox" or "checked" in given
+            self.forms[-1].fields[name] = value if ticked else ""
         elif tag == "textarea":
             self._area = name
             self.forms[-1].fields[name] = ""
         elif tag == "select":
             self._choice = name
-            self.forms[-1].fields[name] = ""
-        elif (
-            tag == "option"
-            and self._choice is not None
-            and ("selected" in given or not self.forms[-1].fields[self._choice])
-        ):
-            self.forms[-1].fields[self._choice] = value
+            self._is_first = True
+        elif tag == "option" and self._choice is not None:
+            if self._is_first or "selected" in given:
+                self.forms[-1].fields[self._choice] = value
+            self._is_first = False
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)

@@ -1,0 +1,1 @@
+"""Signing in with an API key, whose scopes decide the pages; and what these pages share."""
