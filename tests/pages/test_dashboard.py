@@ -5,21 +5,22 @@ from datetime import date
 import httpx
 import pytest
 
-from app.http.languages import LANGUAGES
+from app.http.languages import LANGUAGES, Language
 from app.pages.languages import WORDINGS
 from tests.api.build import Customer
-from tests.conftest import Service
+from tests.conftest import Service, follow_all
 from tests.pages.staff import SCRIPT, is_calm, sign_in
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_the_dashboard(
-    service: Service, client: httpx.AsyncClient, today: date, language: str
+    service: Service, client: httpx.AsyncClient, today: date, language: Language
 ) -> None:
     customer = await Customer.new(client, today, name=f"{SCRIPT} {language}")
     await customer.licence(days=-345)
     await customer.contract(days=-340, included_minutes=30)
     await customer.work(await customer.open(channel="phone"), 90)
+    await follow_all(service)
     visitor = await sign_in(service, language=language)
     page = await visitor.open("/dashboard")
     assert page.language == language

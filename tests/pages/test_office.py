@@ -10,6 +10,12 @@ from app.pages.office.steps import _NEW, _STEPS
 from tests.api.build import Customer, unique
 from tests.conftest import Service
 from tests.pages.staff import SCRIPT, is_calm, sign_in
+from tests.pages.visitor import Page, Visitor
+
+
+async def fill(visitor: Visitor, page: Page, status: int = 200, /, **fields: str) -> Page:
+    """Send the first form after the one that signs out: after a trial, the one that does it."""
+    return await visitor.submit(page, page.forms[1].action, status, **fields)
 
 
 @pytest.fixture
@@ -74,29 +80,29 @@ async def test_registering_signing_and_selling(service: Service, client: httpx.A
     visitor = await sign_in(service)
     code, serial = unique("C"), unique("S")
     page = await visitor.open("/office/new/customers")
-    page = await visitor.submit(page, "", 422, code=code, name=SCRIPT, country="Nowhere")
+    page = await fill(visitor, page, 422, code=code, name=SCRIPT, country="Nowhere")
     assert "field-country-error" in page.html
-    page = await visitor.submit(page, "", country="IT")
+    page = await fill(visitor, page, country="IT")
     assert "It was done." in page.text
     assert is_calm(page)
     new = next(link for link in page.links if link.startswith("/office/new/licences"))
-    page = await visitor.submit(
-        await visitor.open(new), "", 422, serial_number=serial, product="Editor", version=""
+    page = await fill(
+        visitor, await visitor.open(new), 422, serial_number=serial, product="Editor", version=""
     )
     assert "field-version-error" in page.html
-    await visitor.submit(page, "", version="11")
+    await fill(visitor, page, version="11")
     for kind, fields in (
         ("contracts", {"included_minutes": "600"}),
         ("ticket-packs", {"quantity": "5"}),
         ("contacts", {"name": "Anna Rossi", "phones__0": "+390591234567"}),
     ):
         form = await visitor.open(f"/office/new/{kind}?customer={code}")
-        page = await visitor.submit(form, "", **fields)
+        page = await fill(visitor, form, **fields)
     assert "10 h of 10 h" in page.text
     assert "5 left of 5" in page.text
     assert "+390591234567" in page.text
     form = await visitor.open(f"/office/new/ticket-packs?customer={code}")
-    page = await visitor.submit(form, "", 422, quantity="many")
+    page = await fill(visitor, form, 422, quantity="many")
     assert "field-quantity-error" in page.html
 
 
@@ -106,15 +112,13 @@ async def test_a_correction_is_tried_before_it_is_done(
     contract = (await customer.get(f"contracts?customer_id={customer.id}"))["items"][0]
     path = f"/office/contracts/{contract['number']}/correction"
     visitor = await sign_in(service)
-    page = await visitor.submit(
-        await visitor.open(path), "", included_minutes="600", reason="Mistyped."
-    )
+    page = await fill(visitor, await visitor.open(path), included_minutes="600", reason="Mistyped.")
     assert "This would change. Nothing has been done yet." in page.text
     assert "1200 → 600" in page.text
     assert "10 h left" in page.text
     stored = await customer.get(f"contracts/{contract['number']}")
     assert stored["included_minutes"] == 1200
-    page = await visitor.submit(page, "", reason="Mistyped twice.")
+    page = await fill(visitor, page, reason="Mistyped twice.")
     assert page.answer.url.path == f"/office/customers/{customer.id}"
     assert "It was done." in page.text
     stored = await customer.get(f"contracts/{contract['number']}")
@@ -129,7 +133,7 @@ async def test_a_correction_that_conflicts_is_explained(
     await customer.work(case, 90)
     visitor = await sign_in(service)
     page = await visitor.open(f"/office/contracts/{contract['number']}/correction")
-    page = await visitor.submit(page, "", 409, included_minutes="60", reason="Mistyped.")
+    page = await fill(visitor, page, 409, included_minutes="60", reason="Mistyped.")
     assert "This could not be done yet" in page.text
     assert "Nothing has been done yet" not in page.text
 
@@ -141,16 +145,16 @@ async def test_a_transfer_and_a_merge(
     licence = (await customer.get(f"licences?customer_id={customer.id}"))["items"][0]
     visitor = await sign_in(service)
     page = await visitor.open(f"/office/licences/{licence['id']}/transfer")
-    page = await visitor.submit(page, "", to_customer_id=other.code, reason="Sold on.")
+    page = await fill(visitor, page, to_customer_id=other.code, reason="Sold on.")
     assert "The other one" in page.text
     assert (await customer.get(f"licences/{licence['id']}"))["transferred_on"] is None
-    await visitor.submit(page, "")
+    await fill(visitor, page)
     assert (await customer.get(f"licences/{licence['id']}"))["transferred_on"] == str(today)
     page = await visitor.open(f"/office/customers/{other.code}/merge")
-    page = await visitor.submit(page, "", into=customer.code, reason="The same.")
+    page = await fill(visitor, page, into=customer.code, reason="The same.")
     assert (await customer.get(f"customers/{other.code}"))["id"] == other.id
     assert "Nothing has been done yet" in page.text
-    await visitor.submit(page, "")
+    await fill(visitor, page)
     assert (await customer.get(f"customers/{other.code}"))["id"] == customer.id
 
 
@@ -158,14 +162,14 @@ async def test_steps_without_a_trial(service: Service, customer: Customer, today
     contract = (await customer.get(f"contracts?customer_id={customer.id}"))["items"][0]
     visitor = await sign_in(service)
     page = await visitor.open(f"/office/contracts/{contract['number']}/renewal")
-    page = await visitor.submit(page, "")
+    page = await fill(visitor, page)
     assert "Upcoming" in page.text
     page = await visitor.open(f"/office/customers/{customer.code}/archiving")
-    page = await visitor.submit(page, "", 422, reason="")
-    page = await visitor.submit(page, "", reason="Gone.")
+    page = await fill(visitor, page, 422, reason="")
+    page = await fill(visitor, page, reason="Gone.")
     assert "Archived" in page.text
-    await visitor.submit(
-        await visitor.open(f"/office/customers/{customer.code}/restoring"), "", reason="Back."
+    await fill(
+        visitor, await visitor.open(f"/office/customers/{customer.code}/restoring"), reason="Back."
     )
 
 
@@ -173,7 +177,7 @@ async def test_without_the_scope_nothing_is_done(service: Service, customer: Cus
     visitor = await sign_in(service, "customers:read", "contracts:read")
     contract = (await customer.get(f"contracts?customer_id={customer.id}"))["items"][0]
     path = f"/office/contracts/{contract['number']}/cancellation"
-    page = await visitor.submit(await visitor.open(path), "", 403, reason="No.")
+    page = await fill(visitor, await visitor.open(path), 403, reason="No.")
     assert "contracts:write" in page.text
 
 

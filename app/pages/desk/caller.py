@@ -67,7 +67,7 @@ async def _search(visit: Visit, who: Person, words: str) -> Response:
     return visit.render("desk/search.html", who=who, words=words, found=found, outcome=None)
 
 
-async def _found(visit: Visit, words: str) -> list[Mapping[str, str]]:
+async def _found(visit: Visit, words: str) -> list[Mapping[str, Any]]:
     """The customers whose code is this, who hold this serial number, or whom the words describe."""
 
     async def items(address: str, **query: str) -> Sequence[Mapping[str, Any]]:
@@ -99,11 +99,10 @@ async def _found(visit: Visit, words: str) -> list[Mapping[str, str]]:
     coded, licensed, described = await asyncio.gather(
         by_code(), by_serial(), items("/v1/customers", q=words)
     )
-    if coded:
+    if coded is not None:
         return [coded]
-    if licensed:
-        return licensed
-    return list(described)
+    found: list[Mapping[str, Any]] = [*licensed] or [*described]
+    return found
 
 
 @staff.post("/desk/call")
