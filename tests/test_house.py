@@ -174,3 +174,29 @@ async def test_the_tables_and_the_migrations_agree(
 ) -> None:
     name = await new_database()
     await migrations.check(server.url(name).replace("postgresql://", "postgresql+asyncpg://", 1))
+
+
+_FIRST_WITHOUT_WAITING = 35
+_MADE_TABLE = re.compile(r"""CREATE TABLE (?:IF NOT EXISTS )?(\w+)|create_table\(\s*["'](\w+)""")
+_MADE_INDEX = re.compile(
+    r"""CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?\w+\s+ON (\w+)"""
+    r"""|create_index\(\s*[^,]+,\s*["'](\w+)"""
+)
+
+
+def _indexes_that_keep_writers_out(script: str) -> list[str]:
+    """The tables that a migration has not made itself, and on which it creates an index."""
+    made = {one or other for one, other in _MADE_TABLE.findall(script)}
+    return [
+        one or other for one, other in _MADE_INDEX.findall(script) if (one or other) not in made
+    ]
+
+
+def test_indexes_of_tables_that_exist_are_built_while_others_write() -> None:
+    assert _indexes_that_keep_writers_out('op.create_index("ix", "cases", ["a"])') == ["cases"]
+    assert _indexes_that_keep_writers_out("CREATE UNIQUE INDEX ix ON cases (a)") == ["cases"]
+    own = 'op.create_table("new", a)\nop.create_index("ix", "new", ["a"])'
+    assert _indexes_that_keep_writers_out(own) == []
+    for file in sorted((ROOT / "alembic" / "versions").glob("*.py")):
+        if int(file.name[:4]) >= _FIRST_WITHOUT_WAITING:
+            assert _indexes_that_keep_writers_out(file.read_text("utf-8")) == [], file.name

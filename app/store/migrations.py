@@ -3,12 +3,15 @@
 The rule for serving is in alembic/DECISION-compatible-migrations.md.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
+import structlog
+from alembic import command, op
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -24,18 +27,31 @@ from app.store.tables import schema_compatibility
 
 # An arbitrary number that no other program on this database uses for an advisory lock.
 _LOCK = 0x415353_495354
-_LOCK_TIMEOUT = "10s"
+# While a migration waits for a table, everybody who comes later waits behind it. So it gives up
+# before the service does (ASSISTENZA_LOCK_TIMEOUT_MS), and tries again when they have gone on.
+_LOCK_TIMEOUT = "2s"
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
+"""Seconds between the tries."""
 
 T = TypeVar("T")
 
+log = structlog.get_logger(__name__)
+
 _LOWEST = select(schema_compatibility.c.lowest_program_version)
 _UNDEFINED_TABLE = "42P01"
+_LOCKED = ("55P03", "40P01")
+"""SQLSTATE: lock_not_available, deadlock_detected."""
 _HINTS = {
     "42501": "Migrate as the role that owns the schema: ASSISTENZA_MIGRATION_DATABASE_URL",
     "42704": "First create the roles: run what `assistenza roles` prints, as a superuser",
+    **dict.fromkeys(
+        _LOCKED,
+        "A long transaction holds a table. What was migrated stays: end that transaction"
+        " (pg_stat_activity), then run `assistenza migrate` again",
+    ),
 }
-"""What the operator does about an error of a migration, by SQLSTATE: insufficient_privilege,
-undefined_object."""
+"""What the operator does about an error of a migration, by SQLSTATE; the first two are
+insufficient_privilege and undefined_object."""
 
 
 class NewerSchema(Exception):
@@ -93,7 +109,6 @@ async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
     try:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-            # While a migration waits for a table lock, all later queries on that table wait too.
             await connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT}'"))
             await connection.commit()
             result = await connection.run_sync(work)
@@ -106,24 +121,61 @@ async def run_on(url: str | None, work: Callable[[Connection], T]) -> T:
 async def upgrade(url: str | None, revision: str = "head") -> None:
     """Migrate the database. Raises NewerSchema if a later release has migrated it already.
 
-    Raises CannotMigrate where the role may not change the schema, or where the roles that it grants
-    rights to are missing. Raises ValueError if `url` is None.
+    Each migration is a transaction. One that does not get a lock in time is tried again. Raises
+    CannotMigrate if it never does, where the role may not change the schema, or where the roles
+    that it grants rights to are missing. Raises ValueError if `url` is None.
     """
 
     def work(connection: Connection) -> None:
         current = MigrationContext.configure(connection).get_current_revision()
         if current is not None and not _is_known(current):
             raise NewerSchema(current, connection.execute(_LOWEST).scalar_one())
+        # Inside of a transaction that has begun, Alembic would run all migrations in that one, and
+        # keep the locks of the first until the last is done.
+        connection.rollback()
         command.upgrade(alembic_config(connection), revision)
 
-    try:
-        await run_on(url, work)
-    except DBAPIError as error:
-        driver: Any = error.orig
-        hint = _HINTS.get(driver.sqlstate or "")
-        if hint is None:
-            raise
-        raise CannotMigrate(f"{driver.__cause__}. {hint}") from error
+    for pause in (*_PAUSES, None):
+        try:
+            await run_on(url, work)
+        except DBAPIError as error:
+            driver: Any = error.orig
+            if pause is not None and driver.sqlstate in _LOCKED:
+                log.warning("migration_waits", seconds=pause, error=str(driver.__cause__))
+                await asyncio.sleep(pause)
+                continue
+            hint = _HINTS.get(driver.sqlstate or "")
+            if hint is None:
+                raise
+            raise CannotMigrate(f"{driver.__cause__}. {hint}") from error
+        return
+
+
+def build_index(name: str, what: str, *, unique: bool = False) -> None:
+    """In a migration: create an index on a table of any size while others write to it.
+
+    `what` is the rest of the statement, such as `cases (customer_id) WHERE state = 'open'`. It is
+    built outside of the migration's transaction, which must not have changed anything before. What
+    is left of a try that failed is replaced.
+    """
+    with _outside_of_a_transaction():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        op.execute(f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {name} ON {what}")
+
+
+def remove_index(name: str) -> None:
+    """In a downgrade: drop an index of `build_index` while others use its table."""
+    with _outside_of_a_transaction():
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+
+@contextmanager
+def _outside_of_a_transaction() -> Iterator[None]:
+    with op.get_context().autocommit_block():
+        # It waits for every older transaction, and keeps nobody out meanwhile.
+        op.execute("SET lock_timeout = 0")
+        yield
+        op.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
 
 
 async def upgrade_or_accept(url: str | None) -> None:

@@ -6,9 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from packaging.version import Version
 
@@ -160,3 +163,95 @@ async def test_commands_say_in_one_line_that_the_schema_is_newer(
             timeout=300,
         )
         assert (done.returncode, done.stderr, done.stdout) == (1, said, "")
+
+
+@asynccontextmanager
+async def connection_to(server: Server, name: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(server.url(name))
+    # As long as the service waits for a lock.
+    await connection.execute("SET lock_timeout = '3s'")
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_a_migration_that_waits_for_a_table_makes_no_request_fail(
+    server: Server, new_database: Callable[[], Awaitable[str]], later: Later
+) -> None:
+    name = await new_database()
+    async with connection_to(server, name) as long, connection_to(server, name) as other:
+        held = long.transaction()
+        await held.start()
+        await long.execute("LOCK TABLE customers IN ACCESS SHARE MODE")
+        migrating = asyncio.ensure_future(later(name, _NEXT))
+        ends_at = time.monotonic() + 5
+        while time.monotonic() < ends_at:
+            assert await other.fetchval("SELECT count(*) FROM customers") == 0
+            await asyncio.sleep(0.05)
+        assert not migrating.done()
+        await held.rollback()
+        await migrating
+        assert await other.fetchval("SELECT version_num FROM alembic_version") == "9999"
+
+
+async def test_a_lock_that_is_never_given_back_is_told(
+    server: Server,
+    new_database: Callable[[], Awaitable[str]],
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = await new_database()
+    monkeypatch.setattr(migrations, "_PAUSES", (0.1,))
+    async with connection_to(server, name) as long, long.transaction():
+        await long.execute("LOCK TABLE customers IN ACCESS SHARE MODE")
+        with pytest.raises(migrations.CannotMigrate, match="A long transaction holds a table"):
+            await later(name, _NEXT)
+
+
+_INDEX = """
+from app.store.migrations import build_index, remove_index
+
+revision = "9999"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    build_index("ix_customers_later", "customers (name)")
+
+
+def downgrade() -> None:
+    remove_index("ix_customers_later")
+"""
+
+
+async def test_an_index_is_built_while_others_write(
+    server: Server,
+    new_database: Callable[[], Awaitable[str]],
+    later: Later,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = await new_database()
+    monkeypatch.setitem(globals(), "_LATER", _INDEX)
+    make = (
+        "INSERT INTO customers (id, code, name, country, language, created_at, updated_at) VALUES"
+    )
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_customers_later'::regclass"
+    begun = "SELECT count(*) FROM pg_class WHERE relname = 'ix_customers_later'"
+    async with connection_to(server, name) as long, connection_to(server, name) as other:
+        await other.execute("CREATE INDEX ix_customers_later ON customers (code)")
+        held = long.transaction()
+        await held.start()
+        await long.execute(f"{make} (gen_random_uuid(), 'A', 'A', 'IT', 'it', now(), now())")
+        migrating = asyncio.ensure_future(later(name, _NEXT))
+        for number in range(40):
+            values = f"(gen_random_uuid(), 'B-{number}', 'B', 'IT', 'it', now(), now())"
+            await other.execute(f"{make} {values}")
+            await asyncio.sleep(0.05)
+        assert not migrating.done()
+        await held.commit()
+        await migrating
+        assert await other.fetchval(valid) is True
+        assert await other.fetchval(begun) == 1
+        definition = await other.fetchval("SELECT pg_get_indexdef('ix_customers_later'::regclass)")
+        assert definition.endswith("(name)")
