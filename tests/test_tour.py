@@ -26,7 +26,7 @@ _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]+Z)?"), "DATE"),
     (re.compile(rf"\d{{1,2}} ({_MONTHS}) \d{{4}}"), "DATE"),
     (re.compile(r"\b20\d\d-(\d{6})\b"), r"YEAR-\1"),
-    (re.compile(r"\b(assistenzac?_)[\w-]+"), r"\1TOKEN"),
+    (re.compile(r"\b(assistenza[cl]?_)[\w-]+"), r"\1TOKEN"),
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "ID"),
     (re.compile(r"\s"), ""),
 )

@@ -6,7 +6,7 @@ all else.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from pathlib import Path
@@ -92,15 +92,10 @@ class Wording:
         """The last day of a period that holds up to, not including, `end`."""
         return self.date(_day(end) - timedelta(days=1))
 
-    def month(self, value: Day) -> str:
-        """`Jun`, for the axis of a chart."""
-        return format_date(_day(value), "LLL", locale=self._locale)
-
     def instant(self, value: datetime | str, zone: str) -> str:
         """`21 Jun 2027, 14:30`, by the clock of a zone."""
-        return format_datetime(
-            _instant(value), "medium", tzinfo=ZoneInfo(zone), locale=self._locale
-        )
+        local = _instant(value).astimezone(ZoneInfo(zone))
+        return f"{self.short_date(local.date())}, {self.clock(local, zone)}"
 
     def clock(self, value: datetime | time | str, zone: str | None = None) -> str:
         """`14:30`."""
@@ -115,11 +110,19 @@ class Wording:
         day = format_datetime(local, "EEEE d MMMM", tzinfo=ZoneInfo(zone), locale=self._locale)
         return self("unit.day_and_clock", day=day, clock=self.clock(local, zone))
 
-    def day_name(self, weekday: int) -> str:
-        """The name of a day of the week; 0 is Monday."""
-        return str(self._locale.days["stand-alone"]["wide"][weekday])
+    def until(self, instant: datetime | str, zone: str) -> str:
+        """The last day before an instant: `21 June 2027` for the midnight after it."""
+        local = _instant(instant).astimezone(ZoneInfo(zone))
+        return self.date((local - timedelta(microseconds=1)).date())
 
-    def joined(self, words: list[str]) -> str:
+    def days_of_week(self, weekdays: Sequence[int]) -> str:
+        """Days of the week in order, 0 is Monday: `Monday–Friday`, or one after the other."""
+        names = [str(self._locale.days["stand-alone"]["wide"][one]) for one in weekdays]
+        if len(names) > 2 and weekdays[-1] - weekdays[0] == len(names) - 1:
+            return f"{names[0]}–{names[-1]}"
+        return self.joined(names)
+
+    def joined(self, words: Sequence[str]) -> str:
         """`a, b and c`."""
         if len(words) < 2:
             return "".join(words)

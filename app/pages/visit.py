@@ -16,7 +16,7 @@ from app.http.languages import LANGUAGES, Language, asked_language
 from app.http.public_address import public_address
 from app.pages import assets, sessions
 from app.pages.api import Api, Client, PassedOn, Problem
-from app.pages.charts import burn_down, days_left
+from app.pages.charts import burn_down, days_left, share
 from app.pages.forms import MEDIA_TYPE, Form
 from app.pages.languages import WORDINGS, Wording
 from app.pages.sessions import DESK, Session
@@ -30,7 +30,7 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_ENVIRONMENT.globals |= {"burn_down": burn_down, "days_left": days_left}
+_ENVIRONMENT.globals.update(burn_down=burn_down, days_left=days_left, share=share)
 
 
 class Visit:

@@ -1,7 +1,7 @@
 """Every movement behind the balances (R37), and the same as a file."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from starlette.responses import Response
@@ -21,7 +21,8 @@ async def movements(visit: Visit) -> Response:
     """The movements of a period, with the balance after each."""
     customer = await own_customer(visit)
     start, end = _period(visit)
-    form = Form({"from": start, "to": end})
+    # What is no date cannot be shown in a field for dates.
+    form = Form({"from": _date(start), "to": _date(end)})
     statement = None
     try:
         statement = await visit.api.get(
@@ -60,6 +61,14 @@ def _period(visit: Visit) -> tuple[str, str]:
     today = clock.now().date()
     start = visit.query.get("from") or str(today - timedelta(days=_DAYS))
     return start[:40], (visit.query.get("to") or str(today + timedelta(days=1)))[:40]
+
+
+def _date(text: str) -> str:
+    """The text if it is a date."""
+    try:
+        return str(date.fromisoformat(text))
+    except ValueError:
+        return ""
 
 
 def _left(allowance: Mapping[str, Any] | None, balance: Mapping[str, int]) -> int | None:

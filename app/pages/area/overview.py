@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import phonenumbers
 from starlette.responses import Response
@@ -59,7 +60,10 @@ async def overview(visit: Visit) -> Response:
         sales=rules["sales_contact"],
         phone=_phone,
         channel_names=lambda channels: [visit.t(f"hero.{channel}") for channel in channels],
-        desk_days=lambda desk: [visit.t.day_name(_WEEKDAYS.index(one)) for one in desk["weekdays"]],
+        desk_days=lambda desk: visit.t.days_of_week(
+            [_WEEKDAYS.index(one) for one in desk["weekdays"]]
+        ),
+        today_at=lambda desk: _is_today(desk["changes_at"], desk["time_zone"]),
         desk_hours=lambda desk: [
             f"{visit.t.clock(one['opens'])}–{visit.t.clock(one['closes'])}" for one in desk["hours"]
         ],
@@ -70,6 +74,12 @@ def _phone(number: str) -> str:
     """A number as people write it abroad: `+39 059 454224`."""
     parsed = phonenumbers.parse(number)
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+
+
+def _is_today(instant: str, zone: str) -> bool:
+    local = ZoneInfo(zone)
+    at = datetime.fromisoformat(instant).astimezone(local)
+    return at.date() == clock.now().astimezone(local).date()
 
 
 def _desk_of(
