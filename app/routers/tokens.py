@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.errors import LinkExpired, SecretAlreadyIssued
 from app.http.context import Ctx, Stranger
-from app.http.fields import Id, Input, Key, Output, StoredOutput, Whole
+from app.http.fields import Id, Input, Key, Output, Sound, StoredOutput, Whole
 from app.http.languages import Language
 from app.http.public_address import SIGN_IN_PATH, public_address
 from app.http.resource import Resource
@@ -61,7 +61,7 @@ class NewlyIssued(TokenWithSecret):
 class Redemption(Input):
     """What a sign-in link has."""
 
-    code: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+    code: Annotated[str, Field(min_length=1, max_length=100), Sound] = Field(
         description="The last part of the link's path."
     )
 
