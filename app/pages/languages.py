@@ -92,6 +92,10 @@ class Wording:
         """The last day of a period that holds up to, not including, `end`."""
         return self.date(_day(end) - timedelta(days=1))
 
+    def month(self, value: Day) -> str:
+        """`Jun`, for the axis of a chart."""
+        return format_date(_day(value), "LLL", locale=self._locale)
+
     def instant(self, value: datetime | str, zone: str) -> str:
         """`21 Jun 2027, 14:30`, by the clock of a zone."""
         local = _instant(value).astimezone(ZoneInfo(zone))
