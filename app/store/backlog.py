@@ -13,7 +13,7 @@ from app.store.tables.work import IS_OPEN
 AGES = (60, 240, 480, 1_440, 2_400)
 """Where the bands of age begin after the first, in working minutes."""
 MOST_TECHNICIANS = 200
-OLDEST = 20
+OLDEST = 200
 
 _OPEN = f"{IS_OPEN} AND (CAST(:customer AS uuid) IS NULL OR customer_id = :customer)"
 _PLACES = range(1, len(AGES) + 1)
@@ -46,7 +46,8 @@ _OLDEST = text(f"""
     WITH open_cases AS MATERIALIZED (SELECT id, opened_at FROM cases WHERE {_OPEN}),
     oldest AS (SELECT id FROM open_cases ORDER BY opened_at, id LIMIT :most)
     SELECT k.id, k.number, k.state, k.channel, k.priority, k.priority_support, k.technician,
-        k.opened_at, r.help_desk, r.responded_at, r.aged_from, r.age_minutes
+        k.opened_at, r.help_desk, r.responded_at, r.aged_from, r.age_minutes,
+        r.due_at, coalesce(r.response_missed OR r.resolution_missed, false) AS overdue
     FROM oldest JOIN cases k ON k.id = oldest.id
     LEFT JOIN case_responses r ON r.case_id = k.id
     ORDER BY k.opened_at, k.id""").bindparams(bindparam("most"))
@@ -77,6 +78,10 @@ class OldCase(NamedTuple):
     responded_at: datetime | None
     aged_from: datetime | None
     age_minutes: int | None
+    due_at: datetime | None
+    """Until when the next promised time is kept."""
+    overdue: bool
+    """Whether a promised time has passed."""
 
 
 async def counts(

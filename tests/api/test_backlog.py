@@ -96,6 +96,8 @@ async def test_open_cases_are_counted_by_each_dimension(
         "opened_at": "2026-03-09T07:30:00Z",
         "responded_at": "2026-03-09T08:30:00Z",
         "age_minutes": 510,
+        "due_at": None,
+        "overdue": False,
     }
     everybody = await backlog(client)
     assert everybody["open"] > body["open"]

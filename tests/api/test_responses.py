@@ -67,6 +67,13 @@ async def told(customer: Customer, *types: str) -> list[dict[str, Any]]:
     return await every(customer.client, customer_id=customer.id, type=wanted)
 
 
+async def promised(customer: Customer, case: dict[str, Any]) -> tuple[str | None, bool]:
+    """What the backlog tells of a case: until when a promise is kept, and whether one was not."""
+    oldest = (await customer.get("usage/backlog"))["oldest"]
+    (found,) = (one for one in oldest if one["number"] == case["number"])
+    return found["due_at"], found["overdue"]
+
+
 def shown(found: Any) -> tuple[Any, Any]:
     return found["response_minutes"], found["resolution_minutes"]
 
@@ -342,9 +349,11 @@ async def test_a_missed_target_is_told_once(
     at("10:00")
     found = await row(service, case)
     assert found["due_at"] == at_rome(f"{MONDAY}T10:00")
+    assert await promised(customer, case) == ("2026-03-09T09:00:00Z", False)
     assert await told(customer) == []
     at("10:00:01")
     await follow_all(service)
+    assert await promised(customer, case) == ("2026-03-09T14:00:00Z", True)
     (event,) = await told(customer)
     assert event["type"] == "case.response_missed"
     assert event["time"] == "2026-03-09T09:00:00Z"

@@ -22,14 +22,15 @@ async def queue(visit: Visit) -> Response:
         visit.api.find("/v1/usage/backlog"),
         zone(visit),
     )
-    items = cases["items"]
+    items, oldest = cases["items"], backlog["oldest"] if backlog else []
     response = visit.render(
         "desk/queue.html",
         who=who,
         mine=mine,
         cases=items,
         names=await names_of(visit, [one["customer_id"] for one in items]),
-        aged={one["number"]: one for one in backlog["oldest"]} if backlog else {},
+        aged={one["number"]: one for one in oldest},
+        due=any(one["due_at"] or one["overdue"] for one in oldest),
         zone=clock_of,
     )
     return unless_known(visit, response)

@@ -55,6 +55,14 @@ class OldCase(Output):
             "waits for the customer. Null until it is measured, within a second or so."
         )
     )
+    due_at: datetime | None = Field(
+        description=(
+            "Until when the next time that the policy promises is kept: that of the first "
+            "response, then that of the resolution. Null where none is promised, while the case "
+            "waits for the customer, and after the time has passed."
+        )
+    )
+    overdue: bool = Field(description="Whether a time that the policy promises has passed.")
 
 
 class BacklogBody(Output):
@@ -71,7 +79,7 @@ class BacklogBody(Output):
     items: list[BacklogRow] = Field(
         description="By dimension. States, channels, priorities and ages are there with zeros too."
     )
-    oldest: list[OldCase] = Field(description="The 20 that were opened first.")
+    oldest: list[OldCase] = Field(description="The 200 that were opened first.")
 
     @staticmethod
     def of(found: service.Backlog) -> dict[str, Any]:
