@@ -1,0 +1,259 @@
+"""The pages of staff in Debian's Chromium: a call by keyboard, two technicians, axe, a long day."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.pages.browser import Served, Watched, axe_source, chromium, served
+from tests.pages.staff import STAFF
+
+pytestmark = pytest.mark.tools
+
+PHONE = "/desk/call?phone=%2B390590000001"
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Any]:
+    async with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(browser: Any) -> Iterator[Served]:
+    with served() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def key(service: Served) -> str:
+    """A key with all scopes that pages use, made beside the running service."""
+    scopes = [f"--scope={one}" for one in sorted(STAFF)]
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", "keys", "create", "--name", "staff", *scopes],
+        env=service.process.environ(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.fixture
+def desk(browser: Any, service: Served, key: str) -> Callable[..., Any]:
+    """Signs technicians in; at the end of each nothing may have come from elsewhere."""
+
+    @asynccontextmanager
+    async def new(name: str = "Ada", axe: str = "", **options: Any) -> AsyncIterator[Watched]:
+        context = await browser.new_context(**{"locale": "en-GB", **options})
+        watched = Watched(await context.new_page(), service.address, axe)
+        watched.listen()
+        page = watched.page
+        await page.goto(f"{service.address}/login")
+        await page.locator("[name=key]").fill(key)
+        await page.locator("[name=technician]").fill(name)
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/desk")
+        yield watched
+        await context.close()
+        watched.check()
+
+    return new
+
+
+def _api(service: Served, key: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=service.address, headers=headers, timeout=60)
+
+
+def _new_case(api: httpx.Client) -> dict[str, Any]:
+    body = {
+        "customer_id": "C-0001",
+        "serial_number": "ED-0001",
+        "requester": {"name": "Anna"},
+        "subject": "Two at once",
+        "description": "x",
+        "channel": "phone",
+    }
+    answer = api.post("/v1/cases", json=body)
+    assert answer.status_code == 201, answer.text
+    case: dict[str, Any] = answer.json()
+    return case
+
+
+async def test_a_call_from_ringing_to_a_closed_case_by_keyboard(
+    desk: Callable[..., Any], service: Served, key: str
+) -> None:
+    async with desk("Ada Neri") as watched:
+        page = watched.page
+        pressed = 0
+
+        async def press(*keys: str) -> None:
+            nonlocal pressed
+            for one in keys:
+                # A chord is as many presses as it has keys.
+                pressed += len(one.split("+"))
+                await page.keyboard.press(one)
+
+        # The exchange opens the card.
+        await page.goto(service.address + PHONE)
+        await press("n")
+        await page.keyboard.type("The trend stays empty")
+        await press("Tab")
+        await page.keyboard.type("Since the update of yesterday.")
+        await press("Control+Enter")
+        await page.wait_for_url("**/desk/cases/*")
+        number = page.url.rpartition("/")[2].partition("?")[0]
+        await press("w")
+        await page.keyboard.type("15")
+        await press("Enter")
+        await page.wait_for_url("**done=time-entries")
+        await press("x")
+        await page.keyboard.type("The filter was set.")
+        await press("Control+Enter")
+        await page.wait_for_url("**done=closure")
+        assert pressed < 10, pressed
+    with _api(service, key) as api:
+        case = api.get(f"/v1/cases/{number}").json()
+    assert (case["state"], case["technician"], case["worked_minutes"]) == ("closed", "Ada Neri", 15)
+    assert (case["channel"], case["resolution"]) == ("phone", "The filter was set.")
+
+
+async def test_two_technicians_on_one_case(
+    desk: Callable[..., Any], service: Served, key: str
+) -> None:
+    with _api(service, key) as api:
+        case = _new_case(api)
+    address = f"{service.address}/desk/cases/{case['number']}"
+    async with desk("Ada") as ada, desk("Bruno") as bruno:
+        await ada.page.goto(address)
+        await bruno.page.goto(address)
+        await bruno.page.locator("summary[data-key=g]").click()
+        await bruno.page.locator("#field-subject").fill("Bruno's subject")
+        await ada.page.keyboard.press("c")
+        await ada.page.keyboard.type("Ada writes this.")
+        await ada.page.keyboard.press("Control+Enter")
+        await ada.page.wait_for_url("**done=comments")
+        # Without a reload, and without touching what Bruno is writing.
+        await bruno.page.get_by_text("Ada writes this.").wait_for(timeout=15_000)
+        assert await bruno.page.locator("#field-subject").input_value() == "Bruno's subject"
+        await ada.page.keyboard.press("t")
+        await ada.page.wait_for_url("**done=take")
+        await bruno.page.locator("#head").get_by_text("In progress").wait_for(timeout=15_000)
+        await bruno.page.locator("form[action$='/change'] button").click()
+        await bruno.page.get_by_text("Somebody else changed this case first").wait_for()
+        assert await bruno.page.locator("#field-subject").input_value() == "Bruno's subject"
+        assert "Ada" in await bruno.page.locator("#conflict").inner_text()
+        await bruno.page.locator("form[action$='/change'] button").click()
+        await bruno.page.wait_for_url("**done=change")
+        assert await bruno.page.locator("h1").inner_text() == "Bruno's subject"
+
+
+PAGES = (
+    "/desk",
+    "/desk?mine=1",
+    "/desk/call",
+    PHONE,
+    "/desk/call?customer=C-0015",
+    "/desk/call?phone=%2B390590009999",
+    "/desk/cases/2026-000002",
+    "/dashboard",
+    "/office",
+    "/office/customers/C-0001",
+    "/office/new/licences?customer=C-0001",
+    "/office/contracts/SA-0001/correction",
+    "/desk/nothing-here",
+    "/login",
+)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(
+    desk: Callable[..., Any],
+    service: Served,
+    scheme: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    axe = axe_source(tmp_path_factory.mktemp("axe"))
+    year = time.strftime("%Y")
+    async with desk(axe=axe, color_scheme=scheme) as watched:
+        for path in PAGES:
+            await watched.page.goto(service.address + path.replace("2026-", f"{year}-"))
+            for details in await watched.page.locator("details").all():
+                await details.evaluate("one => { one.open = true; }")
+            assert await watched.violations() == [], path
+
+
+async def test_everything_works_without_a_script(desk: Callable[..., Any], service: Served) -> None:
+    async with desk(java_script_enabled=False) as watched:
+        page = watched.page
+        await page.goto(service.address + PHONE)
+        await page.locator("#field-subject").fill("Without a script")
+        await page.locator("#field-description").fill("x")
+        await page.locator("form[action$='/desk/call'] button", has_text="Open the case").click()
+        await page.wait_for_url("**done=opened")
+        await page.locator("#field-resolution").fill("Done.")
+        await page.locator("form[action$='/closure'] button").click()
+        await page.wait_for_url("**done=closure")
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+async def test_no_page_is_wider_than_the_window(
+    desk: Callable[..., Any], service: Served, width: int
+) -> None:
+    async with desk(viewport={"width": width, "height": 800}, locale="de") as watched:
+        for path in PAGES:
+            await watched.page.goto(service.address + path)
+            wide = await watched.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, path
+
+
+async def _heap(page: Any) -> int:
+    session = await page.context.new_cdp_session(page)
+    await session.send("HeapProfiler.collectGarbage")
+    used: int = (await session.send("Runtime.getHeapUsage"))["usedSize"]
+    await session.detach()
+    return used
+
+
+async def test_a_dashboard_left_open_for_an_hour(
+    desk: Callable[..., Any], service: Served, key: str
+) -> None:
+    async with desk() as watched:
+        page = watched.page
+        await page.clock.install()
+        await page.goto(service.address + "/dashboard")
+        before, asked = await _heap(page), len(watched.requested)
+        with _api(service, key) as api:
+            case = _new_case(api)
+            for minute in range(60):
+                body = {"technician": "Ada", "minutes": 1, "note": str(minute)}
+                api.post(f"/v1/cases/{case['number']}/time-entries", json=body)
+                await page.clock.run_for(60_000)
+                await page.wait_for_load_state("networkidle")
+        assert 30 < len(watched.requested) - asked < 120
+        assert await _heap(page) - before < 10_000_000
+
+
+async def test_a_busy_stream_is_asked_about_less_than_once_a_second(
+    desk: Callable[..., Any], service: Served, key: str
+) -> None:
+    async with desk() as watched:
+        page = watched.page
+        await page.goto(service.address + "/desk")
+        asked, began, before = len(watched.requested), time.monotonic(), await _heap(page)
+        with _api(service, key) as api:
+            case = _new_case(api)
+            for number in range(200):
+                await asyncio.sleep(0)
+                api.post(f"/v1/cases/{case['number']}/comments", json={"body": str(number)})
+        await page.get_by_text(case["number"]).wait_for(timeout=15_000)
+        passed = time.monotonic() - began
+        assert 0 < len(watched.requested) - asked < passed + 2
+        assert await _heap(page) - before < 10_000_000
