@@ -139,7 +139,8 @@ async def test_revoking_a_key_by_its_id_ends_what_it_has_issued(
         assert (await bound.get(usage)).status_code == 200
         row = await stored(serving, key)
         async with service.database.writing.begin() as connection:
-            assert await tokens.revoke(connection, datetime.now(UTC), str(row["id"])) == 2
+            # The key, the token, and the one to which the link beside it leads.
+            assert await tokens.revoke(connection, datetime.now(UTC), str(row["id"])) == 3
         assert (await bound.get(usage)).status_code == 401
 
 
