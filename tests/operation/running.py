@@ -71,7 +71,8 @@ class Running:
     )
 
     def __init__(self, passed: socket.socket | None = None, **settings: Any) -> None:
-        self.port = passed.getsockname()[1] if passed else free_port()
+        own = settings.pop("port", None) or free_port()
+        self.port: int = passed.getsockname()[1] if passed else own
         self.address = f"http://127.0.0.1:{self.port}"
         self.settings = {"port": self.port, "log_format": "json", **settings}
         start = ["-m", "app.cli", "serve"]
