@@ -151,6 +151,17 @@ class Replica:
 
     async def run(self, primary: Database) -> None:
         """Look at both servers until cancelled."""
+        while True:
+            try:
+                await self._follow(primary)
+            except Exception as error:
+                # A mistake of our own. The task must not end: its error would keep the service from
+                # ending in order.
+                log.error("replica_broken", error=type(error).__name__)
+                self._lose(type(error).__name__)
+                await asyncio.sleep(_LONGEST_PAUSE)
+
+    async def _follow(self, primary: Database) -> None:
         next_sample, pause = 0.0, _EVERY
         while True:
             system: int | None = None
