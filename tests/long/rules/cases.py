@@ -127,7 +127,10 @@ def move(
     serial: str | None,
     as_overrun: bool,
 ) -> Case:
-    """R47: here it was never, there it begins at the same instant and in the same state."""
+    """R47: here it was never, there it begins at the same instant and in the same state.
+
+    There it is bound from its opening on, also for the time in which it was taken for a bug.
+    """
     day = civil_date(case.opened_at)
     codes = {"wrong_state"} if case.state == "cancelled" else set()
     if to is customer:
@@ -145,7 +148,7 @@ def move(
         case.priority,
         has_priority_support(to, day),
         serial in own_serials(to, day),
-        [replace(each, binding=None if each.bug else binding) for each in case.path],
+        [replace(each, bug=case.bug, binding=binding) for each in case.path],
         serial=serial,
         closed_at=case.closed_at,
     )
