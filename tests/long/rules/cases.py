@@ -181,13 +181,14 @@ def _leave(customer: Customer, now: datetime, case: Case) -> None:
     for entry in case.entries:
         entry.reversed = True
     for ticket in customer.tickets():
-        charging.take_back_lengthening(ticket, case, civil_date(now))
+        known = len(ticket.path)
+        if ticket is binding and taken is not None:
+            charging.give_back_lapsed(ticket, now, taken)
+        charging.take_back_lengthening(ticket, known, case, civil_date(now))
         ticket.path = [
             replace(each, state="free", case=None, taken=None) if each.case is case else each
             for each in ticket.path
         ]
-        if ticket is binding and taken is not None:
-            charging.give_back_lapsed(ticket, now, taken)
     _enter(case, now, "cancelled")
     case.closed_at, case.moved = None, True
 

@@ -81,11 +81,17 @@ def pays(customer: Customer, own: Hours, day: date) -> bool:
 
 
 def charge(customer: Customer, case: Case, entry: Entry, minutes: int) -> None:
-    """R20, R21: the own allowance, the others that stand on the day worked, then overrun."""
+    """R20, R21: the own allowance, the others that stand on the day worked, then overrun.
+
+    Where nothing pays for the case, its minutes are its own overrun (R22).
+    """
     own = case.binding
     assert not isinstance(own, Ticket)
-    others = [each for each in hours_on(customer, case.channel, entry.day) if each != own]
-    payers = [own, *others] if own is not None and pays(customer, own, entry.day) else others
+    payers: list[Hours] = []
+    if own is not None:
+        payers = [each for each in hours_on(customer, case.channel, entry.day) if each != own]
+        if pays(customer, own, entry.day):
+            payers = [own, *payers]
     for payer in payers:
         part = min(minutes, customer.left(payer))
         entry.add(part, payer)
@@ -94,17 +100,11 @@ def charge(customer: Customer, case: Case, entry: Entry, minutes: int) -> None:
 
 
 def charge_anew(customer: Customer, case: Case) -> None:
-    """Charge what stands unpaid of a case's time, in the order worked (R22, R29).
-
-    Where nothing pays for the case, its minutes are its own overrun, whatever stood on those days.
-    """
+    """Charge what stands unpaid of a case's time, in the order worked (R22, R29)."""
     for entry in case.standing():
         counted = sum(share.minutes for share in entry.shares if share.payer is not None)
         entry.shares = [share for share in entry.shares if share.payer is not None]
-        if case.binding is None:
-            entry.add(entry.minutes - counted, None)
-        else:
-            charge(customer, case, entry, entry.minutes - counted)
+        charge(customer, case, entry, entry.minutes - counted)
 
 
 def uncharge(case: Case) -> None:
@@ -200,13 +200,13 @@ def give_back_lapsed(ticket: Ticket, now: datetime, taken: date) -> None:
     ticket.path.append(TicketMoment(now, "free", ends))
 
 
-def take_back_lengthening(ticket: Ticket, case: Case, today: date) -> None:
+def take_back_lengthening(ticket: Ticket, known: int, case: Case, today: date) -> None:
     """R47: the days that a ticket got because the case was a bug are taken back (R19).
 
-    They stay if the ticket has served another case since or was cancelled, and if it would have
-    ended by today without them.
+    `known` is how many of its moments there were before the move. The days stay if the ticket has
+    served another case since or was cancelled, and if it would have ended by today without them.
     """
-    for index in range(len(ticket.path) - 1, 0, -1):
+    for index in range(known - 1, 0, -1):
         held, since = ticket.path[index - 1], ticket.path[index:]
         if held.case is not case or since[0].case is not None:
             continue

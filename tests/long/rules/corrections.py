@@ -13,9 +13,10 @@ from .years import Anchor
 def correct(customers: list[Customer], change: Callable[[], None]) -> list[Undone]:
     """Change facts, and let the service years of these customers and what they paid follow.
 
-    A year that another purchase shares moves as well: what the moved year does not cover is charged
-    again, where it falls to the year that the other purchase still has. It is undone only if no
-    purchase has it any more. Returns what came of the cases that years which are undone paid for.
+    A year that several purchases share is anchored at the latest of them (R14) and moves with it:
+    what the moved year does not cover is charged again, where it falls to the year that the other
+    purchase still has. It is undone only if no purchase has it any more. Returns what came of the
+    cases that years which are undone paid for.
     """
     before = [
         (customer, {year: years.owners(customer, year) for year in _years_in_use(customer)})
@@ -29,7 +30,8 @@ def correct(customers: list[Customer], change: Callable[[], None]) -> list[Undon
         for year, owners in in_use.items():
             new = [after.get((each.licence, each.upgrade)) for each in owners]
             moved = [pair for pair in zip(owners, new, strict=True) if pair[0] != pair[1]]
-            if moved and (moved[0][1] or len(moved) == len(owners)):
+            latest = bool(moved) and moved[0][0] == owners[0]
+            if latest and (moved[0][1] or len(moved) == len(owners)):
                 moves[year] = _moved(year, *moved[0])
         if moves:
             undone += _follow(customer, moves)

@@ -255,14 +255,16 @@ def renew(
     *,
     take_over: bool,
 ) -> Contract:
-    """R24: once, from its first day on, by a holder of an Editor on the new first day (R15)."""
+    """R24: once, from its first day on, by a holder of an Editor, today and on the new first day
+    (R15).
+    """
     first = today if starts == "today" else contract.ends
     codes = set()
     if contract.cancelled is not None or today < contract.starts:
         codes.add("wrong_state")
     if is_renewed(customer, contract):
         codes.add("already_renewed")
-    if not columns.holds_editor(customer, first):
+    if not all(columns.holds_editor(customer, day) for day in (today, first)):
         codes.add("editor_licence_required")
     if term_end(first) <= today:
         codes.add("term_over")
