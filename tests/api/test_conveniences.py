@@ -204,12 +204,20 @@ async def test_who_may_not_ask_learns_nothing_of_formats(service: Service) -> No
 async def test_the_root_leads_on(service: Service) -> None:
     client = service.client(None)
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-    for accept, place in ((browser, "docs"), ("*/*", "openapi.json"), ("text/csv", "openapi.json")):
+    places = {
+        browser: ("area", 401),
+        "*/*": ("openapi.json", 200),
+        "text/csv": ("openapi.json", 200),
+    }
+    for accept, (place, status) in places.items():
         for method in ("GET", "HEAD"):
             answer = await client.request(method, "/", headers={"Accept": accept})
             assert (answer.status_code, answer.headers["Location"]) == (307, place)
             assert answer.headers["Vary"] == "Accept"
-        assert (await client.get("/", headers={"Accept": accept}, follow_redirects=True)).is_success
+        there = await client.get("/", headers={"Accept": accept}, follow_redirects=True)
+        # The page says how to sign in.
+        assert there.status_code == status
+        assert there.headers["Content-Type"].startswith("text/html") == (place == "area")
 
 
 _READ = [one for one in operations() if one.method == "GET"]

@@ -146,6 +146,10 @@ class Story:
             case "reinstate_contract":
                 gone = {"cancelled_on": str(today), "reason": "By agreement"}
                 await self.post(f"contracts/{names['contract']}/cancellation", **gone)
+            case "redeem_sign_in_link":
+                path = f"customers/{names['customer']}/tokens"
+                token = await self.post(path, scopes=["usage:read"], expires_in_seconds=60)
+                self.own = {"code": token["url"].rpartition("/")[2]}
             case "cancel_ticket_pack":
                 self.own = {"quantity": 1, "cancelled_on": str(today)}
             case "correct_licence":

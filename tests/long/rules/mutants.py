@@ -160,8 +160,8 @@ MUTANTS = (
         "the rest goes to no other allowance",
         "R21",
         "charging",
-        "payers = [own, *others] if",
-        "payers = [own] if",
+        "payers = [own, *payers]",
+        "payers = [own]",
     ),
     Mutant(
         "the latest overrun is covered first",
