@@ -36,6 +36,8 @@ _BEYOND_SCHEMAS_AT = {
     ("/help_desk", "not_allowed_value"),
     # A token bound to a customer may leave it out.
     ("/customer_id", "missing"),
+    # The address of a link of this service, say.
+    ("/url", "not_public"),
 }
 _PROBLEMS_BEYOND_SCHEMAS = {
     "anonymous_caller",

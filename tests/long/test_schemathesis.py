@@ -4,10 +4,11 @@
 scope and half with those of two customers, who must not see what is each other's. Real uvicorn,
 real PostgreSQL; half of the ids and names sent are really there. `ASSISTENZA_SEED` chooses.
 
-`positive_data_acceptance` lets 406, 412 and 422 pass: the first two answer headers that the hooks
-send on their own account, the last is also the answer to references that do not exist, which no
-schema can say. 429 tells a bound token that it writes too often. Why a 422 was given is looked
-into by `schemathesis_checks`, which lets no refusal pass that a schema could have told of.
+`positive_data_acceptance` lets 406, 410, 412 and 422 pass: 406 and 412 answer headers that the
+hooks send on their own account, 410 a link or a cursor that is no longer valid, 422 also references
+that do not exist, which no schema can say. 429 tells a bound token that it writes too often. Why a
+422 was given is looked into by `schemathesis_checks`, which lets no refusal pass that a schema
+could have told of.
 `use_after_free` and `ensure_resource_availability` are on; the first has contacts alone to work
 with, for nothing else is deleted.
 """
@@ -38,7 +39,7 @@ _SEED = int(os.environ.get("ASSISTENZA_SEED", "1"))
 # Its statements are those of the list of events.
 _ENDLESS = "stream_events"
 _READY = 30.0
-_POSSIBLE = (401, 403, 404, 406, 409, 412, 422, 429)
+_POSSIBLE = (401, 403, 404, 406, 409, 410, 412, 422, 429)
 """Answers to valid data besides success."""
 
 
