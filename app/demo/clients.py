@@ -104,14 +104,16 @@ def greeting(
     """What to print about a demo: for each client a command with its token, ready to run.
 
     `tokens` are by client's name; `code` and `phone` are the first customer's; `customers` is
-    their number; `link` is the code of a sign-in link, None where there are no pages.
+    their number; `link` is the code of a sign-in link, None if the service has no pages.
     """
 
     def say(host: str, port: int) -> str:
         address = public_url or f"http://{_reached_at(host)}:{port}"
         area = (
             f"Reserved area of {code} (this link opens it once):\n"
-            f"  {address}{SIGN_IN_PATH}{link}\n\n"
+            f"  {address}{SIGN_IN_PATH}{link}\n"
+            "The pages of staff (sign in with the technician's token):\n"
+            f"  {address}/login\n\n"
             if link
             else ""
         )

@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
     status: int
     body: Any
-    """Parsed JSON; None if there is no body."""
+    """Parsed JSON; None for an empty body."""
     headers: httpx.Headers
 
 

@@ -203,7 +203,7 @@ class Replica:
             (row,) = await self._looking.fetch(_REPLICA, {})
         position = parse(row.position or "")
         if not row.follows or position is None:
-            self._lose("it is no replica")
+            self._lose("it is not a replica")
             return
         if system is not None and row.system != system:
             self._lose("it is a replica of another server")

@@ -268,6 +268,9 @@ async def test_a_case_from_the_call_to_its_closing(
     page = await visitor.submit(page, "/time-entries", 422, minutes="a lot", note="kept")
     assert page.form("/time-entries").fields["note"] == "kept"
     assert "field-minutes-error" in page.html
+    for minutes in ("9" * 5_000, "9" * 20, "-1", "0", "1e9", "\u0663", "\U0001f600", "\0"):
+        page = await visitor.submit(page, "/time-entries", 422, minutes=minutes, note="kept")
+        assert "field-minutes-error" in page.html
     page = await visitor.submit(page, "/time-entries", minutes="25", note=SCRIPT)
     assert "Ada Neri worked on it: 25 min" in page.text
     page = await visitor.submit(page, "/reversal", reason="Another case.")

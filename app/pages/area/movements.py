@@ -21,7 +21,7 @@ async def movements(visit: Visit) -> Response:
     """The movements of a period, with the balance after each."""
     customer = await own_customer(visit)
     start, end = _period(visit)
-    # What is no date cannot be shown in a field for dates.
+    # A field for dates shows dates alone.
     form = Form({"from": _date(start), "to": _date(end)})
     statement = None
     try:

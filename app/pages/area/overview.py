@@ -94,7 +94,7 @@ def _desk_of(
 def _current(
     allowances: Sequence[Mapping[str, Any]], series: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """What is not over yet, each with how it went down; last what is over and has overrun."""
+    """Allowances that can still be used, each with its burn-down, then ended ones with overrun."""
 
     def key(one: Mapping[str, Any]) -> tuple[Any, ...]:
         return one["kind"], one.get("number"), one["starts_on"]

@@ -1,5 +1,6 @@
 """What the pages of staff share: who is signed in, and which pages the scopes of the key open."""
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -105,16 +106,21 @@ async def zone(visit: Visit) -> str:
     return str(desks["items"][0]["time_zone"])
 
 
+# Python refuses to convert thousands of digits.
+_whole_number = re.compile(r"[0-9]{1,18}")
+
+
 def typed(
     form: Form, *names: str, whole: Sequence[str] = (), yes: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The JSON body of fields, of which some are whole numbers and some are ticked or not.
 
-    What is no number is sent as it was entered, so that the API says so at its field.
+    Anything else than a whole number is sent as it was entered, so that the API refuses it at its
+    field.
     """
     body = form.body(*names)
     for name in whole:
-        if str(body.get(name, "")).isdecimal():
+        if _whole_number.fullmatch(str(body.get(name, ""))):
             body[name] = int(body[name])
     for name in yes:
         if name in names:
