@@ -48,13 +48,13 @@ Row = Sequence[Cell]
 Format = Literal["json", "csv", "xlsx"]
 Form = Literal["json", "csv", "excel_csv", "xlsx"]
 
-MEDIA_TYPES = {
+MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
     "csv": "text/csv",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 """The media types of a table, by what `format` calls them."""
-_FORMATS = {media_type: name for name, media_type in MEDIA_TYPES.items()}
+_FORMATS: dict[str, Format] = {media_type: name for name, media_type in MEDIA_TYPES.items()}
 
 _LANGUAGE = {"Content-Language": {"$ref": "#/components/headers/Content-Language-of-spreadsheets"}}
 _HEADERS = {"headers": CACHED[200]["headers"] | references("Content-Disposition") | _LANGUAGE}
@@ -101,7 +101,7 @@ def form_of(request: Request, query: TableQuery) -> Form:
     """
     chosen = query.format or _FORMATS[negotiated(request, *_FORMATS)]
     if query.dialect is None:
-        return chosen  # type: ignore[return-value]
+        return chosen
     if chosen != "csv":
         raise invalid("query/dialect", "unknown_parameter")
     return "excel_csv"
@@ -141,7 +141,7 @@ class Table:
             )
         finally:
             abandoned.set()
-        extension = "xlsx" if form == "xlsx" else "csv"
+        extension: Format = "xlsx" if form == "xlsx" else "csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
         if form != "csv":
             headers["Content-Language"] = language

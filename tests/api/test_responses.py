@@ -165,6 +165,20 @@ async def test_taking_working_and_closing(
     assert (event["data"]["response_minutes"], event["data"]["met"]) == (60, True)
 
 
+async def test_entries_that_concern_no_case_are_passed_over(
+    service: Service, customer: Customer, at: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than are read at once, before the step that is an answer."""
+    case = await customer.open()
+    await follow_all(service)
+    monkeypatch.setattr("app.services.responses._BLOCK", 3)
+    for _ in range(10):
+        await customer.licence()
+    at("09:00")
+    await customer.step(case, "time-entries", 201, technician="Ada", minutes=5)
+    assert (await row(service, case))["responded_at"] == at_rome(f"{MONDAY}T09:00")
+
+
 async def test_work_counts_from_its_beginning_and_not_once_it_is_reversed(
     service: Service, customer: Customer, at: Clock
 ) -> None:

@@ -261,6 +261,21 @@ async def test_many_customers_at_once(
         assert chain[-1]["data"]["after"] == shown(await customer.entitlements())
 
 
+async def test_entries_that_change_no_standing_are_passed_over(
+    service: Service, holder: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than are read at once, before one that changes a standing."""
+    await follow_all(service)
+    monkeypatch.setattr("app.services.standings._BLOCK", 3)
+    for number in range(10):
+        body = {"name": f"Contact {number}"}
+        await made(await holder.client.post(f"/v1/customers/{holder.id}/contacts", json=body))
+    await holder.licence(days=0)
+    await follow_all(service)
+    (_, changed) = await derived(holder)
+    assert changed["data"]["after"] == shown(await holder.entitlements())
+
+
 async def test_entries_that_were_pruned_before_they_were_followed(
     service: Service, holder: Customer
 ) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from app.errors import MOST_ERRORS, InputCode, InputError
 from app.http.fields import CLOCK_PATTERN, CODE_PATTERN
@@ -91,7 +91,7 @@ def _explain(error: Mapping[str, Any], body: object) -> InputError:
 
 def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[InputCode, Mapping[str, object]]:
     if kind.startswith("ours."):
-        return kind.removeprefix("ours."), context  # type: ignore[return-value]
+        return cast("InputCode", kind.removeprefix("ours.")), context
     if kind in _EXPECTED:
         return "wrong_type", {"expected": _EXPECTED[kind]}
     code = _CODES.get(kind, "invalid")
