@@ -14,6 +14,8 @@ from app.http.replicas import POSITION
 
 _HOST = "assistenza"
 _AT_ONCE = 4
+# Of a list: 4,000 items.
+_MOST_PAGES = 20
 # What a browser may see of an answer that is passed on. The outermost layer adds the others again.
 _PASSED_ON = {
     b"content-type",
@@ -123,6 +125,20 @@ class Api:
             if problem.status == 403:
                 return None
             raise
+
+    async def whole_list(self, address: str, **query: Any) -> list[dict[str, Any]] | None:
+        """Every item of a list, as far as a page can show them; None without the scope."""
+        items: list[dict[str, Any]] = []
+        cursor = None
+        for _ in range(_MOST_PAGES):
+            page = await self.find(address, limit=200, cursor=cursor, **query)
+            if page is None:
+                return None
+            items += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        return items
 
     async def send(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from app.pages.api import Problem, path
-from app.pages.area.site import area, own_customer, whole_list
+from app.pages.area.site import area, own_customer
 from app.pages.forms import Form
 from app.pages.visit import Visit
 
@@ -73,7 +73,7 @@ async def _form(
     visit: Visit, customer: Mapping[str, Any], form: Form, status: int = 200
 ) -> Response:
     licences, person, rules = await asyncio.gather(
-        whole_list(visit, "/v1/licences"),
+        visit.api.whole_list("/v1/licences"),
         visit.api.find(path("/v1/customers/{}", customer["id"])),
         visit.api.get("/v1/service-matrix"),
     )
@@ -124,7 +124,7 @@ async def _case(visit: Visit, form: Form, status: int = 200) -> Response:
     number = visit.request.path_params["number"]
     case, timeline = await asyncio.gather(
         visit.api.get(path("/v1/cases/{}", number)),
-        whole_list(visit, path("/v1/cases/{}/timeline", number)),
+        visit.api.whole_list(path("/v1/cases/{}/timeline", number)),
     )
     return visit.render(
         "area/case.html",

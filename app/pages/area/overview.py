@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app import clock
 from app.pages.api import path
 from app.pages.area.movements import latest
-from app.pages.area.site import area, own_customer, whole_list
+from app.pages.area.site import area, own_customer
 from app.pages.visit import Visit
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -40,7 +40,7 @@ async def overview(visit: Visit) -> Response:
             statement_of,
             **{"from": today - timedelta(days=_MOVEMENT_DAYS), "to": today + timedelta(days=2)},
         ),
-        whole_list(visit, "/v1/licences"),
+        visit.api.whole_list("/v1/licences"),
         visit.api.get("/v1/service-matrix"),
     )
     desk = _desk_of(desks["items"], entitlements)
@@ -107,6 +107,6 @@ def _current(
 
 async def _closures(visit: Visit, desk: str) -> list[dict[str, Any]]:
     """The closures of a desk that have not ended, in the order in which they begin."""
-    closures = await whole_list(visit, path("/v1/help-desks/{}/closures", desk)) or []
+    closures = await visit.api.whole_list(path("/v1/help-desks/{}/closures", desk)) or []
     now = clock.now()
     return [one for one in closures if datetime.fromisoformat(one["ends_at"]) > now][:5]

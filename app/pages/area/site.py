@@ -9,8 +9,6 @@ from app.pages.visit import Visit
 
 area = Pages(AREA)
 
-_MOST_PAGES = 20
-
 
 async def own_customer(visit: Visit) -> dict[str, Any]:
     """The customer to whom the session's token is bound; its language is spoken from here on.
@@ -23,18 +21,3 @@ async def own_customer(visit: Visit) -> dict[str, Any]:
         raise Problem(401, {"code": "unauthorized"})
     visit.prefer(customer["language"])
     return {**customer, "scopes": own["scopes"], "client": own["name"]}
-
-
-async def whole_list(visit: Visit, address: str, **query: Any) -> list[dict[str, Any]] | None:
-    """Every item of a list; None where the token has not the scope."""
-    items: list[dict[str, Any]] = []
-    cursor = None
-    for _ in range(_MOST_PAGES):
-        page = await visit.api.find(address, limit=100, cursor=cursor, **query)
-        if page is None:
-            return None
-        items += page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    return items

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app import clock
 from app.pages.api import Problem
 from app.pages.charts import pillars, share
-from app.pages.staff.site import staff, unless_known, whoami, whole_list
+from app.pages.staff.site import staff, unless_known, whoami
 from app.pages.visit import Visit
 
 _MONTHS = 12
@@ -53,7 +53,7 @@ async def dashboard(visit: Visit) -> Response:
         visit.api.get("/v1/usage/response-times", **monthly),
         visit.api.get("/v1/usage/backlog"),
         visit.api.get("/v1/usage/columns"),
-        whole_list(visit, "/v1/usage/expiring", within_days=_ENDS[-1]),
+        visit.api.whole_list("/v1/usage/expiring", within_days=_ENDS[-1]),
     )
     months = usage["items"]
     ages = [one for one in backlog["items"] if one["dimension"] == "age"]

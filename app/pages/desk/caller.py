@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.pages.api import Problem, path
 from app.pages.desk.cases import AT_FIELD, take
 from app.pages.forms import Form
-from app.pages.staff.site import Person, names_of, staff, typed, whoami, whole_list, zone
+from app.pages.staff.site import Person, names_of, staff, typed, whoami, zone
 from app.pages.visit import Visit
 
 _LOOKUPS = {"phone": "phone", "customer": "customer_code", "case": "case_number"}
@@ -156,7 +156,7 @@ async def _card(
         visit.api.find(path("/v1/customers/{}", id_)),
         visit.api.find("/v1/cases", queue="true", customer_id=id_, limit="50"),
         visit.api.find("/v1/cases", customer_id=id_, limit=str(_LATEST)),
-        whole_list(visit, "/v1/licences", customer_id=id_),
+        visit.api.whole_list("/v1/licences", customer_id=id_),
         zone(visit),
     )
     held = sorted(

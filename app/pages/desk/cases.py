@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.pages.api import Problem, path
 from app.pages.forms import Form
-from app.pages.staff.site import names_of, staff, typed, whoami, whole_list, zone
+from app.pages.staff.site import names_of, staff, typed, whoami, zone
 from app.pages.visit import Visit
 
 AT_FIELD = {
@@ -131,7 +131,7 @@ async def _case(visit: Visit, forms: _Forms, status: int = 200, refused: str = "
     who, number = await whoami(visit), visit.request.path_params["number"]
     address = path("/v1/cases/{}", number)
     answer, timeline, clock_of = await asyncio.gather(
-        visit.api.read(address), whole_list(visit, f"{address}/timeline"), zone(visit)
+        visit.api.read(address), visit.api.whole_list(f"{address}/timeline"), zone(visit)
     )
     case = answer.body
     names = await names_of(visit, [case["customer_id"]])

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app import clock
 from app.pages.api import Problem, path
 from app.pages.area.movements import latest
-from app.pages.staff.site import staff, whoami, whole_list, zone
+from app.pages.staff.site import staff, whoami, zone
 from app.pages.visit import Visit
 
 _FOUND = 50
@@ -57,9 +57,9 @@ async def customer(visit: Visit) -> Response:
         events,
         clock_of,
     ) = await asyncio.gather(
-        whole_list(visit, "/v1/licences", customer_id=id_),
-        whole_list(visit, "/v1/contracts", customer_id=id_),
-        whole_list(visit, "/v1/ticket-packs", customer_id=id_),
+        visit.api.whole_list("/v1/licences", customer_id=id_),
+        visit.api.whole_list("/v1/contracts", customer_id=id_),
+        visit.api.whole_list("/v1/ticket-packs", customer_id=id_),
         visit.api.find("/v1/cases", customer_id=id_, limit=_FOUND),
         visit.api.find(usage_of),
         visit.api.find(f"{usage_of}/series", **{"from": period["from"]}, window="month"),

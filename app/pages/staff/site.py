@@ -18,7 +18,6 @@ staff = Pages(DESK)
 
 TECHNICIAN = "technician"
 """The name under which the browser keeps how this person is named in cases."""
-_MOST_PAGES = 20
 _MOST_NAMES = 1000
 
 
@@ -65,21 +64,6 @@ def person(own: Mapping[str, Any], technician: str) -> Person:
     if own["customer"] is not None:
         raise Problem(401, {"code": "unauthorized"})
     return Person(own["name"], technician or own["name"], frozenset(own["scopes"]))
-
-
-async def whole_list(visit: Visit, address: str, **query: Any) -> list[dict[str, Any]] | None:
-    """Every item of a list, as far as a page can show them; None without the scope."""
-    items: list[dict[str, Any]] = []
-    cursor = None
-    for _ in range(_MOST_PAGES):
-        page = await visit.api.find(address, limit=200, cursor=cursor, **query)
-        if page is None:
-            return None
-        items += page["items"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    return items
 
 
 async def names_of(visit: Visit, customers: Sequence[str]) -> dict[str, Mapping[str, str]]:
