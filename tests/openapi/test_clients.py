@@ -1,22 +1,30 @@
-"""Clients that three generators make of the OpenAPI document: type-checked, then let loose on a
-running service.
+"""Clients that three generators make of the OpenAPI document, and the two of `openapi/python/` and
+`openapi/typescript/`: type-checked, then let loose on a running service.
 
-The programs in `clients/` make the same calls with each: entitlements, check, a case opened twice
-with one `Idempotency-Key`, a refusal read with typed reasons, a list to its last page, and a PUT
-that creates and then replaces.
+The programs in `clients/` make the same calls with each generated one: entitlements, check, a case
+opened twice with one `Idempotency-Key`, a refusal read with typed reasons, a list to its last page,
+and a PUT that creates and then replaces. The other two call through something that fails twice for
+each request, and their quick starts are run as their READMEs show them.
 """
 
 import asyncio
+import json
+import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import __version__
 from app.services.tokens import SCOPES
 from tests.api.build import Customer
 from tests.conftest import Service
@@ -25,8 +33,9 @@ from tests.openapi.tools import DOCUMENT, node_packages, python_packages, run
 pytestmark = pytest.mark.tools
 
 PROGRAMS = Path(__file__).with_name("clients")
+CLIENTS = DOCUMENT.parent
 MYPY = "mypy==2.4.1"
-TYPESCRIPT = ("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3")
+TYPESCRIPT = ("openapi-fetch@0.17.0", "openapi-typescript@7.13.0", "typescript@5.9.3")
 TSC = ("--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes")
 
 
@@ -42,8 +51,58 @@ class Running:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        url = f"http://127.0.0.1:{self.port}"
+        return self.at(self.port)
+
+    def at(self, port: int) -> tuple[str, ...]:
+        url = f"http://127.0.0.1:{port}"
         return url, self.token, self.entitled, self.serial_number, self.not_entitled
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the quick starts read."""
+        return {"ASSISTENZA_URL": self.arguments[0], "ASSISTENZA_TOKEN": self.token}
+
+
+class Faulty:
+    """The service behind something that answers every request 503 first, then 502 although the
+    service has done it, and only then as the service does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._turns = count()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        turn = next(self._turns)
+        match turn % 3:
+            case 0:
+                # The first one asks for a second, which the programs measure.
+                await self._fail(send, 503, b"0" if turn else b"1")
+            case 1:
+
+                async def lose(_: MutableMapping[str, Any]) -> None: ...
+
+                await self._app(scope, receive, lose)
+                await self._fail(send, 502, b"0")
+            case _:
+                await self._app(scope, receive, send)
+
+    async def _fail(self, send: Send, status: int, seconds: bytes) -> None:
+        headers = [(b"retry-after", seconds), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[int]:
+    """The port on which it is served."""
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await running
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +110,9 @@ async def running(service: Service, client: httpx.AsyncClient) -> AsyncIterator[
     today: date = service.today()
     entitled, nobody, _ = [await Customer.new(client, today) for _ in range(3)]
     licence = await entitled.licence()
-    config = uvicorn.Config(service.app, port=0, lifespan="off", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
     token = await service.token(*SCOPES)
-    yield Running(port, token, entitled.id, licence["serial_number"], nobody.id)
-    server.should_exit = True
-    await serving
+    async with serving(service.app) as port:
+        yield Running(port, token, entitled.id, licence["serial_number"], nobody.id)
 
 
 async def test_openapi_python_client(running: Running, tmp_path: Path) -> None:
@@ -121,6 +173,57 @@ async def test_openapi_typescript(running: Running, tmp_path: Path) -> None:
     assert await _in_thread(tmp_path, "node", built, *running.arguments) == "done\n"
 
 
-async def _in_thread(folder: Path, *command: str | Path) -> str:
+def quick_start(folder: Path, language: str) -> str:
+    """The program in a client's README."""
+    text = (folder / "README.md").read_text("utf-8")
+    (program,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return str(program)
+
+
+async def test_the_python_client(running: Running, service: Service, tmp_path: Path) -> None:
+    source = CLIENTS / "python"
+    python = await asyncio.to_thread(python_packages, tmp_path / "tools", MYPY, str(source))
+    start = tmp_path / "quick_start.py"
+    start.write_text(quick_start(source, "python"))
+    program = shutil.copy(PROGRAMS / "with_own_python.py", tmp_path)
+    strict = (python, "-m", "mypy", "--strict")
+    await _in_thread(tmp_path, *strict, start, program)
+    await _in_thread(tmp_path, *strict, "-p", "assistenza_client")
+    said = await _in_thread(tmp_path, python, start, **running.environment)
+    assert said.splitlines()[-1].startswith("not_entitled ['no_")
+    async with serving(Faulty(service.app)) as port:
+        assert await _in_thread(tmp_path, python, program, *running.at(port)) == "done\n"
+
+
+async def test_the_typescript_client(running: Running, service: Service, tmp_path: Path) -> None:
+    source = CLIENTS / "typescript"
+    wanted = json.loads((source / "package.json").read_text())
+    packages = {**wanted["dependencies"], **wanted["devDependencies"]}
+    assert tuple(f"{name}@{version}" for name, version in packages.items()) == TYPESCRIPT
+    assert wanted["version"] == __version__
+    built = tmp_path / "openapi" / "typescript"
+    shutil.copytree(source, built, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    shutil.copy(DOCUMENT, built.parent)
+    await asyncio.to_thread(node_packages, built, *TYPESCRIPT)
+    shutil.copy(source / "package.json", built)
+    await _in_thread(built, "npm", "run", "build")
+    await _in_thread(built, "npm", "pack", "--ignore-scripts")
+    package = built / f"assistenza-client-{__version__}.tgz"
+    folder = tmp_path / "program"
+    folder.mkdir()
+    commands = await asyncio.to_thread(node_packages, folder, str(package), *TYPESCRIPT[-1:])
+    (folder / "package.json").write_text('{"private": true, "type": "module"}')
+    (folder / "quick_start.ts").write_text(quick_start(source, "ts"))
+    program = shutil.copy(PROGRAMS / "with_own_typescript.ts", folder)
+    targets = ("--target", "es2022", "--module", "nodenext", "--outDir", "out")
+    await _in_thread(folder, commands / "tsc", *TSC, *targets, "quick_start.ts", program)
+    said = await _in_thread(folder, "node", "out/quick_start.js", **running.environment)
+    assert said.splitlines()[-1].startswith("not_entitled no_")
+    async with serving(Faulty(service.app)) as port:
+        program = "out/with_own_typescript.js"
+        assert await _in_thread(folder, "node", program, *running.at(port)) == "done\n"
+
+
+async def _in_thread(folder: Path, *command: str | Path, **environment: str) -> str:
     # The service answers in this thread.
-    return await asyncio.to_thread(run, *command, cwd=folder)
+    return await asyncio.to_thread(run, *command, cwd=folder, environment=environment)

@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -21,12 +22,17 @@ _ENVIRONMENT = {
 }
 
 
-def run(*command: str | Path, cwd: Path, codes: Sequence[int] = (0,)) -> str:
+def run(
+    *command: str | Path,
+    cwd: Path,
+    codes: Sequence[int] = (0,),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """The standard output of a command. Fails the test if it exits with another code."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=_ENVIRONMENT,
+        env={**_ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=600,
