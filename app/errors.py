@@ -12,11 +12,12 @@
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
     │   ├── NotEnoughTickets · TooManyOpenCases · NothingToRedact
     │   ├── AmbiguousPerson · CustomerMerged
-    │   └── RequestInProgress · SecretAlreadyIssued
+    │   └── RequestInProgress · SecretAlreadyIssued · ImportInProgress
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
     ├── Unprocessable                     the request was understood, but its content is wrong
     │   ├── InvalidInput                  with `errors`, one for each fault
+    │   ├── RowsRefused                   of a file to import, with `errors` too
     │   ├── AnonymousCaller · IdempotencyKeyReused · TrainingNotCovered
     │   └── SerialNumberRequired · SerialNumberNotOfCustomer · WorkedBeforeOpening
     ├── CursorExpired                     a place in the feed after which events are missing
@@ -44,25 +45,42 @@ MOST_ERRORS = 100
 """The most faults that an answer lists."""
 
 InputCode = Literal[
+    "already_on_line",
     "bad_cursor",
     "bad_format",
     "before_first_fact",
     "blank",
+    "column_needed",
+    "columns_missing",
+    "columns_repeated",
+    "columns_unknown",
+    "customer_differs",
     "duplicate",
+    "editor_licence_required",
     "exactly_one",
     "forbidden_characters",
+    "free_upgrade",
     "in_future",
     "invalid",
     "looks_like_id",
     "malformed_json",
+    "merged",
     "missing",
+    "not_a_csv_file",
     "not_a_phone_number",
     "not_allowed_value",
+    "not_csv",
+    "not_edited",
     "not_public",
+    "not_utf8",
     "null_not_allowed",
+    "of_another_customer",
     "offset_missing",
     "out_of_range",
+    "quotation_open",
     "read_only",
+    "reference_on_line",
+    "reference_taken",
     "repeated_parameter",
     "same_customer",
     "too_few",
@@ -73,9 +91,12 @@ InputCode = Literal[
     "too_many_values",
     "too_short",
     "too_small",
+    "unknown_customer",
     "unknown_field",
     "unknown_parameter",
     "unknown_reference",
+    "withdrawn",
+    "wrong_number_of_cells",
     "wrong_order",
     "wrong_type",
 ]
@@ -86,8 +107,9 @@ class InputError:
     """One fault of the input.
 
     `pointer` is an RFC 6901 pointer into the body (`/contacts/0/name`; "" is the whole body), or
-    names a parameter: `query/limit`, `path/customer`, `header/if-match`. It never repeats what
-    the caller sent. `params` fill the placeholders of the code's message.
+    names a parameter: `query/limit`, `path/customer`, `header/if-match`, or a line of a file and
+    one of its columns: `line/12/country`. It never repeats what the caller sent. `params` fill the
+    placeholders of the code's message.
     """
 
     pointer: str
@@ -291,6 +313,10 @@ class SecretAlreadyIssued(Conflict, code="secret_already_issued"):
     """A repeated request whose first answer showed a secret, which is not stored."""
 
 
+class ImportInProgress(Conflict, code="import_in_progress"):
+    """Files are imported one at a time."""
+
+
 class PreconditionFailed(ServiceError, code="precondition_failed"):
     """`If-Match` or `If-None-Match` is not fulfilled (RFC 9110, 13)."""
 
@@ -333,6 +359,15 @@ class InvalidInput(Unprocessable, code="invalid_input"):
 
     def __init__(self, *errors: InputError) -> None:
         super().__init__(errors=errors[:MOST_ERRORS])
+
+
+class RowsRefused(Unprocessable, code="rows_refused"):
+    """A file of which nothing is imported; `errors` has the first MOST_ERRORS faults by line."""
+
+    def __init__(self, errors: Iterable[InputError], bad_rows: int) -> None:
+        super().__init__(
+            errors=tuple(errors)[:MOST_ERRORS], details={"bad_rows": bad_rows}, rows=bad_rows
+        )
 
 
 class AnonymousCaller(Unprocessable, code="anonymous_caller"):

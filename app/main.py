@@ -28,6 +28,7 @@ from app.routers.customers.endpoints import customers
 from app.routers.entitlements.endpoints import entitlements
 from app.routers.events.endpoints import events
 from app.routers.help_desks import help_desks
+from app.routers.imports import imports
 from app.routers.licences.endpoints import licences
 from app.routers.operations import operations
 from app.routers.problems import problems
@@ -55,6 +56,7 @@ _RESOURCES = (
     published,
     help_desks,
     calls,
+    imports,
     events,
     webhooks,
     operations,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.errors import InputCode
 from app.http.references import SYSTEM_PATTERN
 
 REFERENCE = "external_ref:"
@@ -17,7 +18,16 @@ _reference = re.compile(REFERENCE + SYSTEM_PATTERN)
 
 
 class FileRefused(Exception):
-    """A file or an option cannot be used; the message says why."""
+    """A file or an option cannot be used.
+
+    The message says why to the operator; `code` and `params` do to a client of the API, as in
+    `app.errors.InputError`.
+    """
+
+    def __init__(self, message: str, code: InputCode = "invalid", **params: object) -> None:
+        super().__init__(message)
+        self.code: InputCode = code
+        self.params = params
 
 
 class Column(NamedTuple):
@@ -209,10 +219,15 @@ def recognise(
     while header and not header[-1]:
         header.pop()
     if len(header) > _MOST_COLUMNS:
-        raise FileRefused(f"has more than {_MOST_COLUMNS:,} columns")
+        raise FileRefused(
+            f"has more than {_MOST_COLUMNS:,} columns", "too_many", limit=_MOST_COLUMNS
+        )
     repeated = [one for one, times in Counter(header).items() if one and times > 1]
     if repeated:
-        raise FileRefused(f"the header has more than once: {_listed(repeated)}")
+        listed = _listed(repeated)
+        raise FileRefused(
+            f"the header has more than once: {listed}", "columns_repeated", columns=listed
+        )
     layout = max(LAYOUTS, key=lambda one: _fit(one, header, mapping))
     meant = [layout.meant(one, mapping) for one in header]
     missing = [name for name in layout.required if name not in meant]
@@ -220,21 +235,37 @@ def recognise(
         raise FileRefused(
             f"looks most like a file of {layout.kind}, but has no column for {', '.join(missing)};"
             f" its header is: {_listed(header)}."
-            ' Headers of another system can be named: --map "HEADER=COLUMN"'
+            ' Headers of another system can be named: --map "HEADER=COLUMN"',
+            "columns_missing",
+            kind=layout.kind,
+            columns=", ".join(missing),
         )
     for name, times in Counter(meant).items():
         if name is not None and times > 1:
             both = [one for one, column in zip(header, meant, strict=True) if column == name]
-            raise FileRefused(f"more than one column is taken for {name}: {_listed(both)}")
+            raise FileRefused(
+                f"more than one column is taken for {name}: {_listed(both)}",
+                "columns_repeated",
+                columns=_listed(both),
+            )
     for name, needed in layout.needs:
         if name in meant and needed not in meant:
-            raise FileRefused(f"has a column {name} and so needs {needed} as well")
+            raise FileRefused(
+                f"has a column {name} and so needs {needed} as well",
+                "column_needed",
+                column=name,
+                needed=needed,
+            )
     unknown = [one for one, column in zip(header, meant, strict=True) if column is None]
     if unknown and not ignore_unknown:
         raise FileRefused(
             f"unknown columns in a file of {layout.kind}: {_listed(unknown)}."
             f" Known are: {layout.names}."
-            ' Name them (--map "HEADER=COLUMN") or leave them out (--ignore-unknown)'
+            ' Name them (--map "HEADER=COLUMN") or leave them out (--ignore-unknown)',
+            "columns_unknown",
+            kind=layout.kind,
+            columns=_listed(unknown),
+            known=layout.names,
         )
     places = tuple((place, name) for place, name in enumerate(meant) if name is not None)
     return Columns(layout, places, {name: header[place] for place, name in places}, len(header))

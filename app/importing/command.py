@@ -143,7 +143,7 @@ def _print_failure(error: BaseException) -> None:
     """Print why an import failed. Raises an error that is a defect of the program."""
     if isinstance(error, BadRows):
         name, found = error.source.name, error.found
-        for line, column, reason in found.first:
+        for line, column, reason, *_ in found.first:
             where = f"{error.source.columns.headers.get(column, column)}: " if column else ""
             print(f"{name}:{line}: {where}{reason}")
         if rest := found.count - len(found.first):

@@ -67,7 +67,8 @@ def _bad_row(fault: Fault, layout: Layout) -> BadRow:
     column = layout.column(name) if name is not None else None
     if column is not None and fault.code in _OF_FORM:
         reason = f"{reason} Expected: {column.form}."
-    return BadRow(fault.line, name, reason)
+    params = {one: "empty" if it is None else it for one, it in fault.params.items()}
+    return BadRow(fault.line, name, reason, fault.code, params)
 
 
 def _reason(fault: Fault, kind: str) -> str:

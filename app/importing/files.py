@@ -1,26 +1,35 @@
 """One file, one transaction; and all files in the order in which they depend on each other."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from app.errors import InvalidInput
+from app.errors import ImportInProgress, InputError, InvalidInput, RecordMerged, RowsRefused
 from app.importing import contracts, customers, licences, ticket_packs
 from app.importing.cells import Moment
 from app.importing.columns import LAYOUTS
 from app.importing.faults import Found
 from app.importing.reading import BadRow, Source, rows
 from app.services.imports import (
+    COMMAND,
     ContractImport,
     Counts,
     CustomerImport,
     Import,
+    ImportRunning,
     LicenceImport,
+    MergedMeanwhile,
     TicketPackImport,
     faults_of,
+    undone,
 )
+from app.services.unit_of_work import UnitOfWork
 from app.store.database import Connection, Database
+from app.store.events import Actor
 
-_BATCH = 5_000
+_BATCH = 1_000
+_ROWS_AT_ONCE = 50
+"""Rows are read in a service too, whose other requests must not wait for more of them."""
 
 
 class Kind(NamedTuple):
@@ -86,7 +95,7 @@ async def import_files(
             # Without a commit, closing the connection rolls everything back.
             await connection.begin()
         for source in ordered:
-            one = _File(connection, moment, source, watcher)
+            one = _File(connection, moment, source, watcher, COMMAND)
             if dry_run:
                 watcher.done(await one.whole())
             elif batches:
@@ -98,12 +107,61 @@ async def import_files(
                 watcher.done(imported)
 
 
+async def import_for_client(
+    work: UnitOfWork, source: Source, *, dry_run: bool
+) -> tuple[int, Counts]:
+    """Import a file in the transaction of a request: the number of its rows, and of what they are.
+
+    A dry run undoes what it has done. Raises RowsRefused, ImportInProgress, and RecordMerged.
+    """
+    moment = Moment(work.now, work.today, work.policies)
+    one = _File(work.connection, moment, source, _Nobody(), work.caller.actor)
+    # The events of an import are not of one customer.
+    work.concerned.add(None)
+    try:
+        if dry_run:
+            async with undone(work.connection):
+                imported = await one.whole()
+        else:
+            imported = await one.whole()
+    except BadRows as refused:
+        found = refused.found
+        errors = (
+            InputError(
+                f"line/{bad.line}{f'/{bad.column}' if bad.column else ''}", bad.code, bad.params
+            )
+            for bad in found.first
+        )
+        raise RowsRefused(errors, found.rows) from refused
+    except ImportRunning as refused:
+        raise ImportInProgress from refused
+    except MergedMeanwhile as refused:
+        raise RecordMerged from refused
+    return imported.rows, imported.counts
+
+
+class _Nobody:
+    """Watches an import of which only the end matters."""
+
+    def doing(self, source: Source, what: str, read: int) -> None: ...
+
+    def committed(self, source: Source, customers: int, of: int) -> None: ...
+
+    def done(self, imported: Imported) -> None: ...
+
+
 class _File:
     """The import of one file."""
 
     def __init__(
-        self, connection: Connection, moment: Moment, source: Source, watcher: Watcher
+        self,
+        connection: Connection,
+        moment: Moment,
+        source: Source,
+        watcher: Watcher,
+        actor: Actor,
     ) -> None:
+        self._actor = actor
         self._connection = connection
         self._moment = moment
         self._source = source
@@ -154,6 +212,7 @@ class _File:
             columns.staged,
             columns.systems,
             self._found.fault,
+            self._actor,
         )
 
     async def _check(self, work: Import, *, locking: bool = True) -> None:
@@ -168,6 +227,8 @@ class _File:
         count, read = 0, [0]
         for row in rows(self._source, read):
             count += 1
+            if count % _ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             if isinstance(row, BadRow):
                 self._found.add(row)
                 continue

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
+from app.errors import InputCode
 from app.importing.columns import Columns, FileRefused, in_nfc, known_headers, recognise
 
 _SEPARATORS = (",", ";", "\t", "|")
@@ -17,6 +18,8 @@ _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[\r\n]*', re.IGNORECASE)
 """A first line by which spreadsheets tell the separator."""
 _LONGEST_LINE = 1_000_000
 _LONGEST_CELL = csv.field_size_limit()
+_NOT_CSV: tuple[InputCode, dict[str, object]] = ("not_csv", {})
+_TOO_LONG: tuple[InputCode, dict[str, object]] = ("too_long", {"limit": _LONGEST_CELL})
 _HEAD = 8_192
 _STANDARD_INPUT = "-"
 _OTHER_FORMATS = {
@@ -36,6 +39,10 @@ class BadRow(NamedTuple):
     column: str | None
     """The name of the API's field; None for the row as a whole."""
     reason: str
+    """In words for the operator."""
+    code: InputCode
+    params: Mapping[str, object] = {}
+    """What and why for a client of the API, as in `app.errors.InputError`."""
 
 
 class Row(NamedTuple):
@@ -90,7 +97,7 @@ def look_at(
             with suppress(csv.Error), _opened(file.path) as text:
                 headers[separator] = _header(_Lines(text), separator)
         if not headers:
-            raise FileRefused("its first line is not CSV")
+            raise FileRefused("its first line is not CSV", "not_csv")
         # The separator under which most of the header means something.
         separator, header = max(
             headers.items(), key=lambda one: (known_headers(one[1], mapping), len(one[1]))
@@ -111,19 +118,20 @@ def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
             try:
                 row = next(reader, None)
             except _TooLong as error:
-                yield BadRow(line, None, str(error))
+                yield BadRow(line, None, str(error), "too_long", {"limit": _LONGEST_LINE})
                 continue
             except csv.Error as error:
-                what = f"is not CSV: {error}"
+                what, code = f"is not CSV: {error}", _NOT_CSV
                 if "field limit" in str(error):
-                    what = f"a cell is longer than {_LONGEST_CELL:,} characters"
+                    what, code = f"a cell is longer than {_LONGEST_CELL:,} characters", _TOO_LONG
                 elif lines.number > line:
                     what = "a quotation is not closed"
                 if lines.number > line:
                     # Inside an open quotation, rows cannot be told from text.
-                    yield BadRow(line, None, f"{what}; the rest of the file was not read")
+                    what = f"{what}; the rest of the file was not read"
+                    yield BadRow(line, None, what, "quotation_open")
                     return
-                yield BadRow(line, None, what)
+                yield BadRow(line, None, what, *code)
                 continue
             if row is None:
                 return
@@ -136,11 +144,14 @@ def _row(columns: Columns, line: int, row: list[str]) -> Row | BadRow:
     while len(row) > columns.width and not row[-1]:
         row.pop()
     if len(row) != columns.width:
-        return BadRow(line, None, f"has {len(row)} fields where the header has {columns.width}")
+        what = f"has {len(row)} fields where the header has {columns.width}"
+        widths = {"found": len(row), "expected": columns.width}
+        return BadRow(line, None, what, "wrong_number_of_cells", widths)
     cells = {name: row[place] for place, name in columns.places if row[place]}
     for name, text in cells.items():
         if not text.isascii() and not _is_utf8(text):
-            return BadRow(line, name, "is not UTF-8; save the file as “CSV UTF-8”")
+            what = "is not UTF-8; save the file as “CSV UTF-8”"
+            return BadRow(line, name, what, "not_utf8")
     return Row(line, cells)
 
 
@@ -181,21 +192,21 @@ def _refuse_other_formats(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head.strip(b"\xef\xbb\xbf\r\n\t "):
-        raise FileRefused("is empty")
+        raise FileRefused("is empty", "blank")
     for start, reason in _OTHER_FORMATS.items():
         if head.startswith(start):
-            raise FileRefused(reason)
+            raise FileRefused(reason, "not_a_csv_file")
     if b"\0" in head:
-        raise FileRefused("is not a text file; save it as “CSV UTF-8”")
+        raise FileRefused("is not a text file; save it as “CSV UTF-8”", "not_a_csv_file")
 
 
 def _header(lines: Iterator[str], separator: str) -> list[str]:
     try:
         header = next(filter(any, csv.reader(lines, delimiter=separator, strict=True)), [])
     except _TooLong as error:
-        raise FileRefused(f"in its header, {error}") from error
+        raise FileRefused(f"in its header, {error}", "too_long", limit=_LONGEST_LINE) from error
     if not all(map(_is_utf8, header)):
-        raise FileRefused("its header is not UTF-8; save the file as “CSV UTF-8”")
+        raise FileRefused("its header is not UTF-8; save the file as “CSV UTF-8”", "not_utf8")
     return [in_nfc(name.strip()) for name in header]
 
 

@@ -1,6 +1,7 @@
 """What customers have, by the names under which a request may refer to it."""
 
 import secrets
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -169,5 +170,6 @@ def plain(today: date) -> dict[str, Any]:
         "on": str(today),
         "starts_at": (datetime.now(UTC) - timedelta(hours=2)).isoformat(),
         "ends_at": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
+        "file": b64encode(b"code,name,country\nC-FILE,File,IT\n").decode(),
         "until": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
     }

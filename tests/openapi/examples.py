@@ -12,6 +12,7 @@ import json
 import random
 import re
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -490,6 +491,14 @@ async def _call_everything(record: Recorder, bound: Recorder) -> None:
     await call("list_help_desk_closures", "GET", "/v1/help-desks/it/closures")
     await call("get_help_desk_closure", "GET", f"/v1/help-desks/it/closures/{closure['id']}")
     await call("reopen_help_desk", "DELETE", f"/v1/help-desks/it/closures/{closure['id']}")
+    await call("list_import_kinds", "GET", "/v1/imports/kinds")
+    file = "customer_code;number;quantity;purchased_on\nC-0001;TP-0900;5;2026-11-23\n"
+    await call(
+        "import_file",
+        "POST",
+        "/v1/imports",
+        {"file": b64encode(file.encode()).decode(), "dry_run": True},
+    )
     await call("get_customer_usage", "GET", f"/v1/customers/{customer}/usage")
     statement = f"/v1/customers/{customer}/statement?from=2026-11-01&to=2026-12-01"
     await call("get_customer_statement", "GET", statement)

@@ -22,6 +22,7 @@ from app.errors import (
     InvalidInput,
     NotEnoughTickets,
     NotEntitled,
+    RowsRefused,
     ServiceError,
     WrongState,
 )
@@ -35,9 +36,9 @@ class InputErrorBody(BaseModel):
     pointer: str = Field(
         description=(
             "Where the fault is: a JSON Pointer (RFC 6901) into the body, or `query/`, `path/` or "
-            "`header/` and a parameter's name."
+            "`header/` and a parameter's name, or `line/`, a line of a file, and a column's name."
         ),
-        examples=["/contacts/0/name", "query/limit"],
+        examples=["/contacts/0/name", "query/limit", "line/12/country"],
     )
     code: str = Field(
         description="What is wrong there, for a program to branch on.", examples=["too_long"]
@@ -82,6 +83,10 @@ class Faults(BaseModel):
         description="Every fault that was found, at most 100.",
         examples=[[{"pointer": "/name", "code": "missing", "message": "This is required."}]],
     )
+
+
+class RefusedRows(Faults):
+    bad_rows: int = Field(description="How many rows of the file have a fault.", examples=[1])
 
 
 class TakenValue(BaseModel):
@@ -236,6 +241,7 @@ class WhereToGoOn(BaseModel):
 
 CARRYING: dict[type[ServiceError], type[BaseModel]] = {
     InvalidInput: Faults,
+    RowsRefused: RefusedRows,
     AlreadyExists: TakenValue,
     WrongState: States,
     NotEntitled: Refusal,

@@ -69,6 +69,7 @@ _TAGS = {
     "Cases": "Support cases from opening to closure, and the time worked on them.",
     "Usage": "What was granted, used and is left.",
     "Help desks": "Days on which a help desk is closed, or keeps other hours.",
+    "Imports": "CSV files of customers, licences, contracts and ticket packs.",
     "Events": "What happened, one after another, and live.",
     "Webhooks": "URLs that are called with events, and what became of each call.",
     "Telephone calls": "Calls as the telephone exchange has noted them.",

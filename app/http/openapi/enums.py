@@ -47,6 +47,10 @@ _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("purchase", "contract"),
         "How an upgrade is paid for: bought, or included in a contract.",
     ),
+    "FileKind": (
+        ("customers", "licences", "contracts", "ticket-packs"),
+        "What a file to import contains.",
+    ),
     "ReasonCode": (get_args(ReasonCode), "Why a column does not grant a service."),
     "Step": (get_args(Step), "A purchase that would grant a service."),
     "Outcome": (get_args(Outcome), "What the service knows of a caller."),

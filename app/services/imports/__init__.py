@@ -16,24 +16,32 @@ from app.services.imports.contracts import ContractImport
 from app.services.imports.customers import CustomerImport
 from app.services.imports.licences import LicenceImport
 from app.services.imports.staging import (
+    COMMAND,
     Counts,
     Fault,
     Import,
     ImportRefused,
+    ImportRunning,
+    MergedMeanwhile,
     Part,
     faults_of,
+    undone,
 )
 from app.services.imports.ticket_packs import TicketPackImport
 
 __all__ = [
+    "COMMAND",
     "ContractImport",
     "Counts",
     "CustomerImport",
     "Fault",
     "Import",
     "ImportRefused",
+    "ImportRunning",
     "LicenceImport",
+    "MergedMeanwhile",
     "Part",
     "TicketPackImport",
     "faults_of",
+    "undone",
 ]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.policy.facts import Licence
 from app.services.imports.owned import OWNED, Owned
-from app.services.imports.staging import ACTOR, Counts
+from app.services.imports.staging import Counts
 from app.services.licences import STORED_AS_SENT
 from app.services.service_years import follow_licences
 from app.store.event_types import EventType
@@ -143,7 +143,7 @@ class LicenceImport(Owned):
         changed = await self.stage.count("import_known WHERE changed OR withdrawn")
         for customer_id, (was_held, ids) in followed.items():
             ledger = Ledger(self.stage.connection, self.policies, customer_id, self.now)
-            await follow_licences(ledger, ACTOR, was_held, ids)
+            await follow_licences(ledger, self.stage.actor, was_held, ids)
         total = await self.stage.count(OWNED)
         return Counts(created, changed, total - created - changed)
 

@@ -10,9 +10,10 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from datetime import date, datetime
 from operator import itemgetter
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from zlib import crc32
 
 from sqlalchemy import CursorResult, Row, text
@@ -26,30 +27,25 @@ from app.store.events import Actor, record_each
 ROWS = "import_rows"
 """The temporary table of the rows that are valid by themselves."""
 
-ACTOR = Actor("import")
+COMMAND = Actor("import")
+"""Whoever runs `assistenza import`."""
 _NO_TIMEOUT = "SELECT set_config('statement_timeout', '0', true)"
 _MAY_STAGE = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
 _ONE_AT_A_TIME = "SELECT pg_try_advisory_xact_lock(hashtext('assistenza import'))"
-
-ImportCode = Literal[
-    "already_on_line",
-    "customer_differs",
-    "editor_licence_required",
-    "free_upgrade",
-    "merged",
-    "not_edited",
-    "of_another_customer",
-    "reference_on_line",
-    "reference_taken",
-    "unknown_customer",
-    "withdrawn",
-]
-
 
 CUSTOMERS_IN_A_PART = 500
 _FETCHED = 1_000
 _PARTS = "import_parts"
 """The temporary table of a file's rows that outlives a transaction."""
+
+
+@asynccontextmanager
+async def undone(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Undo what is done inside, after the constraints that wait for the commit were checked."""
+    async with connection.begin_nested() as savepoint:
+        yield
+        await connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        await savepoint.rollback()
 
 
 class Part(NamedTuple):
@@ -63,6 +59,14 @@ class ImportRefused(Exception):
     """The database does not permit an import now; the message is for the operator."""
 
 
+class ImportRunning(ImportRefused):
+    """Another import has not ended."""
+
+
+class MergedMeanwhile(ImportRefused):
+    """A customer of the file was merged while the import waited for it."""
+
+
 class Fault(NamedTuple):
     """Why a row cannot be imported."""
 
@@ -70,7 +74,7 @@ class Fault(NamedTuple):
     """The row's line in its file."""
     pointer: str
     """As in `app.errors.InputError`; "" is the whole row."""
-    code: InputCode | ImportCode
+    code: InputCode
     params: Mapping[str, object] = {}
 
 
@@ -96,9 +100,14 @@ class Stage:
     """
 
     def __init__(
-        self, connection: AsyncConnection, report: Callable[[Fault], None], **parameters: Any
+        self,
+        connection: AsyncConnection,
+        actor: Actor,
+        report: Callable[[Fault], None],
+        **parameters: Any,
     ) -> None:
         self.connection = connection
+        self.actor = actor
         self.report = report
         self._parameters = parameters
         self._tables: list[str] = []
@@ -146,7 +155,7 @@ class Stage:
                 yield row
         await self.run(f"CLOSE {cursor}")
 
-    async def faults(self, code: InputCode | ImportCode, pointer: str, query: str) -> None:
+    async def faults(self, code: InputCode, pointer: str, query: str) -> None:
         """Report a fault for each row of a query, which has its `line`.
 
         The other columns fill the placeholders of `pointer` and of the code's text.
@@ -160,7 +169,7 @@ class Stage:
 
     async def record_each(self, events: str) -> None:
         """Append one event for each row of a query (`store.events.record_each`)."""
-        await record_each(self.connection, ACTOR, self._parameters["now"], events)
+        await record_each(self.connection, self.actor, self._parameters["now"], events)
 
     async def _execute(self, statement: str, own: Mapping[str, Any]) -> CursorResult[Any]:
         """Run a statement with those of its own and the shared parameters that it names."""
@@ -199,6 +208,7 @@ class Import(ABC):
         fields: Collection[str],
         systems: Sequence[str],
         report: Callable[[Fault], None],
+        actor: Actor = COMMAND,
     ) -> None:
         """`fields` are the staged columns that the file has, `systems` those whose references it
         has. What it has no column for stays as it is stored. `report` is called with each fault.
@@ -207,12 +217,13 @@ class Import(ABC):
         self.policies = policies
         self.fields = fields
         self.systems = systems
-        self.stage = Stage(connection, report, now=now, today=today, systems=systems)
+        self.stage = Stage(connection, actor, report, now=now, today=today, systems=systems)
 
     async def begin(self) -> None:
         """Prepare the staging. Raises ImportRefused."""
-        # One statement on a hundred thousand rows takes longer than a request may.
-        await self.stage.run(_NO_TIMEOUT)
+        if self.stage.actor == COMMAND:
+            # One statement on a hundred thousand rows takes longer than a request may.
+            await self.stage.run(_NO_TIMEOUT)
         connection = self.stage.connection
         if not await connection.scalar(text(_MAY_STAGE)):
             raise ImportRefused(
@@ -221,7 +232,7 @@ class Import(ABC):
             )
         # Two imports that insert the same numbers in different orders would wait for each other.
         if not await connection.scalar(text(_ONE_AT_A_TIME)):
-            raise ImportRefused("Another import is running.")
+            raise ImportRunning("Another import is running.")
         await self.stage.table(ROWS, self.staged)
 
     async def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -242,7 +253,7 @@ class Import(ABC):
                 await lock.customers_called(self.stage.connection, codes)
             except RecordMerged:
                 message = "A customer of the file was merged just now: import it again."
-                raise ImportRefused(message) from None
+                raise MergedMeanwhile(message) from None
         await self._faults()
 
     @abstractmethod
