@@ -6,9 +6,11 @@ itself: a receiver that hangs holds up its own events alone.
 """
 
 import asyncio
-from collections import Counter
+from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from time import monotonic
+from uuid import UUID
 
 import structlog
 
@@ -20,20 +22,38 @@ from app.http.outgoing.addresses import Allowed
 from app.http.outgoing.sender import SECONDS, Sender
 from app.ids import new_id
 from app.services import deliveries
-from app.services.deliveries import LEASE_SECONDS, Attempt
+from app.services.deliveries import IN_FLIGHT, LEASE_SECONDS, MOST_TAKEN, Attempt, Result
 from app.store import webhooks as store
-from app.store.database import Database
+from app.store.database import Connection, Database
 from app.store.failures import FAILURES
-from app.store.webhooks import Claimed
+from app.store.webhooks import Claimed, Taken
 
 _EVERY_SECONDS = 0.15
+# A turn costs ten statements, however many attempts it records.
+_GATHERING_SECONDS = 0.05
 _AFTER_A_FAILURE = 1.0
 _LONGEST_SECONDS = 10.0
 _END_SECONDS = 5.0
 # An attempt that begins later could outlive its lease.
 _LATEST_START = LEASE_SECONDS - SECONDS - 5.0
+# What has no place for so long is left to other processes.
+_LONGEST_WAIT = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Line:
+    """What this process has taken of one endpoint."""
+
+    waiting: deque[tuple[Claimed, float]] = field(default_factory=deque)
+    """For a place, and when each was claimed."""
+    busy: int = 0
+    """Attempts that are being made."""
+    taken: int = 0
+    """All that is not recorded yet."""
+    succeeded: int = 0
+    """Since the last turn."""
 
 
 class Deliveries:
@@ -42,7 +62,8 @@ class Deliveries:
     def __init__(self, allowed: Allowed, metrics: Metrics) -> None:
         self._sender = Sender(allowed)
         self._metrics = metrics
-        self._running: dict[asyncio.Task[Attempt | None], Claimed] = {}
+        self._lines: dict[UUID, _Line] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Claimed, Attempt | None]] = []
         self._news = asyncio.Event()
 
@@ -50,7 +71,6 @@ class Deliveries:
         """Run until cancelled. If the database is away, try again: what was sent is recorded once
         it is back, or sent again by whoever claims it next."""
         while True:
-            pause = _EVERY_SECONDS
             try:
                 async with asyncio.timeout(_LONGEST_SECONDS):
                     await self.step(database)
@@ -62,46 +82,106 @@ class Deliveries:
                 # next start.
                 log.error("deliveries_broken", error=type(error).__name__, at=frames(error))
                 await asyncio.sleep(_AFTER_A_FAILURE)
+            await asyncio.sleep(_GATHERING_SECONDS)
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(_EVERY_SECONDS - _GATHERING_SECONDS):
                     await self._news.wait()
 
     async def step(self, database: Database) -> int:
         """Record what has ended, and begin what is due: how many attempts are not recorded."""
         self._news.clear()
-        await self._record(database)
-        if await store.is_waiting(database):
-            await self._begin(database)
-        await self._sender.tidy()
-        return len(self._running) + len(self._ended)
+        for line in self._lines.values():
+            if line.waiting and monotonic() - line.waiting[0][1] > _LONGEST_WAIT:
+                self._give_back(line)
+        if self._ended or await store.is_waiting(database):
+            await self._turn(database)
+        return sum(line.taken for line in self._lines.values())
 
     async def ended(self) -> None:
         """Wait until an attempt ends."""
         await self._news.wait()
 
-    async def _record(self, database: Database) -> None:
+    async def _turn(self, database: Database) -> None:
         # Kept until they are stored: a lease that ends meanwhile has them made again.
         ended = self._ended[:]
-        if not ended:
-            return
-        made = [attempt for _, attempt in ended if attempt is not None]
+        lease, began = new_id(), monotonic()
         async with database.operations.begin() as connection:
-            results = await deliveries.record(connection, made, clock.now())
-            await store.give_back(connection, [of for of, attempt in ended if attempt is None])
+            results = await self._record(connection, ended)
+            claimed = await deliveries.claim(connection, clock.now(), lease, self._taken(ended))
+        self._recorded(ended, results)
+        for one in claimed:
+            line = self._lines.setdefault(one.endpoint_id, _Line())
+            line.waiting.append((one, began))
+            line.taken += 1
+        for line in self._lines.values():
+            for _ in range(min(len(line.waiting), IN_FLIGHT - line.busy)):
+                line.busy += 1
+                task = asyncio.create_task(self._work(line, *line.waiting.popleft()))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    async def _record(
+        self, connection: Connection, ended: list[tuple[Claimed, Attempt | None]]
+    ) -> list[Result]:
+        if not ended:
+            return []
+        made = [attempt for _, attempt in ended if attempt is not None]
+        unmade = [of for of, attempt in ended if attempt is None]
+        return await deliveries.record(connection, made, unmade, clock.now())
+
+    def _taken(self, ended: list[tuple[Claimed, Attempt | None]]) -> dict[UUID, Taken]:
+        """What is still taken once this is recorded. Of an endpoint that answers quickly twice as
+        much may be as has just succeeded."""
+        left = {endpoint: line.taken for endpoint, line in self._lines.items()}
+        for of, _ in ended:
+            left[of.endpoint_id] -= 1
+        return {
+            endpoint: Taken(
+                number, min(max(2 * self._lines[endpoint].succeeded, IN_FLIGHT), MOST_TAKEN)
+            )
+            for endpoint, number in left.items()
+        }
+
+    def _recorded(self, ended: list[tuple[Claimed, Attempt | None]], results: list[Result]) -> None:
         del self._ended[: len(ended)]
+        for of, _ in ended:
+            self._lines[of.endpoint_id].taken -= 1
+        for endpoint, line in list(self._lines.items()):
+            line.succeeded = 0
+            if not line.taken:
+                del self._lines[endpoint]
         for result in results:
             self._metrics.delivery(result)
 
-    async def _begin(self, database: Database) -> None:
-        flying = Counter(of.endpoint_id for of in self._running.values())
-        flying.update(of.endpoint_id for of, _ in self._ended)
-        lease, began = new_id(), monotonic()
-        async with database.operations.begin() as connection:
-            claimed = await deliveries.claim(connection, clock.now(), lease, flying)
-        for one in claimed:
-            task = asyncio.create_task(self._attempt(one, began))
-            self._running[task] = one
-            task.add_done_callback(self._note)
+    async def _work(self, line: _Line, of: Claimed, claimed_at: float) -> None:
+        """Make an attempt, and one after another those that wait for a place."""
+        try:
+            while True:
+                attempt: Attempt | None = None
+                try:
+                    attempt = await self._attempt(of, claimed_at)
+                except Exception as error:
+                    log.error("delivery_broken", error=type(error).__name__, at=frames(error))
+                finally:
+                    self._end(of, attempt)
+                if attempt is not None and attempt.answer.is_success:
+                    line.succeeded += 1
+                else:
+                    # The receiver may want to be left alone.
+                    self._give_back(line)
+                if not line.waiting:
+                    return
+                of, claimed_at = line.waiting.popleft()
+        finally:
+            line.busy -= 1
+
+    def _end(self, of: Claimed, attempt: Attempt | None) -> None:
+        self._ended.append((of, attempt))
+        self._news.set()
+
+    def _give_back(self, line: _Line) -> None:
+        while line.waiting:
+            self._end(line.waiting.popleft()[0], None)
 
     async def _attempt(self, of: Claimed, claimed_at: float) -> Attempt | None:
         """Make an attempt. Returns None if the lease ends too soon for one."""
@@ -118,23 +198,18 @@ class Deliveries:
         }
         return Attempt(of, now, await self._sender.send(of.url, headers, body, now))
 
-    def _note(self, task: "asyncio.Task[Attempt | None]") -> None:
-        of = self._running.pop(task)
-        attempt = None if task.cancelled() or task.exception() else task.result()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("delivery_broken", error=type(error).__name__, at=frames(error))
-        self._ended.append((of, attempt))
-        self._news.set()
-
     async def end(self, database: Database) -> None:
         """Let attempts end for some seconds, and give back what others have to make again."""
+        for line in self._lines.values():
+            self._give_back(line)
         if self._running:
-            await asyncio.wait(self._running, timeout=_END_SECONDS)
+            await asyncio.wait(list(self._running), timeout=_END_SECONDS)
         for task in self._running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running))
-            # Their callbacks run next.
-            await asyncio.sleep(0)
-        await self._record(database)
+        await asyncio.gather(*self._running, return_exceptions=True)
+        ended = self._ended[:]
+        if ended:
+            async with database.operations.begin() as connection:
+                results = await self._record(connection, ended)
+            self._recorded(ended, results)
         await self._sender.close()

@@ -20,7 +20,7 @@ from app.store.event_types import (
     on_the_wire,
 )
 from app.store.events import Actor
-from app.store.webhooks import Claimed, Health, Outcome
+from app.store.webhooks import Claimed, Health, Outcome, Taken
 
 AttemptError = Literal[
     "address_refused",
@@ -64,6 +64,9 @@ LEASE_SECONDS = 30.0
 another process makes the attempt again."""
 IN_FLIGHT = 10
 """Attempts of a process at once for one endpoint, each for another customer."""
+MOST_TAKEN = 4 * IN_FLIGHT
+"""Events that a process takes at once of an endpoint that answers quickly. The others wait for a
+place, so that the database is not asked for each ten of them."""
 
 Result = Literal["delivered", "failed", "abandoned"]
 
@@ -95,22 +98,24 @@ class Attempt:
 
 
 async def claim(
-    connection: Connection, now: datetime, lease: UUID, in_flight: Mapping[UUID, int]
+    connection: Connection, now: datetime, lease: UUID, taken: Mapping[UUID, Taken]
 ) -> list[Claimed]:
     """Take what is due, the first event of each endpoint and customer, for LEASE_SECONDS.
 
-    `in_flight` says how many attempts of each endpoint this process is making.
+    `taken` says what this process has of each endpoint already; of others it takes IN_FLIGHT.
     """
-    due = await store.claim(connection, now, lease, LEASE_SECONDS, in_flight, IN_FLIGHT)
+    due = await store.claim(connection, now, lease, LEASE_SECONDS, taken, IN_FLIGHT)
     found = await store.heads(connection, now, due)
-    await store.drop_empty_lanes(connection, due)
+    if len(found) < len(due):
+        await store.drop_empty_lanes(connection, due)
     return found
 
 
 async def record(
-    connection: Connection, attempts: Sequence[Attempt], now: datetime
+    connection: Connection, attempts: Sequence[Attempt], unmade: Sequence[Claimed], now: datetime
 ) -> list[Result]:
-    """Store attempts, and what follows from each: the results, in their order.
+    """Store attempts, and what follows from each: the results, in their order. Give back what was
+    claimed and not attempted.
 
     What a process made after its lease had ended is left out. Locks endpoints, then lanes, each in
     the order of their ids.
@@ -118,7 +123,7 @@ async def record(
     failed = {one.of.endpoint_id for one in attempts if not one.answer.is_success}
     recovered = {one.of.endpoint_id for one in attempts if one.answer.is_success}
     health = await store.lock_endpoints(connection, failed, recovered)
-    owned = await store.lock_lanes(connection, [one.of for one in attempts])
+    owned = await store.lock_lanes(connection, [*(one.of for one in attempts), *unmade])
     results: list[Result] = []
     outcomes: list[Outcome] = []
     for attempt in attempts:
@@ -132,6 +137,7 @@ async def record(
             health[known.id] = await _followed(connection, known, attempt, now)
     await store.record(connection, outcomes)
     await store.set_health(connection, list(health.values()))
+    await store.give_back(connection, unmade)
     return results
 
 

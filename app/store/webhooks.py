@@ -179,11 +179,11 @@ _WAITING = prepare(text("SELECT EXISTS (SELECT FROM webhook_lanes) AS waiting"))
 CLAIM = """
     WITH free AS (
         SELECT e.id, e.woken_at,
-            greatest(CASE WHEN e.slow_seconds > 0 THEN 1 ELSE :most END - coalesce(t.flying, 0), 0)
-                AS places
+            greatest(CASE WHEN e.slow_seconds > 0 THEN 1 ELSE coalesce(t.most, :most) END
+                - coalesce(t.taken, 0), 0) AS places
         FROM webhook_endpoints e
-        LEFT JOIN unnest(CAST(:endpoints AS uuid[]), CAST(:counts AS int[])) AS t (id, flying)
-            ON t.id = e.id
+        LEFT JOIN unnest(CAST(:endpoints AS uuid[]), CAST(:taken AS int[]), CAST(:mosts AS int[]))
+            AS t (id, taken, most) ON t.id = e.id
         WHERE {live} AND NOT e.paused AND (e.slow_until IS NULL OR e.slow_until <= :now)
     ), due AS (
         SELECT l.place FROM free CROSS JOIN LATERAL (
@@ -240,27 +240,38 @@ _LOCK_LANES = text("""
     JOIN unnest(CAST(:endpoints AS uuid[]), CAST(:customers AS uuid[])) AS t (endpoint, customer)
         ON l.endpoint_id = t.endpoint AND l.customer_id = t.customer
     ORDER BY l.endpoint_id, l.customer_id FOR NO KEY UPDATE OF l""")
-_RECORD = text("""
-    UPDATE webhook_deliveries d SET state = t.state, attempts = t.number, step = t.step,
-        first_attempt_at = t.first, finished_at = CASE WHEN t.state <> 'waiting' THEN t.now END,
-        next_attempt_at = CASE WHEN t.state = 'waiting' THEN t.due END
-    FROM unnest(CAST(:deliveries AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]),
-        CAST(:steps AS smallint[]), CAST(:firsts AS timestamptz[]), CAST(:dues AS timestamptz[]),
-        CAST(:nows AS timestamptz[])) AS t (id, number, state, step, first, due, now)
-    WHERE d.id = t.id""")
-_RECORD_ATTEMPTS = text("""
+RECORD = text("""
+    WITH t AS (
+        SELECT * FROM unnest(CAST(:deliveries AS uuid[]), CAST(:numbers AS int[]),
+            CAST(:states AS text[]), CAST(:steps AS smallint[]), CAST(:firsts AS timestamptz[]),
+            CAST(:dues AS timestamptz[]), CAST(:nows AS timestamptz[]), CAST(:ats AS timestamptz[]),
+            CAST(:durations AS int[]), CAST(:statuses AS smallint[]), CAST(:errors AS text[]),
+            CAST(:bytes AS smallint[]))
+        AS t (id, number, state, step, first, due, now, at, duration, status, error, bytes)
+    ), deliveries AS (
+        UPDATE webhook_deliveries d SET state = t.state, attempts = t.number, step = t.step,
+            first_attempt_at = t.first,
+            finished_at = CASE WHEN t.state <> 'waiting' THEN t.now END,
+            next_attempt_at = CASE WHEN t.state = 'waiting' THEN t.due END
+        FROM t WHERE d.id = t.id)
     INSERT INTO webhook_attempts
         (delivery_id, number, at, duration_ms, status, error, answer_bytes)
-    SELECT * FROM unnest(CAST(:deliveries AS uuid[]), CAST(:numbers AS int[]),
-        CAST(:ats AS timestamptz[]), CAST(:durations AS int[]), CAST(:statuses AS smallint[]),
-        CAST(:errors AS text[]), CAST(:bytes AS smallint[]))""")
-_RELEASE = text("""
-    UPDATE webhook_lanes l
-    SET lease = NULL, leased_until = NULL, due_at = t.due, tried_at = t.at
-    FROM unnest(CAST(:endpoints AS uuid[]), CAST(:customers AS uuid[]),
+    SELECT id, number, at, duration, status, error, bytes FROM t""")
+# A statement of its own after RECORD: it sees what that changed, and what was added until the lanes
+# were locked.
+RELEASE = text("""
+    WITH t AS MATERIALIZED (
+        SELECT t.*, EXISTS (SELECT FROM webhook_deliveries d WHERE d.endpoint_id = t.endpoint
+            AND d.customer_id = t.customer AND d.state = 'waiting') AS more
+        FROM unnest(CAST(:endpoints AS uuid[]), CAST(:customers AS uuid[]),
             CAST(:dues AS timestamptz[]), CAST(:ats AS timestamptz[]))
         AS t (endpoint, customer, due, at)
-    WHERE l.endpoint_id = t.endpoint AND l.customer_id = t.customer""")
+    ), ended AS (
+        DELETE FROM webhook_lanes l USING t
+        WHERE l.endpoint_id = t.endpoint AND l.customer_id = t.customer AND NOT t.more)
+    UPDATE webhook_lanes l
+    SET lease = NULL, leased_until = NULL, due_at = t.due, tried_at = t.at
+    FROM t WHERE l.endpoint_id = t.endpoint AND l.customer_id = t.customer AND t.more""")
 _GIVE_BACK = text("""
     UPDATE webhook_lanes l SET lease = NULL, leased_until = NULL
     FROM unnest(CAST(:endpoints AS uuid[]), CAST(:customers AS uuid[]), CAST(:leases AS uuid[]))
@@ -419,31 +430,39 @@ async def is_waiting(database: Database) -> bool:
     return bool(row.waiting)
 
 
+class Taken(NamedTuple):
+    """How many lanes of an endpoint a process has, and how many it may have."""
+
+    number: int
+    most: int
+
+
 async def claim(
     connection: AsyncConnection,
     now: datetime,
     lease: UUID,
     seconds: float,
-    in_flight: Mapping[UUID, int],
+    taken: Mapping[UUID, Taken],
     most: int,
 ) -> list[Lane]:
-    """Take lanes that are due for so many seconds: for each endpoint at most `most`, together with
-    those in flight."""
-    flying = dict(in_flight)
+    """Take lanes that are due for so many seconds: `most` of an endpoint that is not in `taken`."""
+    counts = {endpoint: one.number for endpoint, one in taken.items()}
+    mosts = {endpoint: one.most for endpoint, one in taken.items()}
     found: list[Lane] = []
     for statement in (CLAIM_DUE, CLAIM_WOKEN):
         values = {
             "now": now,
             "lease": lease,
             "seconds": seconds,
-            "endpoints": list(flying),
-            "counts": list(flying.values()),
+            "endpoints": list(counts),
+            "taken": list(counts.values()),
+            "mosts": [mosts.get(endpoint, most) for endpoint in counts],
             "most": most,
         }
-        taken = [Lane(*row) for row in await connection.execute(statement, values)]
-        for one in taken:
-            flying[one.endpoint_id] = flying.get(one.endpoint_id, 0) + 1
-        found += taken
+        lanes = [Lane(*row) for row in await connection.execute(statement, values)]
+        for one in lanes:
+            counts[one.endpoint_id] = counts.get(one.endpoint_id, 0) + 1
+        found += lanes
     return found
 
 
@@ -483,29 +502,22 @@ async def lock_lanes(
 
 
 async def record(connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:
-    """Store attempts and what becomes of their deliveries, and give the lanes free."""
+    """Store attempts and what becomes of their deliveries, and give the lanes free, which are
+    locked."""
     if not outcomes:
         return
     of_each = list(zip(*outcomes, strict=True))
     by_name: dict[str, Any] = dict(zip(Outcome._fields, map(list, of_each), strict=True))
-    deliveries, numbers = by_name["delivery_id"], by_name["number"]
     await connection.execute(
-        _RECORD,
+        RECORD,
         {
-            "deliveries": deliveries,
-            "numbers": numbers,
+            "deliveries": by_name["delivery_id"],
+            "numbers": by_name["number"],
             "states": by_name["state"],
             "steps": by_name["step"],
             "firsts": by_name["first_attempt_at"],
             "dues": by_name["due_at"],
             "nows": by_name["now"],
-        },
-    )
-    await connection.execute(
-        _RECORD_ATTEMPTS,
-        {
-            "deliveries": deliveries,
-            "numbers": numbers,
             "ats": by_name["at"],
             "durations": by_name["duration_ms"],
             "statuses": by_name["status"],
@@ -515,15 +527,12 @@ async def record(connection: AsyncConnection, outcomes: Sequence[Outcome]) -> No
     )
     lanes = _lanes(outcomes)
     values = {**lanes, "dues": by_name["due_at"], "ats": by_name["at"]}
-    await connection.execute(_RELEASE, values)
-    await drop_empty_lanes(connection, outcomes)
+    await connection.execute(RELEASE, values)
 
 
 async def give_back(connection: AsyncConnection, claimed: Sequence[Claimed]) -> None:
-    """Give lanes free whose events were not delivered."""
+    """Give lanes free, which are locked, whose events were not delivered."""
     if claimed:
-        # In their order, as everybody who locks several.
-        await lock_lanes(connection, claimed)
         values = {**_lanes(claimed), "leases": [one.lease for one in claimed]}
         await connection.execute(_GIVE_BACK, values)
 

@@ -14,13 +14,14 @@ import multiprocessing
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.sharedctypes import Synchronized
 from statistics import median
 from typing import Any
 
 import asyncpg
 import orjson
+import psutil
 import uvloop
 
 from app import clock
@@ -110,9 +111,26 @@ async def _delivered(owner: asyncpg.Connection) -> float:
     raise RuntimeError("deliveries do not keep up")
 
 
+def _cpu_seconds(service: int) -> tuple[float, float]:
+    """Of the service, and of PostgreSQL if it is ours."""
+    ours = psutil.Process().children(recursive=True)
+    serving = {service, *(one.pid for one in psutil.Process(service).children(recursive=True))}
+    used = [0.0, 0.0]
+    for one in ours:
+        # A process of PostgreSQL may end meanwhile.
+        with suppress(psutil.NoSuchProcess):
+            if one.pid in serving or one.name() == "postgres":
+                used[one.pid not in serving] += sum(one.cpu_times()[:2])
+    return used[0], used[1]
+
+
 async def _measure(
-    database: Filled, port: int, hooks: tuple[int, "Synchronized[int]"], options: Any
+    database: Filled,
+    served: tuple[int, int],
+    hooks: tuple[int, "Synchronized[int]"],
+    options: Any,
 ) -> None:
+    port, pid = served
     scopes = ("cases:write", "cases:work", "webhooks:manage")
     token = await token_for(database.owner_url, clock.now(), *scopes)
     client = Client(port)
@@ -139,20 +157,27 @@ async def _measure(
 
     owner = await asyncpg.connect(database.owner_url)
     found: dict[bool, list[float]] = {False: [], True: []}
+    used: dict[bool, list[list[float]]] = {False: [], True: []}
     rates, late = [], []
     for number in range(2 * options.rounds):
         on = bool(number % 2)
         await _switch(owner, on=on)
-        before, began = count.value, time.monotonic()
+        before, began, cpu = count.value, time.monotonic(), _cpu_seconds(pid)
         sample = await at_rate(options.rate, options.seconds, write)
-        rate = (count.value - before) / (time.monotonic() - began)
+        lasted = time.monotonic() - began
+        rate = (count.value - before) / lasted
+        busy = [
+            1000 * (now - then) / lasted for then, now in zip(cpu, _cpu_seconds(pid), strict=True)
+        ]
         found[on].append(sample.p50)
+        used[on].append(busy)
         if on:
             rates.append(rate)
             late.append(await _delivered(owner))
         say(
             f"{'with' if on else 'without':7}  {sample.rate:6.1f}/s  p50 {sample.p50:5.2f} ms"
             f"  p99 {sample.p99:6.2f} ms  statuses {sample.statuses}  {rate:6.1f} deliveries/s"
+            f"  CPU {busy[0]:.0f} + {busy[1]:.0f} ms/s"
         )
     states = await owner.fetch("SELECT state, count(*) FROM webhook_deliveries GROUP BY state")
     await owner.close()
@@ -163,6 +188,14 @@ async def _measure(
         f"p50 without {without:.2f} ms ({min(found[False]):.2f} to {max(found[False]):.2f}),"
         f" with {with_:.2f} ms ({min(found[True]):.2f} to {max(found[True]):.2f}):"
         f" {100 * (with_ / without - 1):+.1f} %, median of the pairs {100 * (pairs - 1):+.1f} %"
+    )
+    more = [
+        median(one[part] for one in used[True]) - median(one[part] for one in used[False])
+        for part in (0, 1)
+    ]
+    say(
+        f"more CPU for each delivery: service {1000 * more[0] / median(rates):.0f} us,"
+        f" PostgreSQL {1000 * more[1] / median(rates):.0f} us"
     )
     say(
         f"{median(rates):.0f} deliveries/s while it was written ({min(rates):.0f} to"
@@ -175,8 +208,8 @@ async def run(options: argparse.Namespace) -> None:
     with scratch() as directory, postgres(directory) as server, _receiver() as hooks:
         async with databases(server, options.customers) as (database,):
             chosen = {"ASSISTENZA_WEBHOOK_ALLOW": HOST, "ASSISTENZA_WORKERS": str(options.workers)}
-            with service(directory, database, **chosen) as (port, _):
-                await _measure(database, port, hooks, options)
+            with service(directory, database, **chosen) as served:
+                await _measure(database, served, hooks, options)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from app.http.outgoing import addresses, sender, signing
+from app.http.outgoing import addresses, connection, sender, signing
 from app.http.outgoing.addresses import Allowed, Refused, Resolver, is_public, numeric
 from app.http.outgoing.sender import Sender
 from app.services.deliveries import Answer
@@ -298,7 +298,7 @@ async def test_of_a_long_answer_one_kilobyte_is_read(receiver: Receiver) -> None
 async def test_the_status_counts_where_the_body_never_comes(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "_BODY_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "_BODY_SECONDS", 0.2)
     receiver.answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
     answer = await send(receiver.url())
     assert (answer.status, answer.error, answer.answer_bytes) == (200, None, 3)
@@ -358,6 +358,48 @@ async def test_a_connection_is_used_again_by_the_same_host_alone(
         assert (await made.send(url, {}, b"{}", _NOW)).status == 204
     await made.close()
     assert receiver.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "connections"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, 1),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 204, 1),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 200, 2),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", 200, 2),
+        # What follows would be taken for the answer to the next request.
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 500, 2),
+        (b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\nmore", 500, 2),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", 101, 2),
+    ],
+)
+async def test_a_connection_is_used_again_after_a_whole_answer_alone(
+    receiver: Receiver, raw: bytes, status: int, connections: int
+) -> None:
+    receiver.answer(raw=raw)
+    made = Sender(Allowed.of(ALLOWED))
+    for _ in range(2):
+        assert (await made.send(receiver.url(), {}, b"{}", _NOW)).status == status
+    await made.close()
+    assert receiver.connections == connections
+
+
+async def test_a_connection_is_left_after_a_while(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_KEPT_SECONDS", 0.05)
+    made = Sender(Allowed.of(ALLOWED))
+    for _ in range(2):
+        assert (await made.send(receiver.url(), {}, b"{}", _NOW)).status == 204
+        await asyncio.sleep(0.2)
+    assert receiver.connections == 2
+
+
+async def test_a_header_with_a_line_break_is_not_sent(receiver: Receiver) -> None:
+    made = Sender(Allowed.of(ALLOWED))
+    answer = await made.send(receiver.url(), {"X-A": "b\r\nX-C: d"}, b"{}", _NOW)
+    assert answer.error == "address_refused"
+    assert receiver.connections == 0
 
 
 @pytest.mark.parametrize(

@@ -518,7 +518,7 @@ async def _deliver(record: Recorder, database: Database, status: int) -> None:
     async with database.writing.begin() as connection:
         claimed = await deliveries.claim(connection, now, lease, {})
         attempts = [Attempt(one, now, answer) for one in claimed]
-        await deliveries.record(connection, attempts, now)
+        await deliveries.record(connection, attempts, (), now)
 
 
 async def _manage_webhooks(record: Recorder, database: Database) -> None:
