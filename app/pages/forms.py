@@ -4,8 +4,10 @@ A field is named by its JSON Pointer without the first slash (`requester/name`),
 errors follow from the names alone.
 """
 
+import re
 import secrets
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +16,10 @@ from starlette.exceptions import HTTPException
 from app.pages.api import Problem
 
 _MOST_FIELDS = 100
-MEDIA_TYPE = "application/x-www-form-urlencoded"
+_boundary = re.compile(r'boundary="?([\w\'()+,./:=? -]{1,70})"?\s*$', re.ASCII)
+_part = re.compile(
+    rb'^content-disposition: *form-data; *name="([^"\r\n]*)"(; *filename=)?', re.I | re.M
+)
 TOKEN, KEY = "form_token", "form_key"
 """Fields of every form: against forgery, and the `Idempotency-Key` of what it does."""
 
@@ -32,15 +37,26 @@ class Form:
         """Why the API has refused what was sent."""
 
     @classmethod
-    def parse(cls, body: bytes) -> "Form":
-        """The fields of a body; of a repeated one the last. Raises HTTPException (400)."""
+    def parse(cls, body: bytes, content_type: str, *, with_files: bool = False) -> "Form":
+        """The fields of a body; of a repeated one the last. A file's content is a field in base64,
+        so that a page can show it again, hidden. Raises HTTPException (400, 415).
+        """
+        media_type, _, parameters = content_type.partition(";")
         try:
-            fields = parse_qsl(
-                body.decode("ascii"),
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=_MOST_FIELDS,
-            )
+            match media_type.strip().lower():
+                case "application/x-www-form-urlencoded":
+                    fields = parse_qsl(
+                        body.decode("ascii"),
+                        keep_blank_values=True,
+                        errors="strict",
+                        max_num_fields=_MOST_FIELDS,
+                    )
+                case "multipart/form-data" if with_files:
+                    fields = [*_parts(body, parameters)]
+                case _ if body:
+                    raise HTTPException(415)
+                case _:
+                    fields = []
         except ValueError:
             raise HTTPException(400) from None
         # Browsers end lines with CR LF.
@@ -79,3 +95,20 @@ class Form:
     @property
     def is_wrong(self) -> bool:
         return self.problem is not None
+
+
+def _parts(body: bytes, parameters: str) -> Iterator[tuple[str, str]]:
+    """The fields of a form that may have files (RFC 7578). Raises ValueError."""
+    boundary = _boundary.search(parameters)
+    if boundary is None:
+        raise ValueError
+    first, *parts, last = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
+    if first or not last.startswith(b"--") or len(parts) > _MOST_FIELDS:
+        raise ValueError
+    for part in parts:
+        head, separator, content = part.partition(b"\r\n\r\n")
+        found = _part.search(head)
+        if found is None or not separator:
+            raise ValueError
+        is_file = found[2] is not None
+        yield found[1].decode(), b64encode(content).decode() if is_file else content.decode()

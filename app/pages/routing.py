@@ -42,33 +42,37 @@ class Pages:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._declared: list[tuple[str, str, Handler, bool]] = []
+        self._declared: list[tuple[str, str, Handler, bool, bool]] = []
 
     def get(self, path: str, *, signed_in: bool = True) -> Callable[[Handler], Handler]:
         """GET, and HEAD. Without a session it answers that there is none, if `signed_in`."""
         return self._declare("GET", path, signed_in)
 
-    def post(self, path: str, *, signed_in: bool = True) -> Callable[[Handler], Handler]:
+    def post(
+        self, path: str, *, signed_in: bool = True, with_files: bool = False
+    ) -> Callable[[Handler], Handler]:
         """POST of a form, received and checked for forgery, which is `visit.form`."""
-        return self._declare("POST", path, signed_in)
+        return self._declare("POST", path, signed_in, with_files)
 
-    def _declare(self, method: str, path: str, signed_in: bool) -> Callable[[Handler], Handler]:
+    def _declare(
+        self, method: str, path: str, signed_in: bool, with_files: bool = False
+    ) -> Callable[[Handler], Handler]:
         def declare(handler: Handler) -> Handler:
-            self._declared.append((method, path, handler, signed_in))
+            self._declared.append((method, path, handler, signed_in, with_files))
             return handler
 
         return declare
 
     def install(self, app: FastAPI, client: Client) -> None:
         """Add every page to the application."""
-        for method, path, handler, signed_in in self._declared:
-            endpoint = _endpoint(handler, client, self._session, signed_in)
+        for method, path, handler, signed_in, with_files in self._declared:
+            endpoint = _endpoint(handler, client, self._session, signed_in, with_files)
             route = PageRoute(path, endpoint, methods=[method], include_in_schema=False)
             app.router.routes.append(route)
 
 
 def _endpoint(
-    handler: Handler, client: Client, session: Session, signed_in: bool
+    handler: Handler, client: Client, session: Session, signed_in: bool, with_files: bool
 ) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         visit = Visit(request, client, session)
@@ -78,7 +82,7 @@ def _endpoint(
                 if chosen is not None and request.method in ("GET", "HEAD"):
                     return _choose(visit, chosen)
                 if request.method == "POST":
-                    await visit.receive_form(signed_in=signed_in)
+                    await visit.receive_form(signed_in=signed_in, with_files=with_files)
                 if signed_in and visit.token is None:
                     raise Problem(401, {"code": "unauthorized"})
                 return await handler(visit)

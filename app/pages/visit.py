@@ -17,7 +17,7 @@ from app.http.public_address import public_address
 from app.pages import assets, sessions
 from app.pages.api import Api, Client, PassedOn, Problem
 from app.pages.charts import burn_down, days_left, share
-from app.pages.forms import MEDIA_TYPE, Form
+from app.pages.forms import Form
 from app.pages.languages import WORDINGS, Wording
 from app.pages.sessions import DESK, Session
 from app.settings import Settings
@@ -86,8 +86,8 @@ class Visit:
         """What a form of this session has to carry; see `sessions.refuse_forgery`."""
         return "" if self.token is None else sessions.form_token(self.token)
 
-    async def receive_form(self, *, signed_in: bool) -> None:
-        """Receive the form, of a page that needs a session or not.
+    async def receive_form(self, *, signed_in: bool, with_files: bool) -> None:
+        """Receive the form, of a page that needs a session or not, and takes files or not.
 
         Raises HTTPException, and ForgedRequest.
         """
@@ -96,10 +96,8 @@ class Visit:
                 body = await self.request.body()
         except (TimeoutError, ClientDisconnect):
             raise HTTPException(408) from None
-        media_type = self.request.headers.get("content-type", "").partition(";")[0]
-        if body and media_type.strip().lower() != MEDIA_TYPE:
-            raise HTTPException(415)
-        self.form = Form.parse(body)
+        content_type = self.request.headers.get("content-type", "")
+        self.form = Form.parse(body, content_type, with_files=with_files)
         sessions.refuse_forgery(self.request, self.token if signed_in else None, self.form.token)
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:

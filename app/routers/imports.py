@@ -79,6 +79,7 @@ class ImportKinds(Output):
     """The kinds of files, in the order in which to import them."""
 
     kinds: list[ImportKind] = Field(description="Each depends on those before it.")
+    most_bytes: int = Field(description="The size of the largest file that is taken, in bytes.")
 
 
 @imports.reads("/imports/kinds", ImportKinds, "admin")
@@ -96,7 +97,7 @@ async def list_import_kinds(context: Ctx) -> Response:
         }
         for layout in LAYOUTS
     ]
-    return ok(context, ImportKinds.model_validate({"kinds": kinds}))
+    return ok(context, ImportKinds.model_validate({"kinds": kinds, "most_bytes": MOST_BYTES}))
 
 
 @imports.acts("/imports", ImportedFile, "admin", RowsRefused, ImportInProgress)

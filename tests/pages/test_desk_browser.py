@@ -168,6 +168,7 @@ PAGES = (
     "/office/customers/C-0001",
     "/office/new/licences?customer=C-0001",
     "/office/contracts/SA-0001/correction",
+    "/office/import",
     "/desk/nothing-here",
     "/login",
 )
@@ -188,6 +189,45 @@ async def test_axe_finds_nothing(
             for details in await watched.page.locator("details").all():
                 await details.evaluate("one => { one.open = true; }")
             assert await watched.violations() == [], path
+
+
+async def _choose(page: Any, text: str) -> None:
+    """Choose a file that does not stand on a disk."""
+    file = {"name": "a.csv", "mimeType": "text/csv", "buffer": text.encode()}
+    await page.locator("#field-file").set_input_files(file)
+
+
+async def _check(page: Any, text: str) -> None:
+    await _choose(page, text)
+    await page.locator("form.card button[type=submit]").click()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_importing_a_file(
+    desk: Callable[..., Any],
+    service: Served,
+    scheme: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    axe = axe_source(tmp_path_factory.mktemp("axe"))
+    async with desk(axe=axe, color_scheme=scheme, locale="it") as watched:
+        page = watched.page
+        await page.goto(f"{service.address}/office/import")
+        await _check(page, f"code,name,country\nC-{scheme},,Italy\n")
+        await page.locator("#rows").wait_for()
+        assert await watched.violations() == []
+        await _choose(page, "code;name;country\n" + "x" * 800_000)
+        await page.get_by_text("al massimo 720 kB").wait_for()
+        assert await watched.violations() == []
+        assert await page.locator("form.card button[type=submit]").is_disabled()
+        await _check(page, f"code;name;country\nC-{scheme};Größe;IT\n")
+        await page.locator("#trial").wait_for()
+        assert await watched.violations() == []
+        await page.keyboard.press("y")
+        await page.locator(".good-notice").wait_for()
+        assert await watched.violations() == []
+        await page.goto(f"{service.address}/office/customers/C-{scheme}")
+        assert await page.locator("h1").inner_text() == "Größe"
 
 
 async def test_everything_works_without_a_script(desk: Callable[..., Any], service: Served) -> None:

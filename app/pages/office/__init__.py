@@ -1,5 +1,5 @@
 """The back office: customers whole, what is sold to them, and what was recorded wrongly."""
 
-from app.pages.office import customers, steps
+from app.pages.office import customers, importing, steps
 
-__all__ = ["customers", "steps"]
+__all__ = ["customers", "importing", "steps"]

@@ -89,6 +89,19 @@ addEventListener("beforeunload", (event) => {
   if (!sending && guarded.some(isDirty)) event.preventDefault();
 });
 
+// A file that is too large is refused before it is sent.
+
+const file = document.querySelector("[data-most-bytes]");
+file?.addEventListener("change", () => {
+  const error = document.getElementById(`${file.id}-error`);
+  const isTooLarge = file.files.length > 0 && file.files[0].size > Number(file.dataset.mostBytes);
+  error.hidden = !isTooLarge;
+  error.querySelector("span").textContent = file.dataset.tooLarge;
+  file.closest(".field").classList.toggle("wrong", isTooLarge);
+  file.setAttribute("aria-invalid", String(isTooLarge));
+  file.form.querySelector("[type=submit]").disabled = isTooLarge;
+});
+
 // Parts marked `data-live` are replaced by what the page now says, unless somebody types in them.
 
 const live = [...document.querySelectorAll("[data-live]")];
