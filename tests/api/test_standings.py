@@ -1,5 +1,7 @@
 """The standing: what is told when a customer may use something else, by a write or by time."""
 
+import csv
+import io
 import random
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
@@ -373,6 +375,12 @@ async def test_how_many_customers_stand_where(service: Service, holder: Customer
         assert one["customers"] == len(await ids(holder.client, column=one["column"]))
     for one in found["services"]:
         assert one["customers"] == len(await ids(holder.client, service=one["service"]))
+    answer = await holder.client.get("/v1/usage/columns?format=csv")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="columns.csv"'
+    assert list(csv.reader(io.StringIO(answer.text, newline="")))[1:] == [
+        *(["column", one["column"], str(one["customers"])] for one in found["columns"]),
+        *(["service", one["service"], str(one["customers"])] for one in found["services"]),
+    ]
 
 
 async def test_how_many_customers_stood_where(

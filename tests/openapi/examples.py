@@ -606,6 +606,7 @@ async def _hear(record: Recorder, app: FastAPI, database: Database) -> None:
     await sent("cases", refused | late)
     await told()
     await record.call("get_usage_columns", "GET", "/v1/usage/columns")
+    await record.call("get_usage_columns", "GET", "/v1/usage/columns?format=csv")
     usage = "/v1/usage?window=month&group_by=technician&channel=email"
     await record.call("get_usage", "GET", usage)
     await record.call("get_usage", "GET", f"{usage}&format=csv")

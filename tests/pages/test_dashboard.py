@@ -1,5 +1,6 @@
 """The dashboard, without a browser."""
 
+from collections.abc import Awaitable, Callable
 from datetime import date
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from app.http.languages import LANGUAGES, Language
 from app.pages.languages import WORDINGS
+from app.services.tokens import SCOPES
 from tests.api.build import Customer
 from tests.conftest import Service, follow_all
 from tests.pages.staff import SCRIPT, is_calm, sign_in
@@ -28,7 +30,7 @@ async def test_the_dashboard(
     assert f"/office/customers/{customer.code}" in page.links
     charts = [given for tag, given in page.tags if tag == "svg" and given.get("role") == "img"]
     tables = [tag for tag, _ in page.tags if tag == "table"]
-    assert (len(charts), len(tables)) == (4, 7)
+    assert (len(charts), len(tables)) == (6, 9)
     assert page.text.count(WORDINGS[language].duration(60).replace("\u00a0", " ")) >= 2
     etag = page.answer.headers["etag"]
     again = await visitor.client.get("/dashboard", headers={"If-None-Match": etag})
@@ -37,7 +39,7 @@ async def test_the_dashboard(
     assert (await visitor.open("/dashboard")).answer.headers["etag"] != etag
 
 
-@pytest.mark.parametrize("name", ["usage", "response-times", "backlog", "expiring"])
+@pytest.mark.parametrize("name", ["usage", "response-times", "backlog", "expiring", "columns"])
 @pytest.mark.parametrize(
     ("extension", "media_type"),
     [
@@ -60,3 +62,30 @@ async def test_files(service: Service, name: str, extension: str, media_type: st
 )
 async def test_no_such_file(service: Service, path: str) -> None:
     await (await sign_in(service)).open(path, 404)
+
+
+async def test_what_is_left_of_all_allowances(
+    new_service: Callable[..., Awaitable[Service]], today: date
+) -> None:
+    """It burns down as the customers' own allowances do, those of before the year included."""
+    service = await new_service()
+    client = await service.client_with(*SCOPES)
+    for minutes in (30, 90):
+        customer = await Customer.new(client, today)
+        await customer.licence(days=-500)
+        await customer.contract(days=-400, included_minutes=600)
+        await customer.contract(days=-30, included_minutes=1_200)
+        await customer.pack(3, days=-10)
+        await customer.work(await customer.open(channel="phone"), minutes)
+    left = [
+        one["remaining_minutes"]
+        for customer in (await client.get("/v1/customers")).json()["items"]
+        for one in (await client.get(f"/v1/customers/{customer['id']}/usage")).json()["allowances"]
+        if one["kind"] != "ticket_pack"
+    ]
+    await follow_all(service)
+    page = await (await sign_in(service)).open("/dashboard")
+    total = WORDINGS["en"].duration(sum(left)).replace("\u00a0", " ")
+    assert sum(left) > 0
+    assert f"What is left of all hours {total} of all customers together" in page.text
+    assert "What is left of all tickets 6 of all customers together" in page.text

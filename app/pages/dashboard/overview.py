@@ -9,12 +9,17 @@ from starlette.responses import Response
 
 from app import clock
 from app.pages.api import Problem
-from app.pages.charts import pillars, share
+from app.pages.charts import line, pillars, share
 from app.pages.staff.site import staff, unless_known, whoami
 from app.pages.visit import Visit
 
 _MONTHS = 12
 _ENDS = (30, 60, 90)
+_BEGINNING = "1990-01-01"
+"""Before all that is recorded."""
+_MINUTES = ("minutes_granted", ("charged_minutes", "minutes_lapsed"))
+_TICKETS = ("tickets_sold", ("tickets_consumed", "tickets_expired", "tickets_cancelled"))
+"""What adds to what all customers have left, and what takes from it."""
 _COMPARED = (
     "cases_opened",
     "cases_closed",
@@ -28,6 +33,7 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str] | None]] = {
     "usage": ("/v1/usage", None),
     "response-times": ("/v1/usage/response-times", None),
     "backlog": ("/v1/usage/backlog", {}),
+    "columns": ("/v1/usage/columns", {}),
     "expiring": ("/v1/usage/expiring", {"within_days": str(_ENDS[-1])}),
 }
 """The call and the query of each file; None stands for the months that are shown."""
@@ -48,7 +54,9 @@ async def dashboard(visit: Visit) -> Response:
     """The figures of the last twelve months, and how things stand."""
     who = await whoami(visit)
     monthly = _monthly()
-    usage, times, backlog, columns, ending = await asyncio.gather(
+    earlier = {"from": _BEGINNING, "to": monthly["from"], "window": "all"}
+    before, usage, times, backlog, columns, ending = await asyncio.gather(
+        visit.api.get("/v1/usage", **earlier),
         visit.api.get("/v1/usage", **monthly),
         visit.api.get("/v1/usage/response-times", **monthly),
         visit.api.get("/v1/usage/backlog"),
@@ -64,6 +72,8 @@ async def dashboard(visit: Visit) -> Response:
         months=months,
         cases=pillars([(one["cases_opened"], one["cases_closed"]) for one in months]),
         time=pillars([(one["worked_minutes"], one["charged_minutes"]) for one in months]),
+        hours_left=_left(before["totals"], months, *_MINUTES),
+        tickets_left=_left(before["totals"], months, *_TICKETS),
         refused=pillars([(one["cases_refused"],) for one in months]),
         times=times,
         answers=pillars(
@@ -91,6 +101,24 @@ async def file(visit: Visit) -> Response:
         raise Problem(404, {"code": "not_found"})
     period = _monthly() if query is None else query
     return visit.pass_on(address, **asked, **period)
+
+
+def _left(
+    before: Mapping[str, int], months: Sequence[Mapping[str, int]], added: str, taken: Sequence[str]
+) -> dict[str, Any]:
+    """What all customers together had left at the end of each month: rows, and a line over them.
+
+    `before` has the sums of everything before the first month.
+    """
+    left = before[added] - sum(before[name] for name in taken)
+    points = [(0.0, float(max(left, 0)))]
+    rows = []
+    for number, month in enumerate(months, start=1):
+        left += month[added] - sum(month[name] for name in taken)
+        points.append((number / len(months), float(max(left, 0))))
+        rows.append({**month, "left": left})
+    drawn, area = line(points, max(value for _, value in points))
+    return {"rows": rows, "line": drawn, "area": area, "fields": (added, *taken)}
 
 
 def _shared(rows: Sequence[Mapping[str, Any]], measure: str) -> list[dict[str, Any]]:

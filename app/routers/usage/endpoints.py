@@ -37,12 +37,15 @@ from app.routers.usage.report_schemas import (
 )
 from app.routers.usage.response_schemas import ResponseTimes, response_rows, response_table
 from app.routers.usage.schemas import (
+    COLUMNS,
     MOVEMENTS,
     ColumnsBody,
+    ColumnsQuery,
     Statement,
     StatementQuery,
     UsageBody,
     UsageQuery,
+    column_rows,
     statement_rows,
 )
 from app.services import (
@@ -78,8 +81,8 @@ async def get_customer_usage(
     return ok(context, {**body, "at": found.at}, etag=etag)
 
 
-@usage.reads("/usage/columns", ColumnsBody, "usage:read")
-async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()]) -> Response:
+@usage.tabulates("/usage/columns", ColumnsBody, "usage:read")
+async def get_usage_columns(context: Ctx, query: Annotated[ColumnsQuery, Query()]) -> Response:
     """Count the customers by column and service.
 
     How many stand in each column and may use each service: the figures of all customers, or of one
@@ -87,7 +90,10 @@ async def get_usage_columns(context: Ctx, query: Annotated[UsageQuery, Query()])
     `entitlements.changed` does. Those of a past instant are as they were told then, and reach as
     far back as events are kept.
     """
+    form = form_of(context.request, query)
     counts = await standings.counts(context, query.at)
+    if form != "json":
+        return await COLUMNS.answer(context, form, "columns", column_rows(counts))
     body = ColumnsBody.of(counts)
     # Asked about now, only the instant differs from one answer to the next.
     etag = weak_etag(json_bytes(body)) if query.at is None else True

@@ -21,6 +21,10 @@ class UsageQuery(Query):
     at: QueryInstant | None = None
 
 
+class ColumnsQuery(TableQuery):
+    at: QueryInstant | None = None
+
+
 class ColumnCount(Output):
     """How many customers stand in a column."""
 
@@ -58,6 +62,16 @@ class ColumnsBody(Output):
                 for service, number in counts.services.items()
             ],
         }
+
+
+COLUMNS = Table("columns", dimension="text", value="text", customers="integer")
+
+
+def column_rows(counts: Counts) -> Iterator[tuple[Cell, ...]]:
+    """One row for each column, then one for each service."""
+    for dimension, found in (("column", counts.columns), ("service", counts.services)):
+        for value, customers in found.items():
+            yield dimension, value, customers
 
 
 class HoursUsage(Output):
