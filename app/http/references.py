@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from pydantic import Field
-from pydantic.config import JsonDict
 
 from app.http.fields import NotBlank, Sound
 from app.services.customers import MOST_REFERENCES
@@ -13,13 +12,9 @@ REFERENCE_PATTERN = rf"^{SYSTEM_PATTERN}:."
 
 System = Annotated[str, Field(pattern=f"^{SYSTEM_PATTERN}$")]
 """The name of the other system, without a colon, which separates it from the reference."""
-NO_OTHERS: JsonDict = {"additionalProperties": False}
-"""For the schema of a dictionary by `System`, which pydantic leaves open to all other names."""
 Reference = Annotated[str, Field(min_length=1, max_length=200), Sound, NotBlank]
 """The customer's id in that system; upper and lower case are different."""
-References = Annotated[
-    dict[System, Reference], Field(max_length=MOST_REFERENCES, json_schema_extra=NO_OTHERS)
-]
+References = Annotated[dict[System, Reference], Field(max_length=MOST_REFERENCES)]
 SystemReference = Annotated[
     str,
     Field(

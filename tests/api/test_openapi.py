@@ -135,6 +135,21 @@ def test_a_query_parameter_is_never_null(document: dict[str, Any]) -> None:
     assert nullable == []
 
 
+def test_keys_outside_their_pattern_are_refused_by_the_schema_too(document: dict[str, Any]) -> None:
+    def dictionaries(node: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(node, dict):
+            if "patternProperties" in node:
+                yield node
+            node = list(node.values())
+        if isinstance(node, list):
+            for value in node:
+                yield from dictionaries(value)
+
+    found = list(dictionaries(document))
+    assert found
+    assert [one for one in found if one.get("additionalProperties") is not False] == []
+
+
 def test_every_put_shows_what_it_has_created(document: dict[str, Any]) -> None:
     puts = [item["put"]["responses"] for item in document["paths"].values() if "put" in item]
     assert puts

@@ -38,6 +38,8 @@ _BEYOND_SCHEMAS_AT = {
     ("/customer_id", "missing"),
     # The address of a link of this service, say.
     ("/url", "not_public"),
+    # A header that the request itself needs, in whatever case.
+    ("/headers", "invalid"),
 }
 _PROBLEMS_BEYOND_SCHEMAS = {
     "anonymous_caller",

@@ -117,6 +117,9 @@ def _tidy(schema: dict[str, Any]) -> dict[str, Any]:
         del schema["title"]
     if isinstance(schema.get("$ref"), str):
         schema["$ref"] = _page.sub(r"\1Page", schema["$ref"])
+    # A dictionary whose keys have a pattern refuses all others, which pydantic does not say.
+    if "patternProperties" in schema:
+        schema["additionalProperties"] = False
     return enums.named(glossary.explain_fields(schema))
 
 

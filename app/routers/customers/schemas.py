@@ -35,7 +35,7 @@ from app.http.fields import (
 )
 from app.http.languages import Language
 from app.http.paging import PageQuery
-from app.http.references import NO_OTHERS, Reference, References, System, SystemReference
+from app.http.references import Reference, References, System, SystemReference
 from app.policy.document import Column, Service
 from app.services.contacts import MOST_CONTACTS, GivenContact
 from app.services.customers import MOST_REFERENCES
@@ -150,7 +150,7 @@ class CustomerPatch(MergePatch):
     external_refs: (
         Annotated[
             dict[System, Reference | None],
-            Field(max_length=2 * MOST_REFERENCES, json_schema_extra=NO_OTHERS),
+            Field(max_length=2 * MOST_REFERENCES),
         ]
         | None
     ) = absent()
