@@ -69,8 +69,7 @@ _BALANCE = {
     # Charges count for work begun by then, and minutes that a contract took over not before it
     # starts; until then they are overrun of the case's own allowance. A ticket is in the state
     # in which it was by then (R13); one that was cancelled as of that day or before is cancelled
-    # unless a case used it at that instant (R45). A case opened as of the past may take a ticket
-    # that another one had then and has given back since: it is one ticket (R47).
+    # unless a case used it at that instant (R45).
     "past": {
         "hours": """LEFT JOIN later ON later.allowance_id = a.id CROSS JOIN LATERAL (
                 SELECT
@@ -81,6 +80,7 @@ _BALANCE = {
                 FROM ledger e JOIN time_entries t ON t.id = e.time_entry_id
                 WHERE e.allowance_id = a.id AND t.worked_at <= :at) b""",
         "tickets": f"""CROSS JOIN LATERAL (
+                -- Entries of earlier releases may show a ticket with two cases at one instant.
                 SELECT count(*) FILTER (WHERE t.held > 0) AS held,
                     count(*) FILTER (WHERE t.held <= 0 AND t.consumed > 0) AS consumed,
                     count(*) FILTER (WHERE t.cancelled > 0 AND t.held + t.consumed = 0)

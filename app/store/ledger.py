@@ -95,9 +95,18 @@ class Ledger:
         position: int,
         history: Iterable[tuple[datetime, date, str]],
     ) -> None:
-        """A case takes a ticket through the states that it had, each with instant and day (R47)."""
+        """A case takes a ticket through the states that it had, each with instant and day (R47).
+
+        If another case had the ticket until later, this one has it from the instant at which that
+        gave it back: one ticket never serves two cases (R19).
+        """
         closed: bool | None = None
+        free_since = None
         for as_of, on, state in history:
+            if closed is None and as_of < self.now:
+                free_since = await self._given_back(pack_id, position)
+            if free_since is not None and as_of < free_since[0]:
+                as_of, on = free_since
             if closed is None:
                 closed = False
                 await self._ticket("hold", case_id, pack_id, position, on, as_of)
@@ -105,6 +114,10 @@ class Ledger:
                 closed = not closed
                 kind = "consumption" if closed else "reopening"
                 await self._ticket(kind, case_id, pack_id, position, on, as_of)
+
+    async def _given_back(self, pack_id: UUID, position: int) -> tuple[datetime, date] | None:
+        found = await self.standing(standing.LAST_GIVEN_BACK, pack=pack_id, position=position)
+        return (found[0].at, found[0].day) if found else None
 
     async def undo_tickets(self, case_id: UUID, today: date) -> None:
         """Take back all that a case did to tickets, each step as of when it was done (R47).

@@ -123,20 +123,32 @@ async def test_answers_about_the_past_know_it(customer: Customer, travel: Travel
     assert case["paid_by"]["number"] == pack["number"]
 
 
-async def test_one_ticket_counts_once_wherever_two_cases_had_it(
+async def test_a_ticket_is_had_from_when_another_case_gave_it_back(
     customer: Customer, travel: Travel
 ) -> None:
-    """The ticket that another case had on that day, and has given back since, is left now."""
-    await customer.pack(days=-30)
+    """R19, R47: the ticket that another case had on that day, and has given back since, is left
+    now. One ticket never serves two cases, in no answer about the past and in no statement."""
+    pack = await customer.pack(days=-30)
     first = await customer.open(channel="phone")
     travel(days(4))
     await customer.cancel(first)
     travel(days(8))
-    await late(customer, days(2), channel="phone")
+    second = await late(customer, days(2), channel="phone")
     travel(days(9))
     answer = await customer.entitlements(at=noon(days(3)))
     (shown,) = answer["allowances"]
     assert (shown["available"], shown["held"], shown["consumed"]) == (0, 1, 0)
+    for day in range(-1, 10):
+        url = f"customers/{customer.id}/statement?from={days(-30)}&to={days(day + 1)}"
+        (group,) = (await customer.get(url))["groups"]
+        assert group["closing"]["held"] == (day >= 0), day
+        assert group["allowance"]["remaining"] == (day < 0), day
+    # A bug gives back the days for which this case had it: from the fourth to the tenth.
+    travel(days(10))
+    await customer.patch(second, category="bug")
+    (ticket,) = (await customer.get(f"ticket-packs/{pack['id']}"))["tickets"]
+    end = date.fromisoformat(pack["expires_on"])
+    assert ticket["expires_on"] == str(end + timedelta(days=6))
 
 
 async def test_nothing_is_opened_before_the_first_fact_or_in_the_future(

@@ -167,8 +167,11 @@ def hold(ticket: Ticket, case: Case, now: datetime) -> None:
 def hold_since(ticket: Ticket, case: Case, states: list[tuple[datetime, TicketState]]) -> None:
     """R47: a ticket was a case's since an instant in the past, in one state after another.
 
-    Its own end is at any instant what it was then.
+    Its own end is at any instant what it was then. While another case had it, it was that one's
+    (R19: one ticket never serves two cases).
     """
+    since_free = ticket.free_since()
+    states = [(max(since, since_free), state) for since, state in states]
     first = states[0][0]
     instants = {since for since, _ in states}
     instants |= {moment.since for moment in ticket.path if moment.since > first}

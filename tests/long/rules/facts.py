@@ -6,6 +6,7 @@ Days are civil dates in the vendor's time zone, instants are in UTC, time is in 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import takewhile
 from typing import Literal, TypeAlias
 
 from .policy import CONTRACT_MINUTES, FREE_MINUTES, civil_date, term_end
@@ -189,6 +190,12 @@ class Ticket:
     @property
     def now(self) -> TicketMoment:
         return self.path[-1]
+
+    def free_since(self) -> datetime:
+        """From when on no case has had it; its first moment if none ever had."""
+        instants = sorted({moment.since for moment in self.path}, reverse=True)
+        free = list(takewhile(lambda instant: self.at(instant).case is None, instants))
+        return free[-1] if free else instants[0]
 
 
 @dataclass(eq=False)
