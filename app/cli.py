@@ -1,4 +1,8 @@
-"""The `assistenza` command."""
+"""The `assistenza` command.
+
+The application and the import are loaded by the commands that need them, because that takes longer
+than most of the others run.
+"""
 
 import asyncio
 import os
@@ -17,7 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import app as package
-from app import clock, importing, serving
+from app import clock
 from app.commands.after_restore import after_restore
 from app.commands.deploy import deploy
 from app.commands.events import events
@@ -36,9 +40,9 @@ from app.commands.shared import (
     screen,
 )
 from app.http.logs import configure
-from app.main import check_default_desk, create_app
 from app.policy.document import load
 from app.services import standings, usage_reports
+from app.services.help_desks import check_default
 from app.serving import listening
 from app.settings import Settings
 from app.store import addresses, migrations, reconcile
@@ -139,7 +143,7 @@ def serve(
         settings = Settings(host=host, port=port)
         addresses.check(settings)
         configure(settings.log_level, settings.log_format)
-        check_default_desk(settings, load(settings.policy_dir))
+        check_default(settings.default_desk, load(settings.policy_dir))
         sockets = listening.passed(os.environ)
         listening.check_ports(settings, sockets)
         if settings.database_url is not None:
@@ -164,7 +168,9 @@ def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:
             greeting = asyncio.run(prepare(settings))
         except DemoRefused as refused:
             raise failure(str(refused)) from refused
-    if not serving.serve(settings, greeting, sockets):
+    from app.serving.server import serve
+
+    if not serve(settings, greeting, sockets):
         raise typer.Exit(3)
 
 
@@ -212,6 +218,8 @@ def openapi(
     ] = None,
 ) -> None:
     """Print the OpenAPI document."""
+    from app.main import create_app
+
     with operator_errors():
         # Without settings, so that the document is the same on every machine.
         app = create_app(Settings.model_construct(policy_dir=None))
@@ -231,6 +239,12 @@ def agi() -> None:
     sys.stdout.buffer.write(script)
 
 
+def _kinds() -> list[str]:
+    from app import importing
+
+    return importing.kinds()
+
+
 @cli.command("import", epilog=WHICH_DATABASE)
 def import_command(
     files: Annotated[
@@ -246,7 +260,7 @@ def import_command(
             metavar="KIND",
             help="Print the columns of a kind of file: customers, licences, contracts or"
             " ticket-packs.",
-            autocompletion=importing.kinds,
+            autocompletion=_kinds,
         ),
     ] = None,
     mapping: Annotated[
@@ -278,6 +292,8 @@ def import_command(
     has bad rows, each is listed with its line and the exit code is 1. Importing a file again
     changes nothing. Meanwhile writes of its customers wait: see --batches.
     """
+    from app import importing
+
     try:
         if columns is not None:
             print(importing.columns_of(columns))

@@ -20,7 +20,7 @@ from app.jobs.deliveries import Deliveries
 from app.jobs.housekeeping import Housekeeping
 from app.jobs.publishing import Publishing
 from app.jobs.summing import Summing
-from app.policy.document import Policies, PolicyError, load
+from app.policy.document import Policies, load
 from app.routers.calls import calls
 from app.routers.cases.endpoints import cases
 from app.routers.contracts.endpoints import contracts
@@ -37,6 +37,7 @@ from app.routers.ticket_packs.endpoints import ticket_packs
 from app.routers.tokens import tokens
 from app.routers.usage.endpoints import usage
 from app.routers.webhooks.endpoints import webhooks
+from app.services.help_desks import check_default
 from app.settings import Settings
 from app.store.database import Database
 from app.store.failures import FAILURES
@@ -62,16 +63,6 @@ _RESOURCES = (
     operations,
     problems,
 )
-
-
-def check_default_desk(settings: Settings, policies: Policies) -> None:
-    """Raise PolicyError if the policy has no help desk of the name in ASSISTENZA_DEFAULT_DESK."""
-    if settings.default_desk and settings.default_desk not in policies.desk_ids:
-        desks = ", ".join(sorted(policies.desk_ids))
-        raise PolicyError(
-            f"ASSISTENZA_DEFAULT_DESK: unknown help desk {settings.default_desk!r}."
-            f" There are: {desks}"
-        )
 
 
 def create_app(
@@ -136,7 +127,7 @@ def create_app(
     app.state.deliveries = Deliveries(Allowed.of(settings.webhook_allow), app.state.metrics)
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)
-    check_default_desk(settings, app.state.policies)
+    check_default(settings.default_desk, app.state.policies)
     app.state.publishing = Publishing(app.state.policies, settings.events_keep_days)
     app.state.summing = Summing(app.state.policies)
     if database is not None:

@@ -39,6 +39,13 @@ from tests.skips import pytest_configure
 
 __all__ = ["pytest_configure"]
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many processes as cores (`-n auto`): tests wait for PostgreSQL, for commands and
+    for servers half of their time."""
+    return 2 * (os.cpu_count() or 1)
+
+
 _FOR_TESTS = {
     f"ASSISTENZA_{name}"
     for name in (

@@ -12,7 +12,7 @@ from app.commands.help import WHICH_DATABASE
 from app.commands.shared import database_settings, failure
 from app.errors import NotFound
 from app.http.cloud_events import cloud_event
-from app.http.responses import json_bytes
+from app.http.encoding import json_bytes
 from app.ids import new_id
 from app.policy.civil import civil_date
 from app.policy.document import Policies, load

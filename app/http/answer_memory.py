@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from app.http.decisions import entitlements_body
+from app.http.encoding import json_bytes
 from app.http.etags import weak_etag
 from app.http.languages import Language
-from app.http.responses import json_bytes
 from app.policy.civil import DeskState
 from app.policy.decide import decide
 from app.policy.document import Policies

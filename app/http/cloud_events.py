@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from app.http.responses import json_bytes
+from app.http.encoding import json_bytes
 from app.services.feed_events import FeedType, subject_of
 from app.services.webhooks import MOST_BODY
 from app.store.feed import Extent, Published

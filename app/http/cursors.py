@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from starlette.datastructures import State
 
 from app.errors import invalid
-from app.http.responses import json_bytes
+from app.http.encoding import json_bytes
 from app.store.installation import secret_key
 
 LONGEST = 1_000

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from uuid import UUID
 
-import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.errors import InputError, InvalidInput
 from app.http.context import Context
+from app.http.encoding import json_bytes
 from app.http.etags import (
     CACHING,
     check_if_match,
@@ -34,25 +33,6 @@ class TrialResponse(Response):
         body = json_bytes(content)
         sent = {**CACHING, **headers, "ETag": strong_etag(body)}
         return cls(body, 200, sent, "application/json")
-
-
-def json_bytes(content: bytes | BaseModel | Any) -> bytes:
-    """JSON in UTF-8. Bytes pass unchanged, pydantic renders models, orjson everything else.
-
-    Both write an instant in UTC as `2026-11-22T10:15:00Z`.
-    """
-    if isinstance(content, bytes):
-        return content
-    if isinstance(content, BaseModel):
-        return content.__pydantic_serializer__.to_json(content)
-    return orjson.dumps(content, default=_driver_uuid, option=orjson.OPT_UTC_Z)
-
-
-def _driver_uuid(value: object) -> str:
-    # The driver returns a subclass of UUID, which orjson does not render by itself.
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def json_response(

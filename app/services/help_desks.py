@@ -11,6 +11,7 @@ from sqlalchemy import Row, Select, delete, func, insert, select
 from app.errors import NotFound, invalid
 from app.ids import new_id
 from app.policy.civil import Closures
+from app.policy.document import Policies, PolicyError
 from app.services.unit_of_work import UnitOfWork
 from app.store import closures
 from app.store.event_types import ClosureChanged, EventType
@@ -25,6 +26,15 @@ facts: at this number up to 75 KB of JSON. The first answer after a change takes
 processor time to search them, the next ones less than 0.1 ms."""
 MOST_OVERLAPPING = 10
 """Closures of a desk at any one instant. Each change of the set has its hours intersected anew."""
+
+
+def check_default(desk: str | None, policies: Policies) -> None:
+    """Raise PolicyError if the policy has no help desk of the name in ASSISTENZA_DEFAULT_DESK."""
+    if desk and desk not in policies.desk_ids:
+        desks = ", ".join(sorted(policies.desk_ids))
+        raise PolicyError(
+            f"ASSISTENZA_DEFAULT_DESK: unknown help desk {desk!r}. There are: {desks}"
+        )
 
 
 class OpeningHours(TypedDict):

@@ -39,7 +39,7 @@ _CHANGED = (
 
 async def main(customers: int) -> None:
     policies = load()
-    # As the service does before it answers (app.serving.settled).
+    # As the service does before it answers (app.serving.server.settled).
     gc.collect()
     gc.freeze()
     with scratch() as directory, postgres(directory) as server:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from app.errors import PreconditionFailed
 from app.http import etags, responses
+from app.http.encoding import json_bytes
 from app.http.fields import Output
 
 STRONG = '"a"'
@@ -108,8 +109,8 @@ def test_an_instant_reads_the_same_from_both_writers() -> None:
         datetime(2026, 11, 22, 10, 15, 0, 1_000, tzinfo=UTC),
     ):
         content: dict[str, Any] = {"id": UUID(int=1), "at": at}
-        assert responses.json_bytes(content) == responses.json_bytes(Answer(**content))
-    assert orjson.loads(responses.json_bytes({"at": datetime(2026, 1, 2, tzinfo=UTC)})) == {
+        assert json_bytes(content) == json_bytes(Answer(**content))
+    assert orjson.loads(json_bytes({"at": datetime(2026, 1, 2, tzinfo=UTC)})) == {
         "at": "2026-01-02T00:00:00Z"
     }
 

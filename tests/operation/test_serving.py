@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import uvicorn
 
-from app import serving
 from app.main import create_app
+from app.serving import server
 from app.settings import Settings
 
 _SETTINGS = Settings(database_url="postgresql://nobody@localhost/none")
@@ -36,7 +36,7 @@ def test_the_garbage_collector_leaves_the_application_of_a_single_process_alone(
         left_alone.append(is_left_alone(server.config.app))
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    assert not serving.serve(_SETTINGS)
+    assert not server.serve(_SETTINGS)
     assert left_alone == [True]
 
 
@@ -45,5 +45,5 @@ def test_the_garbage_collector_leaves_the_application_of_a_worker_alone(
 ) -> None:
     supervisor = SimpleNamespace(join=Event().wait)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: supervisor)
-    monkeypatch.setattr(serving, "from_environment", lambda: create_app(_SETTINGS))
-    assert is_left_alone(serving.worker())
+    monkeypatch.setattr(server, "from_environment", lambda: create_app(_SETTINGS))
+    assert is_left_alone(server.worker())

@@ -34,6 +34,7 @@ from app.http.decisions import (
     refusal_body,
     services_body,
 )
+from app.http.encoding import json_bytes
 from app.http.errors.invalid_input import explain
 from app.http.errors.rendering import body_of
 from app.http.exports import ExportResponse
@@ -41,7 +42,7 @@ from app.http.languages import Language, asked_language
 from app.http.lookups import AdmittedLookup, exchange_of
 from app.http.replicas import databases_of
 from app.http.resource import Resource
-from app.http.responses import json_bytes, json_response, ok
+from app.http.responses import json_response, ok
 from app.http.speech import (
     SpokenRoute,
     common_desk,

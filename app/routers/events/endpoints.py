@@ -15,9 +15,10 @@ from app.errors import CursorExpired, ServiceError
 from app.http.cloud_events import cloud_event
 from app.http.context import Context, Ctx, record_of
 from app.http.cursors import LONGEST, Cursors, cursors_of
+from app.http.encoding import json_bytes
 from app.http.following import NothingNew, Watch, reading
 from app.http.resource import Resource
-from app.http.responses import json_bytes, ok
+from app.http.responses import ok
 from app.routers.events.schemas import (
     EventPage,
     EventsQuery,

@@ -11,10 +11,11 @@ from app import __version__
 from app.errors import invalid
 from app.http.context import Ctx
 from app.http.cursors import cursors_of
+from app.http.encoding import json_bytes
 from app.http.etags import CACHING, if_none_match, weak_etag
 from app.http.fields import Key
 from app.http.resource import Resource
-from app.http.responses import json_bytes, ok
+from app.http.responses import ok
 from app.http.tables import TableQuery, form_of
 from app.policy.civil import add_months
 from app.routers.usage.backlog_schemas import BACKLOG, BacklogBody, backlog_rows

@@ -7,13 +7,14 @@ from starlette.responses import Response
 
 from app.errors import CustomerNotFound, SecretAlreadyIssued, invalid
 from app.http.context import Context, Ctx
+from app.http.encoding import json_bytes
 from app.http.etags import CACHING
 from app.http.fields import Id
 from app.http.openapi.examples import event_example
 from app.http.outgoing.addresses import Allowed, Refused
 from app.http.paging import PageQuery, paginate
 from app.http.resource import Resource
-from app.http.responses import SecretResponse, created, if_match, json_bytes, json_response, ok
+from app.http.responses import SecretResponse, created, if_match, json_response, ok
 from app.routers.webhooks.schemas import (
     DeliveriesQuery,
     NewRecovery,

@@ -28,6 +28,7 @@ def test_there_are_twenty_mutants_at_least() -> None:
     assert len({each.name for each in MUTANTS}) >= 20
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
 def test_a_mutant_is_told_from_the_model(mutant: Mutant) -> None:
     assert told_apart(mutant, _histories()) is not None
