@@ -132,14 +132,22 @@ class Cluster:
 
 async def prepare(primary: Cluster) -> None:
     """The roles and the migrated database of the service."""
-    admin = await asyncpg.connect(f"postgresql://postgres@{primary.server}/postgres")
+    await prepare_on(primary.server)
+
+
+async def prepare_on(server: str, superuser: str = "postgres") -> None:
+    """The same on any server; its owner has the password `two`, the role that serves `one`.
+
+    `superuser` may have its password with it: `postgres:secret`.
+    """
+    admin = await asyncpg.connect(f"postgresql://{superuser}@{server}/postgres")
     try:
         for statement in roles_sql("one", "two"):
             await admin.execute(statement)
         await admin.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
     finally:
         await admin.close()
-    await migrations.upgrade(primary.url(OWNER).replace("postgresql:", "postgresql+asyncpg:"))
+    await migrations.upgrade(f"postgresql+asyncpg://{OWNER}:two@{server}/{DATABASE}")
 
 
 @contextmanager
