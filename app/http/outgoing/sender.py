@@ -25,6 +25,7 @@ _CONNECT_SECONDS = 5.0
 _MOST_TRIED = 3
 _KEPT_SECONDS = 5.0
 _MOST_KEPT = 500
+_MOST_TARGETS = 100
 _field = re.compile(r"[^\r\n\0]*")
 
 
@@ -48,6 +49,7 @@ class Sender:
         self._allowed = allowed
         self._resolver = Resolver()
         self._context: ssl.SSLContext | None = None
+        self._targets: dict[str, Target] = {}
         self._kept: dict[_Place, dict[Connection, asyncio.TimerHandle]] = {}
         self._number_kept = 0
 
@@ -89,7 +91,7 @@ class Sender:
         return Answer(duration, heard.status, None, retry_after, heard.body_bytes)
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Heard:
-        target = self._allowed.target(url)
+        target = self._target(url)
         try:
             addresses = await self._resolver.addresses(target.host)
         except OSError as error:
@@ -108,6 +110,15 @@ class Sender:
                 continue
             return await self._exchange(place, connection, request)
         return await self._exchange(places[-1], await self._connection(places[-1]), request)
+
+    def _target(self, url: str) -> Target:
+        """The parts of a URL, which say the same every time: its addresses are looked up apart."""
+        known = self._targets.get(url)
+        if known is None:
+            if len(self._targets) >= _MOST_TARGETS:
+                self._targets.clear()
+            known = self._targets[url] = self._allowed.target(url)
+        return known
 
     async def _exchange(self, place: _Place, connection: Connection, request: bytes) -> Heard:
         heard = await connection.send(request)
