@@ -5,6 +5,7 @@ follows from the published levels.
 """
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
@@ -27,6 +28,8 @@ class Seen(NamedTuple):
     granted: int
     taken: int
     overrun: int
+    stands: bool = True
+    """False for a service year that no purchase begins as things are known now (R40)."""
 
 
 class Told(NamedTuple):
@@ -43,6 +46,8 @@ class _Memory:
     passed_shares: set[int] = field(default_factory=set)
     passed_days: set[int] = field(default_factory=set)
     overran: bool = False
+    year: date | None = None
+    """The first day of a service year that stood at the last look."""
 
 
 class Model:
@@ -52,8 +57,10 @@ class Model:
         self._memories: dict[str, _Memory] = {}
 
     def look(self, on: date, allowances: Iterable[Seen]) -> list[Told]:
+        all_seen = list(allowances)
+        self._move_years(all_seen)
         told: list[Told] = []
-        for seen in allowances:
+        for seen in all_seen:
             memory = self._memories.setdefault(seen.key, _Memory())
             if seen.lasts and seen.granted:
                 told += _shares(seen, memory)
@@ -62,7 +69,36 @@ class Model:
             if seen.overrun > 0 and not memory.overran:
                 told.append(Told(seen.key, "overrun", None, memory.episode))
             memory.overran = seen.overrun > 0
+            memory.year = _year(seen)
+        # What is not shown any more was undone with the purchase that began it.
+        self._memories = {seen.key: self._memories[seen.key] for seen in all_seen}
         return told
+
+    def take_over(self, merged: "Model") -> None:
+        """Go on with what was announced of a record that became part of this one (R49)."""
+        self._memories = {**merged._memories, **self._memories}
+
+    def _move_years(self, all_seen: list[Seen]) -> None:
+        """A correction moves service years: what was announced of one stays announced (R40, R41).
+
+        Each new year is the one of those gone that began nearest to it.
+        """
+        then = {one.year: key for key, one in self._memories.items() if one.year is not None}
+        now = {year: seen.key for seen in all_seen if (year := _year(seen)) is not None}
+        gone = sorted(then.keys() - now.keys())
+        found: dict[str, _Memory] = {}
+        for new in sorted(now.keys() - then.keys()):
+            if gone:
+                # Of two that are equally near the earlier one.
+                nearest = min(gone, key=lambda old: abs(old - new))
+                gone.remove(nearest)
+                found[now[new]] = deepcopy(self._memories[then[nearest]])
+        self._memories |= found
+
+
+def _year(seen: Seen) -> date | None:
+    stands = seen.kind == "free_hours" and seen.stands
+    return date.fromisoformat(seen.key) if stands else None
 
 
 def _shares(seen: Seen, memory: _Memory) -> Iterable[Told]:
