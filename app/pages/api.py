@@ -157,6 +157,11 @@ class Api:
             headers["If-Match"] = if_match
         return await self._call(method, address, json=body, headers=headers)
 
+    async def delete(self, address: str, *, if_match: str | None = None) -> None:
+        """DELETE; with `if_match`, only what the visitor has seen."""
+        headers = {} if if_match is None else {"If-Match": if_match}
+        await self._call("DELETE", address, headers=headers)
+
     async def read(self, address: str, **query: Any) -> Answer:
         """As `get`, with the headers: for the `ETag` that a later `send` names."""
         asked = {name: value for name, value in query.items() if value is not None}

@@ -169,6 +169,8 @@ PAGES = (
     "/office/new/licences?customer=C-0001",
     "/office/contracts/SA-0001/correction",
     "/office/import",
+    "/office/customers/C-0001/erasure",
+    "/office/closures",
     "/desk/nothing-here",
     "/login",
 )
@@ -228,6 +230,45 @@ async def test_importing_a_file(
         assert await watched.violations() == []
         await page.goto(f"{service.address}/office/customers/C-{scheme}")
         assert await page.locator("h1").inner_text() == "Größe"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_erasing_a_person_and_closing_a_desk(
+    desk: Callable[..., Any],
+    service: Served,
+    scheme: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    axe = axe_source(tmp_path_factory.mktemp("axe"))
+    async with desk(axe=axe, color_scheme=scheme, locale="de") as watched:
+        page, office = watched.page, f"{service.address}/office"
+        await page.goto(f"{office}/new/contacts?customer=C-0003")
+        await page.locator("#field-name").fill(f"Gone {scheme}")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**done=made")
+        await page.get_by_label(f"Kontakt löschen: Gone {scheme}").click()
+        assert await watched.violations() == []
+        await page.locator("[data-key=u]").click()
+        await page.get_by_label(f"Person löschen: Gone {scheme}").click()
+        await page.locator("form.card button[type=submit]").click()
+        await page.locator("#trial").wait_for()
+        assert await watched.violations() == []
+        await page.keyboard.press("y")
+        await page.locator("#erased").wait_for()
+        assert await watched.violations() == []
+        await page.goto(f"{office}/closures")
+        await page.locator("form.card button[type=submit]").click()
+        await page.locator("#refusal").wait_for()
+        assert await watched.violations() == []
+        for language in ("it", "en", "de"):
+            await page.locator(f"#field-reason-{language}").fill(f"Why {scheme}")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**done=1")
+        assert await watched.violations() == []
+        await page.get_by_label(f"Entfernen: Why {scheme}").click()
+        assert await watched.violations() == []
+        await page.keyboard.press("y")
+        await page.wait_for_url("**done=1")
 
 
 async def test_everything_works_without_a_script(desk: Callable[..., Any], service: Served) -> None:

@@ -1,5 +1,5 @@
 """The back office: customers whole, what is sold to them, and what was recorded wrongly."""
 
-from app.pages.office import customers, importing, steps
+from app.pages.office import closures, customers, importing, removing, steps
 
-__all__ = ["customers", "importing", "steps"]
+__all__ = ["closures", "customers", "importing", "removing", "steps"]

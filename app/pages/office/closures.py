@@ -1,0 +1,145 @@
+"""Days on which a help desk is closed or keeps other hours: listed, added, removed (R48)."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from starlette.responses import Response
+
+from app import clock
+from app.http.languages import LANGUAGES
+from app.pages.api import Problem, path
+from app.pages.forms import Form
+from app.pages.staff.site import Person, staff, whoami
+from app.pages.visit import Visit
+
+_REASONS = tuple(f"reason/{language}" for language in LANGUAGES)
+_DAYS = ("starts_at", "ends_at")
+_between = re.compile(r"[,;\s]+")
+_dash = re.compile(r"\s*[-–]\s*")
+
+
+@staff.get("/office/closures")
+async def closures(visit: Visit) -> Response:
+    """What is to come of every desk, and the form for more."""
+    who = await whoami(visit)
+    visit.form = Form(dict.fromkeys(_DAYS, str(clock.now().date())))
+    return await _page(visit, who)
+
+
+@staff.post("/office/closures")
+async def add(visit: Visit) -> Response:
+    """Close a desk on some days, or let it keep other hours on them."""
+    who, form = await whoami(visit), visit.form
+    desks = (await visit.api.get("/v1/help-desks"))["items"]
+    desk = next((one for one in desks if one["id"] == form["help_desk"]), desks[0])
+    body = form.body(*_REASONS)
+    zone = ZoneInfo(desk["time_zone"])
+    for name, later in zip(_DAYS, (0, 1), strict=True):
+        try:
+            # By the clock of the desk, the last day included.
+            day = date.fromisoformat(form[name]) + timedelta(days=later)
+            body[name] = datetime.combine(day, time(), zone).isoformat()
+        except (ValueError, OverflowError):
+            form.errors[name] = [visit.t("closures.no_day")]
+    body["reason"] = body.get("reason", {})
+    if form["hours"].strip():
+        body["hours"] = _hours(form["hours"])
+    if form.errors:
+        return await _page(visit, who, 422)
+    try:
+        address = path("/v1/help-desks/{}/closures", desk["id"])
+        await visit.api.send("POST", address, body, key=form.key)
+    except Problem as problem:
+        if problem.status == 401:
+            raise
+        form.refuse(problem)
+        for name in [one for one in form.errors if one.startswith("hours/")]:
+            form.errors.setdefault("hours", []).extend(form.errors.pop(name))
+        return await _page(visit, who, problem.status)
+    return visit.redirect("/office/closures", done="1")
+
+
+def _hours(text: str) -> list[dict[str, str]]:
+    """`08:30-11:00, 14:00-16:00`; what is not of this form is left for the API to refuse."""
+    found = []
+    for part in _between.split(_dash.sub("-", text.strip())):
+        opens, _, closes = part.partition("-")
+        found.append({"opens": opens, "closes": closes})
+    return found
+
+
+async def _page(visit: Visit, who: Person, status: int = 200) -> Response:
+    desks = (await visit.api.get("/v1/help-desks"))["items"]
+    lists = await asyncio.gather(
+        *(visit.api.whole_list(path("/v1/help-desks/{}/closures", one["id"])) for one in desks)
+    )
+    now = clock.now()
+    coming = [
+        [one for one in found or () if datetime.fromisoformat(one["ends_at"]) > now]
+        for found in lists
+    ]
+    return visit.render(
+        "office/closures.html",
+        status,
+        who=who,
+        desks=list(zip(desks, coming, strict=True)),
+        reasons=_REASONS,
+    )
+
+
+def _closure(visit: Visit) -> str:
+    names = visit.request.path_params
+    return path("/v1/help-desks/{}/closures/{}", names["desk"], names["closure"])
+
+
+@staff.get("/office/closures/{desk}/{closure}/removal")
+async def show_closure(visit: Visit) -> Response:
+    """The closure, and a button that removes it."""
+    who = await whoami(visit)
+    return await _closure_page(visit, who)
+
+
+@staff.post("/office/closures/{desk}/{closure}/removal")
+async def remove(visit: Visit) -> Response:
+    """Remove it: the desk keeps its hours again."""
+    who = await whoami(visit)
+    try:
+        await visit.api.delete(_closure(visit))
+    except Problem as problem:
+        if problem.status in (401, 404):
+            raise
+        visit.form.refuse(problem)
+        return await _closure_page(visit, who, problem.status)
+    return visit.redirect("/office/closures", done="1")
+
+
+async def _closure_page(visit: Visit, who: Person, status: int = 200) -> Response:
+    closure, desks = await asyncio.gather(
+        visit.api.get(_closure(visit)), visit.api.get("/v1/help-desks")
+    )
+    desk = next(one for one in desks["items"] if one["id"] == closure["help_desk"])
+    return visit.render(
+        "office/remove.html",
+        status,
+        who=who,
+        title="remove.closure",
+        hint="remove.closure_hint",
+        facts=[desk["names"][visit.language], *said(visit, closure, desk)],
+        back="/office/closures",
+    )
+
+
+def said(visit: Visit, closure: Mapping[str, Any], desk: Mapping[str, Any]) -> list[str]:
+    """When it holds by the desk's own clock, its hours, and why."""
+    zone, t = desk["time_zone"], visit.t
+    period = t(
+        "desk.closure",
+        start=t.instant(closure["starts_at"], zone),
+        end=t.instant(closure["ends_at"], zone),
+    )
+    hours = t.joined([f"{one['opens']}–{one['closes']}" for one in closure["hours"] or ()])
+    return [period, hours or t("closures.closed"), closure["reason"][visit.language]]
