@@ -19,6 +19,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
 from sqlalchemy import insert
 from sqlalchemy.engine import make_url
 
@@ -45,6 +46,10 @@ def pytest_xdist_auto_num_workers() -> int:
     for servers half of their time."""
     return 2 * (os.cpu_count() or 1)
 
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("assistenza", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("assistenza")
 
 _FOR_TESTS = {
     f"ASSISTENZA_{name}"

@@ -4,7 +4,7 @@ import random
 from datetime import date, timedelta
 from typing import Any
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from app.policy.allocate import (
@@ -26,8 +26,8 @@ from tests.policy import strategies as some
 
 CHANNELS: tuple[Channel, ...] = ("email", "phone", "remote")
 channels = st.sampled_from(CHANNELS)
-# Each example is a whole customer; a busy machine is no failure.
-enough = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Each example is a whole customer.
+enough = settings(max_examples=60)
 minutes = st.integers(1, 1440)
 
 

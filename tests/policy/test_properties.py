@@ -3,7 +3,7 @@
 import random
 from datetime import date, timedelta
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.policy.allocate import HOURS, Source, bind, charged, draw, pays_on
@@ -15,15 +15,12 @@ from app.policy.standing import stand
 from tests.policy import strategies as some
 
 ON = some.ON
-# A busy machine is no failure.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def answer_of(policies: Policies, facts: Facts, on: date) -> Answer:
     return decide(policies, facts, on).answer
 
 
-@patient
 @given(some.policies, some.facts(), some.days)
 def test_valid_until_is_exactly_the_next_change(policies: Policies, facts: Facts, on: date) -> None:
     """R13: nothing differs on any day before it, and something does on it."""
@@ -40,7 +37,6 @@ def test_valid_until_is_exactly_the_next_change(policies: Policies, facts: Facts
         assert answer_of(policies, facts, decision.valid_until) != decision.answer
 
 
-@patient
 @given(some.policies, some.facts(), some.days, st.data())
 def test_no_day_between_marked_days_differs(
     policies: Policies, facts: Facts, on: date, data: st.DataObject
@@ -52,7 +48,6 @@ def test_no_day_between_marked_days_differs(
     assert answer_of(policies, facts, day) == answer_of(policies, facts, since)
 
 
-@patient
 @given(some.policies, some.facts(), some.days, st.randoms(use_true_random=False))
 def test_the_order_of_facts_never_matters(
     policies: Policies, facts: Facts, on: date, shuffle: random.Random
@@ -105,7 +100,7 @@ def _allowed(policies: Policies, facts: Facts, on: date) -> dict[str, ServiceAns
     return {s.service: s for s in answer_of(policies, facts, on).services if s.allowed}
 
 
-@settings(patient, max_examples=300)
+@settings(max_examples=300)
 @given(some.policies, some.facts(), some.days)
 def test_unlocked_by_is_what_would_really_unlock(
     policies: Policies, facts: Facts, on: date
@@ -126,7 +121,6 @@ def test_unlocked_by_is_what_would_really_unlock(
         assert set(service.unlocked_by) == enough, service.service
 
 
-@patient
 @given(some.policies, some.facts(), some.days)
 def test_every_denial_has_reasons_and_every_grant_something_left(
     policies: Policies, facts: Facts, on: date
@@ -141,7 +135,6 @@ def test_every_denial_has_reasons_and_every_grant_something_left(
         assert len(set(columns)) == len(columns)
 
 
-@patient
 @given(some.policies, some.facts(), some.days, some.contracts(), some.packs())
 def test_adding_an_allowance_never_takes_a_service_away(
     policies: Policies, facts: Facts, on: date, contract: Contract, pack: Pack
@@ -151,7 +144,6 @@ def test_adding_an_allowance_never_takes_a_service_away(
     assert before <= _allowed(policies, more, on).keys()
 
 
-@patient
 @given(some.policies, some.facts(), some.days)
 def test_columns(policies: Policies, facts: Facts, on: date) -> None:
     """R6, R7: somebody in neither DEV nor SA is in NO_DEV, and in no other case."""
@@ -171,7 +163,6 @@ _work = st.lists(
 )
 
 
-@patient
 @given(_purchases, _work)
 def test_hours_are_annual(
     purchases: list[tuple[int, LicenceKind]], work: list[tuple[int, int, int]]
@@ -214,7 +205,6 @@ def test_hours_are_annual(
 _channels: tuple[Channel, ...] = ("email", "phone", "remote")
 
 
-@patient
 @given(some.policies, some.facts(), some.days, st.sampled_from(_channels))
 def test_no_new_case_is_bound_to_an_ended_year_or_contract(
     policies: Policies, facts: Facts, on: date, channel: Channel
