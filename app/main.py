@@ -136,7 +136,7 @@ def create_app(
     document.install(app)
     for resource in _RESOURCES:
         resource.install(app)
-    pages.install(app, people="area" if settings.pages else "docs")
+    pages.install(app, people="welcome" if settings.pages else "docs")
     if settings.pages:
         # Not at the head of this file: a service without pages imports nothing of them.
         from app.pages.install import install as install_pages

@@ -131,7 +131,11 @@ class Visit:
         if status == 401 and self.session == DESK:
             response = self.render("staff/login.html", 401, kind=kind, next=self._to_return_to())
         else:
-            response = self.render("failed.html", status, kind=kind, session=self.session)
+            # Which permission a key lacks is for its holder to know.
+            said = problem.detail if status == 403 and self.session == DESK else ""
+            response = self.render(
+                "failed.html", status, kind=kind, session=self.session, said=said
+            )
         if status == 401:
             sessions.end(response, self.request, self.session)
         if status == 503:

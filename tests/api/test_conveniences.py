@@ -205,7 +205,7 @@ async def test_the_root_leads_on(service: Service) -> None:
     client = service.client(None)
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     places = {
-        browser: ("area", 401),
+        browser: ("welcome", 200),
         "*/*": ("openapi.json", 200),
         "text/csv": ("openapi.json", 200),
     }
@@ -217,7 +217,7 @@ async def test_the_root_leads_on(service: Service) -> None:
         there = await client.get("/", headers={"Accept": accept}, follow_redirects=True)
         # The page says how to sign in.
         assert there.status_code == status
-        assert there.headers["Content-Type"].startswith("text/html") == (place == "area")
+        assert there.headers["Content-Type"].startswith("text/html") == (place == "welcome")
 
 
 _READ = [one for one in operations() if one.method == "GET"]

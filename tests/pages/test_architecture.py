@@ -191,7 +191,7 @@ async def test_the_root_leads_browsers_to_the_pages(
     service: Service, new_service: Callable[..., Awaitable[Service]]
 ) -> None:
     without = await new_service(pages=False)
-    for one, place in ((service, "area"), (without, "docs")):
+    for one, place in ((service, "welcome"), (without, "docs")):
         visitor = Visitor(one)
         assert (await visitor.client.get("/")).headers["location"] == place
         answer = await visitor.client.get("/", headers={"Accept": "application/json"})

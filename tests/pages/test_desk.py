@@ -5,10 +5,12 @@ from datetime import date
 import httpx
 import pytest
 
-from app.http.languages import LANGUAGES
+from app.http.languages import LANGUAGES, Language
+from app.pages.languages import WORDINGS
 from app.services.tokens import BOUND_SCOPES
 from tests.api.build import Customer
 from tests.conftest import Service
+from tests.pages.conftest import NewVisitor
 from tests.pages.staff import SCRIPT, is_calm, sign_in
 from tests.pages.visitor import Page, Visitor
 
@@ -350,6 +352,8 @@ async def test_a_technician_with_few_scopes(service: Service, customer: Customer
     visitor = await sign_in(service, "cases:read")
     page = await visitor.open("/desk")
     assert case["number"] in page.text
+    assert "Names of customers, and the search for a caller, need a key with" in page.text
+    assert "Customer" not in page.text
     assert "/desk/stream" not in page.html
     page = await visitor.open(f"/desk/cases/{case['number']}")
     assert [form.action for form in page.forms] == ["/sign-out"]
@@ -361,6 +365,39 @@ async def test_a_technician_with_few_scopes(service: Service, customer: Customer
     page = await caller.open(f"/desk/call?customer={customer.code}")
     assert "Yes: Esempio S.r.l." in page.text
     await customer.close(case)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_staff_are_told_of_their_key_where_a_page_fails(
+    service: Service, language: Language
+) -> None:
+    texts = WORDINGS[language]
+    visitor = await sign_in(service, "cases:read", language=language)
+    page = await visitor.open("/office", 403)
+    assert texts("failed_staff.forbidden") in page.text
+    assert "customers:read" in page.text
+    assert texts("failed_staff.not_found") in (await visitor.open("/office/nothing", 404)).text
+    for path, status in (("/office", 403), ("/office/nothing", 404)):
+        assert texts("area.name") not in (await visitor.open(path, status)).text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_the_root_leads_everybody_to_their_own_pages(
+    service: Service, visit: NewVisitor, language: Language
+) -> None:
+    texts = WORDINGS[language]
+    stranger = Visitor(service, **{"Accept-Language": language})
+    page = await stranger.open("/")
+    assert page.answer.url.path == "/welcome"
+    assert page.language == language
+    assert "/login" in page.links
+    assert texts("welcome.customers_text") in page.text
+    assert (await (await sign_in(service)).open("/")).answer.url.path == "/desk"
+    few = await sign_in(service, "usage:read")
+    assert (await few.open("/")).answer.url.path == "/dashboard"
+    few.client.cookies.set("assistenza-desk", "revoked")
+    assert (await few.open("/")).answer.url.path == "/welcome"
+    assert (await (await visit()).open("/")).answer.url.path == "/area"
 
 
 async def test_the_stream_needs_a_session(service: Service) -> None:

@@ -191,6 +191,10 @@ async def test_axe_finds_nothing(
             for details in await watched.page.locator("details").all():
                 await details.evaluate("one => { one.open = true; }")
             assert await watched.violations() == [], path
+        await watched.page.context.clear_cookies()
+        await watched.page.goto(service.address + "/welcome")
+        assert await watched.page.locator("a[href$='/login']").count() == 1
+        assert await watched.violations() == []
 
 
 async def _choose(page: Any, text: str) -> None:

@@ -60,6 +60,6 @@ async def _has_session(visit: Visit) -> bool:
 @area.post("/area/sign-out")
 async def sign_out(visit: Visit) -> Response:
     """Let the browser forget the session."""
-    response = visit.render("failed.html", kind="left", session=AREA)
+    response = visit.render("failed.html", kind="left", session=AREA, said="")
     sessions.end(response, visit.request, AREA)
     return response

@@ -6,12 +6,26 @@ from starlette.responses import Response
 
 from app.pages import sessions
 from app.pages.api import Problem
-from app.pages.sessions import DESK
+from app.pages.sessions import AREA, DESK
 from app.pages.staff.site import TECHNICIAN, Person, person, staff, whoami
 from app.pages.visit import Visit
 
 _key = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _MOST = 120
+
+
+@staff.get("/welcome", signed_in=False)
+async def welcome(visit: Visit) -> Response:
+    """Where `/` leads a browser: to the pages of whoever is signed in, else to both ways in."""
+    if visit.token is not None:
+        try:
+            return visit.redirect(_first(await whoami(visit)))
+        except Problem as problem:
+            if problem.status != 401:
+                raise
+    if sessions.token_of(visit.request, AREA) is not None:
+        return visit.redirect("/area")
+    return visit.render("staff/welcome.html")
 
 
 @staff.get("/login", signed_in=False)
