@@ -46,7 +46,7 @@ _STEPS = {
     "reinstate licence": 1,
     "correct contract": 2,
     "correct pack": 1,
-    "correct licence": 3,
+    "correct licence": 6,
     "transfer": 1,
     "merge": 1,
 }
@@ -232,19 +232,21 @@ class History:
         body["reason"] = "Because."
         await _refusable(self.customer.client.post(f"/v1/{path}", json=body))
 
-    async def _one(self, kind: str) -> dict[str, Any] | None:
+    async def _one(self, kind: str, *, first: bool = False) -> dict[str, Any] | None:
         path = f"{kind}?customer_id={self.customer.id}&limit=200"
         items = (await self.customer.get(path))["items"]
         if kind == "licences":
-            # Contracts need an Editor all along.
-            items = [one for one in items if one["serial_number"] != self.customer.serials[0]]
+            # Contracts need the first, an Editor, all along.
+            is_first = (one["serial_number"] == self.customer.serials[0] for one in items)
+            items = [one for one, is_it in zip(items, is_first, strict=True) if is_it == first]
         return self.chance.choice(items) if items else None
 
     async def _correct(self, what: str, today: date) -> None:
         """A correction, something taken back, or a licence that passes to another customer."""
         chance, day = self.chance, str(today - timedelta(self.chance.choice((0, 5, 40, 200))))
         kind = "ticket-packs" if what.endswith("pack") else f"{what.split()[-1]}s"
-        one = await self._one("licences" if what == "transfer" else kind)
+        moves = what == "correct licence" and chance.random() < 0.7
+        one = await self._one("licences" if what == "transfer" else kind, first=moves)
         if one is None:
             return
         match what:
@@ -258,9 +260,14 @@ class History:
                 await self._change(f"{kind}/{one['id']}/correction", **chance.choice(bodies))
             case "correct pack":
                 await self._change(f"{kind}/{one['id']}/correction", purchased_on=day)
+            case "correct licence" if moves:
+                # Its service years begin a little sooner or later.
+                bought = date.fromisoformat(one["purchased_on"])
+                moved = min(bought + timedelta(chance.choice((-40, -9, -2, 4, 15))), today)
+                await self._change(f"{kind}/{one['id']}/correction", purchased_on=str(moved))
             case "correct licence":
-                bodies = [{"purchased_on": day}, {"kind": chance.choice(("editor", "runtime"))}]
-                await self._change(f"{kind}/{one['id']}/correction", **chance.choice(bodies))
+                other = {"kind": chance.choice(("editor", "runtime"))}
+                await self._change(f"{kind}/{one['id']}/correction", **other)
             case "transfer" if self.buyer is not None:
                 to = {"to_customer_id": self.buyer.id, "on": day}
                 await self._change(f"licences/{one['id']}/transfer", **to)

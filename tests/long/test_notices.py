@@ -49,7 +49,7 @@ class Killed:
             assert await self._answer() == b"ready\n"
         assert self._process.stdin is not None
         self._process.stdin.write(f"{clock.now().isoformat()}\n".encode())
-        if self._chance.random() < 0.15:
+        if self._chance.random() < 0.25:
             await asyncio.sleep(self._chance.uniform(0, 0.06))
             self.kills += await self.end() == b""
             return False
