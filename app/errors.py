@@ -35,6 +35,7 @@ placeholders of those texts.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -455,6 +456,17 @@ class RecordMerged(ServiceUnavailable):
 def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:
     """The usual case of one fault: `raise invalid("/minutes", "too_small", limit=1)`."""
     return InvalidInput(InputError(pointer, code, params))
+
+
+def out_of_range(pointer: str, earliest: date, latest: date) -> InvalidInput:
+    """A day or an instant outside of a range; of instants, the message names seconds in UTC."""
+    return invalid(pointer, "out_of_range", earliest=_shown(earliest), latest=_shown(latest))
+
+
+def _shown(day: date) -> str:
+    if isinstance(day, datetime):
+        return f"{day.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+    return day.isoformat()
 
 
 def by_code() -> dict[str, type[ServiceError]]:

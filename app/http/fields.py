@@ -129,6 +129,10 @@ def _uuid(value: object) -> UUID:
     return UUID(value)
 
 
+def _out_of_range() -> PydanticCustomError:
+    return refuse("out_of_range", earliest=str(EARLIEST), latest=str(LATEST))
+
+
 def _date(value: object) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
         parsed = value
@@ -142,7 +146,7 @@ def _date(value: object) -> date:
         except ValueError:
             raise refuse("bad_format", expected="form_date") from None
     if not EARLIEST <= parsed <= LATEST:
-        raise refuse("out_of_range")
+        raise _out_of_range()
     return parsed
 
 
@@ -166,9 +170,9 @@ def _utc(value: object) -> datetime:
         try:
             parsed = parsed.astimezone(UTC)
         except OverflowError:
-            raise refuse("out_of_range") from None
+            raise _out_of_range() from None
         if not EARLIEST <= parsed.date() <= LATEST:
-            raise refuse("out_of_range")
+            raise _out_of_range()
     return parsed.astimezone(UTC)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.errors import InputError, InvalidInput
+from app.errors import InvalidInput, out_of_range
 from app.http.fields import CivilDate, Code, IncludedMinutes, Input, ShortText
 from app.ids import new_id
 from app.importing.cells import Moment, both_or_neither, read_as, with_number
@@ -24,7 +24,7 @@ def record(cells: dict[str, str], moment: Moment) -> dict[str, Any]:
     ends_on, minutes = terms(moment.policies, given.starts_on, given.included_minutes)
     errors = both_or_neither(given, "cancelled_on", "cancellation_reason")
     if given.cancelled_on is not None and not given.starts_on <= given.cancelled_on <= ends_on:
-        errors.append(InputError("/cancelled_on", "out_of_range"))
+        errors += out_of_range("/cancelled_on", given.starts_on, ends_on).errors
     if errors:
         raise InvalidInput(*errors)
     return {

@@ -7,7 +7,7 @@ from app.importing.reading import BadRow
 from app.services.imports import Fault
 
 MOST_LISTED = 1_000
-_OF_FORM = {"bad_format", "not_a_phone_number", "out_of_range"}
+_OF_FORM = {"bad_format", "not_a_phone_number"}
 """The codes whose texts do not tell the form."""
 _REASONS = {
     "already_on_line": "is on line {earlier} already",

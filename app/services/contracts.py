@@ -16,6 +16,7 @@ from app.errors import (
     EditorLicenceRequired,
     TermOver,
     WrongState,
+    out_of_range,
 )
 from app.ids import new_id
 from app.policy.civil import add_months
@@ -199,6 +200,8 @@ async def cancel(work: UnitOfWork, key: str, *, cancelled_on: date, reason: str)
     old = await find_locked(work, contracts, key)
     if old.cancelled_on is not None:
         raise WrongState("cancelled", "cancelled")
+    if not old.starts_on <= cancelled_on <= old.ends_on:
+        raise out_of_range("/cancelled_on", old.starts_on, old.ends_on)
     paid = select(
         exists().where(
             licence_upgrades.c.contract_id == old.id,

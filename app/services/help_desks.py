@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, Select, delete, func, insert, select
 
-from app.errors import NotFound, invalid
+from app.errors import NotFound, invalid, out_of_range
 from app.ids import new_id
 from app.policy.civil import Closures
 from app.policy.document import Policies, PolicyError
@@ -82,17 +82,17 @@ async def close(
     """
     _check(work, desk)
     if ends_at <= starts_at:
-        raise invalid("/ends_at", "out_of_range")
+        raise invalid("/ends_at", "wrong_order")
     if ends_at - starts_at > LONGEST:
-        raise invalid("/ends_at", "out_of_range")
+        raise out_of_range("/ends_at", starts_at, starts_at + LONGEST)
     if abs(starts_at - work.now) > _FARTHEST:
-        raise invalid("/starts_at", "out_of_range")
+        raise out_of_range("/starts_at", work.now - _FARTHEST, work.now + _FARTHEST)
     for place, (before, after) in enumerate(zip(hours or (), (hours or ())[1:], strict=False), 1):
         if after["opens"] < before["closes"]:
-            raise invalid(f"/hours/{place}/opens", "out_of_range")
+            raise invalid(f"/hours/{place}/opens", "wrong_order")
     for place, one in enumerate(hours or ()):
         if one["closes"] <= one["opens"]:
-            raise invalid(f"/hours/{place}/closes", "out_of_range")
+            raise invalid(f"/hours/{place}/closes", "wrong_order")
     # One after the other, so that two at once cannot pass the limit.
     await work.connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(table.name))))
     still = select(func.count()).where(table.c.help_desk == desk, table.c.ends_at > work.now)

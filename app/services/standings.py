@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from app.errors import invalid
+from app.errors import invalid, out_of_range
 from app.policy.allowance_standings import AllowanceStanding, allowance_standings
 from app.policy.civil import civil_date, start_of_day
 from app.policy.decide import decide
@@ -162,7 +162,8 @@ async def _undone(work: UnitOfWork, at: datetime) -> list[tuple[list[str], list[
         raise invalid("query/at", "in_future")
     oldest = await store.oldest_position(work.connection)
     if oldest is None or feed_store.instant_position(at) < oldest:
-        raise invalid("query/at", "out_of_range")
+        kept_since = work.now if oldest is None else feed_store.position_instant(oldest)
+        raise out_of_range("query/at", kept_since, work.now)
     own, policies = work.caller.customer_id, work.policies
     found = await store.changed_since(work.connection, at, own)
     for day, number in await store.created_since(work.connection, at, str(policies.zone), own):

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.errors import NotFound, invalid
+from app.errors import NotFound, invalid, out_of_range
 from app.ids import new_id
 from app.services.feed_events import FeedType
 from app.services.unit_of_work import UnitOfWork
@@ -338,7 +338,7 @@ async def recover(
     if since > work.now:
         raise invalid("/since", "in_future")
     if since < work.now - KEPT:
-        raise invalid("/since", "out_of_range")
+        raise out_of_range("/since", work.now - KEPT, work.now)
     await read(work, webhook)
     made = new_id()
     values = {

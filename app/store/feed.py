@@ -6,7 +6,7 @@ next positions, so that none ever appears before a position that was read.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -234,6 +234,11 @@ async def publish(
 def instant_position(at: datetime) -> int:
     """The first position that an entry published at an instant may get: microseconds since 1970."""
     return int(at.timestamp() * 1_000_000)
+
+
+def position_instant(position: int) -> datetime:
+    """The first whole second after the instant of a position."""
+    return datetime.fromtimestamp(position // 1_000_000 + 1, UTC)
 
 
 async def is_waiting(database: Database) -> bool:

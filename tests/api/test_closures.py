@@ -86,7 +86,7 @@ async def test_a_closure_is_made_read_listed_and_removed(
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"ends_at": WEEK["starts_at"]}, ("/ends_at", "out_of_range")),
+        ({"ends_at": WEEK["starts_at"]}, ("/ends_at", "wrong_order")),
         ({"ends_at": "2028-07-05T22:00:01Z"}, ("/ends_at", "out_of_range")),
         (
             {"starts_at": "2099-07-04T22:00:00Z", "ends_at": "2099-07-05T22:00:00Z"},
@@ -95,7 +95,7 @@ async def test_a_closure_is_made_read_listed_and_removed(
         ({"hours": []}, ("/hours", "too_few")),
         ({"hours": [{"opens": "9:00", "closes": "10:00"}]}, ("/hours/0/opens", "bad_format")),
         ({"hours": [{"opens": "09:00", "closes": "24:00"}]}, ("/hours/0/closes", "bad_format")),
-        ({"hours": [{"opens": "10:00", "closes": "10:00"}]}, ("/hours/0/closes", "out_of_range")),
+        ({"hours": [{"opens": "10:00", "closes": "10:00"}]}, ("/hours/0/closes", "wrong_order")),
         (
             {
                 "hours": [
@@ -103,7 +103,7 @@ async def test_a_closure_is_made_read_listed_and_removed(
                     {"opens": "10:59", "closes": "12:00"},
                 ]
             },
-            ("/hours/1/opens", "out_of_range"),
+            ("/hours/1/opens", "wrong_order"),
         ),
         ({"reason": REASON | {"de": "x" * 81}}, ("/reason/de", "too_long")),
         ({"reason": {"it": "Ferie", "en": "Holidays"}}, ("/reason/de", "missing")),

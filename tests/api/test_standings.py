@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+import re
 from collections.abc import Awaitable, Callable
 from datetime import date, timedelta
 from itertools import groupby, pairwise
@@ -423,6 +424,12 @@ async def test_how_many_customers_stood_where(
         assert errors(wrong) == [("query/at", "in_future")]
         early = await bound.get("/v1/usage/columns", params={"at": "1999-01-01T00:00:00Z"})
         assert errors(early) == [("query/at", "out_of_range")]
+        # From the earliest instant that the message names on, there is an answer.
+        (said,) = re.findall(
+            r"Accepted here: (\S+) to \S+Z\.", early.json()["errors"][0]["message"]
+        )
+        answer = await bound.get("/v1/usage/columns", params={"at": said})
+        assert answer.status_code == 200
     await client.aclose()
 
 

@@ -27,7 +27,7 @@ _CODES: dict[str, InputCode] = {
     "union_tag_invalid": "not_allowed_value",
     "union_tag_not_found": "missing",
     "string_pattern_mismatch": "bad_format",
-    "int_parsing_size": "out_of_range",
+    "int_parsing_size": "too_long",
 }
 # The name of the limit in pydantic's context, for the codes whose message has one.
 _LIMITS: dict[str, str] = {
@@ -38,6 +38,8 @@ _LIMITS: dict[str, str] = {
     "greater_than_equal": "ge",
     "less_than_equal": "le",
 }
+_MOST_DIGITS = 4_300
+"""Of an integer that pydantic reads from a text."""
 _EXPECTED = {
     "string_type": "text",
     "int_type": "integer",
@@ -96,6 +98,8 @@ def _code_of(kind: str, context: Mapping[str, Any]) -> tuple[InputCode, Mapping[
     if kind in _EXPECTED:
         return "wrong_type", {"expected": _EXPECTED[kind]}
     code = _CODES.get(kind, "invalid")
+    if kind == "int_parsing_size":
+        return code, {"limit": _MOST_DIGITS}
     if kind in _LIMITS:
         return code, {"limit": context[_LIMITS[kind]]}
     if code == "bad_format":

@@ -21,7 +21,7 @@ from app.errors import (
     NotEntitled,
     ServiceError,
     TooManyRequests,
-    invalid,
+    out_of_range,
 )
 from app.http.answer_memory import AnswerKey, AnswerMemory
 from app.http.context import Ctx, record_of
@@ -441,7 +441,7 @@ async def forecast_entitlements(lookup: AdmittedLookup[ForecastQuery]) -> Respon
     last_day = civil.civil_date(until, policies.zone)
     longest = civil.add_months(lookup.on, _LONGEST_FORECAST_MONTHS)
     if until < lookup.now or last_day > longest:
-        raise invalid("query/until", "out_of_range")
+        raise out_of_range("query/until", lookup.now, longest)
     customer = lookup.customer()
     body = await computed(
         len(customer.document), _forecast, customer, policies, lookup.now, until, language

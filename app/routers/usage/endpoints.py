@@ -8,7 +8,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from app import __version__
-from app.errors import invalid
+from app.errors import invalid, out_of_range
 from app.http.context import Ctx
 from app.http.cursors import cursors_of
 from app.http.encoding import json_bytes
@@ -160,8 +160,9 @@ async def get_customer_statement(
     start, end = query.from_, query.to
     if end <= start:
         raise invalid("query/to", "wrong_order")
-    if end > add_months(start, _LONGEST_STATEMENT_MONTHS):
-        raise invalid("query/to", "out_of_range")
+    longest = add_months(start, _LONGEST_STATEMENT_MONTHS)
+    if end > longest:
+        raise out_of_range("query/to", start, longest)
     form = form_of(context.request, query)
     statement = await service.statement(context, customer, start, end)
     if form == "json":
