@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -393,6 +394,27 @@ async def test_a_connection_is_left_after_a_while(
         assert (await made.send(receiver.url(), {}, b"{}", _NOW)).status == 204
         await asyncio.sleep(0.2)
     assert receiver.connections == 2
+
+
+async def test_a_connection_that_has_just_been_closed_is_not_used_again() -> None:
+    """Although the event loop has not read its end yet."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for _ in range(2):
+                line, _ = server.accept()
+                with line:
+                    line.recv(65_536)
+                    line.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        serving = asyncio.create_task(asyncio.to_thread(serve))
+        made = Sender(Allowed.of(ALLOWED))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        for _ in range(2):
+            assert (await made.send(url, {}, b"{}", _NOW)).status == 204
+            time.sleep(0.1)  # noqa: ASYNC251 - the event loop must not run
+        await serving
+        await made.close()
 
 
 async def test_a_header_with_a_line_break_is_not_sent(receiver: Receiver) -> None:

@@ -5,6 +5,7 @@ general client took 2 ms of CPU for each request, more than everything else abou
 """
 
 import asyncio
+import select
 from typing import NamedTuple, cast
 
 import httptools
@@ -49,6 +50,13 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         """Whether another request may be sent on it."""
         return self._open and self._keeps
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that the event loop has not read yet, such as its end."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     def abort(self) -> None:
         """Close it at once, whatever is on its way."""

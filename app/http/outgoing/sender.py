@@ -175,8 +175,9 @@ class Sender:
             connection, timer = kept.popitem()
             timer.cancel()
             self._number_kept -= 1
-            if connection.reusable:
+            if connection.reusable and connection.is_quiet:
                 return connection
+            connection.abort()
         self._kept.pop(place, None)
         return None
 
