@@ -250,10 +250,10 @@ async def test_erasing_a_person_and_closing_a_desk(
         await page.locator("#field-name").fill(f"Gone {scheme}")
         await page.keyboard.press("Enter")
         await page.wait_for_url("**done=made")
-        await page.get_by_label(f"Kontakt löschen: Gone {scheme}").click()
+        await page.get_by_label(f"Löschen: Gone {scheme}", exact=True).click()
         assert await watched.violations() == []
         await page.locator("[data-key=u]").click()
-        await page.get_by_label(f"Person löschen: Gone {scheme}").click()
+        await page.get_by_label(f"Daten löschen: Gone {scheme}").click()
         await page.locator("form.card button[type=submit]").click()
         await page.locator("#trial").wait_for()
         assert await watched.violations() == []

@@ -79,8 +79,12 @@ async def _page(visit: Visit, who: Person, status: int = 200) -> Response:
     )
     now = clock.now()
     coming = [
-        [one for one in found or () if datetime.fromisoformat(one["ends_at"]) > now]
-        for found in lists
+        [
+            (one, said(visit, one, desk))
+            for one in found or ()
+            if datetime.fromisoformat(one["ends_at"]) > now
+        ]
+        for desk, found in zip(desks, lists, strict=True)
     ]
     return visit.render(
         "office/closures.html",
@@ -135,11 +139,13 @@ async def _closure_page(visit: Visit, who: Person, status: int = 200) -> Respons
 
 def said(visit: Visit, closure: Mapping[str, Any], desk: Mapping[str, Any]) -> list[str]:
     """When it holds by the desk's own clock, its hours, and why."""
-    zone, t = desk["time_zone"], visit.t
-    period = t(
-        "desk.closure",
-        start=t.instant(closure["starts_at"], zone),
-        end=t.instant(closure["ends_at"], zone),
-    )
+    t, zone = visit.t, ZoneInfo(desk["time_zone"])
+    start, end = (datetime.fromisoformat(closure[name]).astimezone(zone) for name in _DAYS)
+    if start.time() == end.time() == time():
+        days = [t.short_date(start.date()), t.short_date(end.date() - timedelta(days=1))]
+        period = " – ".join(dict.fromkeys(days))
+    else:
+        period = f"{t.instant(start, zone.key)} – {t.instant(end, zone.key)}"
     hours = t.joined([f"{one['opens']}–{one['closes']}" for one in closure["hours"] or ()])
-    return [period, hours or t("closures.closed"), closure["reason"][visit.language]]
+    opens = t("closures.open", hours=hours) if hours else t("closures.closed")
+    return [period, opens, closure["reason"][visit.language]]
