@@ -35,7 +35,7 @@ placeholders of those texts.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
@@ -459,7 +459,10 @@ def invalid(pointer: str, code: InputCode, **params: object) -> InvalidInput:
 
 
 def out_of_range(pointer: str, earliest: date, latest: date) -> InvalidInput:
-    """A day or an instant outside of a range; of instants, the message names seconds in UTC."""
+    """A day or an instant outside of a range. Of instants, the message names the first and the last
+    whole second within, in UTC."""
+    if isinstance(earliest, datetime) and earliest.microsecond:
+        earliest += timedelta(seconds=1)
     return invalid(pointer, "out_of_range", earliest=_shown(earliest), latest=_shown(latest))
 
 

@@ -1,4 +1,4 @@
-"""What is sent as bytes of JSON."""
+"""JSON as bytes, for answers, events and webhooks."""
 
 from typing import Any
 from uuid import UUID

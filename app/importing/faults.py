@@ -7,8 +7,8 @@ from app.importing.reading import BadRow
 from app.services.imports import Fault
 
 MOST_LISTED = 1_000
-_OF_FORM = {"bad_format", "not_a_phone_number"}
-"""The codes whose texts do not tell the form."""
+_OF_FORM = {"bad_format", "not_a_phone_number", "out_of_range"}
+"""The codes whose texts do not tell the whole form."""
 _REASONS = {
     "already_on_line": "is on line {earlier} already",
     "bad_format": "This is not in the expected form.",
@@ -67,8 +67,7 @@ def _bad_row(fault: Fault, layout: Layout) -> BadRow:
     column = layout.column(name) if name is not None else None
     if column is not None and fault.code in _OF_FORM:
         reason = f"{reason} Expected: {column.form}."
-    params = {one: "empty" if it is None else it for one, it in fault.params.items()}
-    return BadRow(fault.line, name, reason, fault.code, params)
+    return BadRow(fault.line, name, reason, fault.code, fault.params)
 
 
 def _reason(fault: Fault, kind: str) -> str:

@@ -18,7 +18,7 @@ from app.store.event_types import ClosureChanged, EventType
 from app.store.keyset import Listing
 from app.store.tables import help_desk_closures as table
 
-LONGEST = timedelta(days=366)
+_SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=366)
 _FARTHEST = timedelta(days=3 * 366)
 MOST_STANDING = 100
 """Closures of a desk that have not ended. Every answer that shows the desk reads them all with its
@@ -84,7 +84,7 @@ async def close(
     if ends_at <= starts_at:
         raise invalid("/ends_at", "wrong_order")
     if ends_at - starts_at > LONGEST:
-        raise out_of_range("/ends_at", starts_at, starts_at + LONGEST)
+        raise out_of_range("/ends_at", starts_at + _SHORTEST, starts_at + LONGEST)
     if abs(starts_at - work.now) > _FARTHEST:
         raise out_of_range("/starts_at", work.now - _FARTHEST, work.now + _FARTHEST)
     for place, (before, after) in enumerate(zip(hours or (), (hours or ())[1:], strict=False), 1):

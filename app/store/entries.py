@@ -57,8 +57,8 @@ TICKET = text("""
         WHERE l.allowance_id = u.pack_id AND l.ticket_position = u.position
             AND l.case_id = u.case_id AND l.kind = 'hold') AS taken_on
     FROM ticket_uses u WHERE u.pack_id = :pack AND u.position = :position""")
-# The last instant at which a case gave a ticket back, and the day on which that counts. A case that
-# was moved away took back its steps as of the instants of these, so that they sum to nothing.
+# The last instant at which a case gave a ticket back, and the day on which that counts. What a case
+# did that was moved away does not count: each step has a reverse step at the same instant.
 LAST_GIVEN_BACK = text("""
     SELECT coalesce(l.as_of, l.recorded_at) AS at, max(l.counts_on) AS day FROM ledger l
     WHERE l.allowance_id = :pack AND l.ticket_position = :position

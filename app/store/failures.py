@@ -30,7 +30,6 @@ _CONSTRAINTS: dict[str, Callable[[], ServiceError]] = {
     "uq_ticket_packs_number": lambda: AlreadyExists("number"),
     "uq_contracts_renews": AlreadyRenewed,
     "ck_licences_withdrawn_on": lambda: invalid("/withdrawn_on", "wrong_order"),
-    "ck_contracts_cancelled_on": lambda: invalid("/cancelled_on", "wrong_order"),
     # A call that has ended is completed by a later beginning.
     "ck_calls_period": lambda: invalid("/started_at", "wrong_order"),
 }

@@ -6,7 +6,7 @@ next positions, so that none ever appears before a position that was read.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -237,8 +237,8 @@ def instant_position(at: datetime) -> int:
 
 
 def position_instant(position: int) -> datetime:
-    """The first whole second after the instant of a position."""
-    return datetime.fromtimestamp(position // 1_000_000 + 1, UTC)
+    """The instant of which a position is the first."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=position)
 
 
 async def is_waiting(database: Database) -> bool:

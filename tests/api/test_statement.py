@@ -211,7 +211,7 @@ async def test_ten_years_are_not_too_long(client: httpx.AsyncClient, today: date
     customer = await Customer.new(client, today)
     url = f"/v1/customers/{customer.id}/statement?from=2015-01-01&to=2025-01-02"
     (error,) = (await client.get(url)).json()["errors"]
-    assert error["message"] == "Accepted here: 2015-01-01 to 2025-01-01."
+    assert error["message"] == "Accepted here: 2015-01-02 to 2025-01-01."
     assert (await statement(customer, date(2015, 1, 1), date(2025, 1, 1)))["groups"] == []
 
 

@@ -54,6 +54,16 @@ def test_only_texts(value: object) -> None:
         flatten({"a": {"b": value}})
 
 
+def test_only_states_and_types_are_translated() -> None:
+    """A text on record may be a word of the catalogues, too."""
+    texts = CATALOGUES["de"]
+    assert "expired" in texts.text("input.not_edited", stored="expired")
+    assert texts.text("input.not_edited", stored=None) == texts.text(
+        "input.not_edited", stored=texts.texts["words.empty"]
+    )
+    assert "abgelaufen" in texts.text("problems.wrong_state.detail", state="expired", wanted="open")
+
+
 def test_a_value_with_braces_stays_as_it_is() -> None:
     assert Catalogue("en", {"a": "<{n}>"}).text("a", n="{x}") == "<{x}>"
     with pytest.raises(KeyError):

@@ -13,6 +13,9 @@ from string import Formatter
 
 from app.http.languages import LANGUAGES, Language
 
+_WORDS = frozenset({"state", "wanted", "expected", "kind"})
+"""The placeholders whose values are keys of `[words]`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -22,18 +25,20 @@ class Catalogue:
     texts: dict[str, str]
 
     def text(self, key: str, /, **values: object) -> str:
-        """The text of a key, its placeholders filled; a value that is a known word is translated.
+        """The text of a key, its placeholders filled. None is "empty"; states and types are
+        translated. Other values may be texts on record, which stay as they are.
 
         Raises KeyError for an unknown key or a placeholder without a value.
         """
         template = self.texts[key]
         if "{" not in template:
             return template
-        return template.format_map({name: self.word(value) for name, value in values.items()})
+        return template.format_map({name: self._shown(name, it) for name, it in values.items()})
 
-    def word(self, value: object) -> str:
-        """The name of a state or type in this language; anything else as it is."""
-        return self.texts.get(f"words.{value}", str(value))
+    def _shown(self, name: str, value: object) -> str:
+        if value is None:
+            return self.texts["words.empty"]
+        return self.texts.get(f"words.{value}", str(value)) if name in _WORDS else str(value)
 
 
 class CatalogueError(Exception):

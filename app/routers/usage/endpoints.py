@@ -1,6 +1,6 @@
 """Calls about usage."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -162,7 +162,7 @@ async def get_customer_statement(
         raise invalid("query/to", "wrong_order")
     longest = add_months(start, _LONGEST_STATEMENT_MONTHS)
     if end > longest:
-        raise out_of_range("query/to", start, longest)
+        raise out_of_range("query/to", start + timedelta(days=1), longest)
     form = form_of(context.request, query)
     statement = await service.statement(context, customer, start, end)
     if form == "json":
