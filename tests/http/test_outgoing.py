@@ -399,6 +399,7 @@ async def test_a_connection_is_left_after_a_while(
 async def test_a_connection_that_has_just_been_closed_is_not_used_again() -> None:
     """Although the event loop has not read its end yet."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
 
         def serve() -> None:
             for _ in range(2):
