@@ -1,11 +1,15 @@
 """Contacts deleted, people erased, and help desks closed, in the back office without a browser."""
 
 from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 
 from app.http.languages import LANGUAGES
+from app.pages.office import closures
 from tests.api.build import Customer
 from tests.conftest import Service
 from tests.pages.staff import SCRIPT, is_calm, sign_in
@@ -143,3 +147,38 @@ async def test_closures_are_seen_by_all_and_changed_by_few(service: Service) -> 
     fields = {**form.forms[1].fields, "form_token": page.forms[0].fields["form_token"]}
     answer = await visitor.post("/office/closures", fields)
     assert answer.status_code == 403
+
+
+async def test_what_no_closure_is_made_of(
+    service: Service, client: httpx.AsyncClient, today: date
+) -> None:
+    visitor = await sign_in(service)
+    page = await visitor.open("/office/closures")
+    before = (await client.get("/v1/help-desks/it/closures?limit=200")).json()["items"]
+    reasons = {f"reason__{one}": one for one in LANGUAGES}
+    day = str(today + timedelta(days=300))
+    given = {"help_desk": "it", "starts_at": day, "ends_at": day, **reasons}
+    for hours in ("1" + " " * 300 + "1", "," * 201):
+        page = await fill(visitor, page, 422, **{**given, "hours": hours})
+        assert "At most 200 characters." in page.text
+    page = await fill(visitor, page, 422, **{**given, "hours": "", "help_desk": "xx"})
+    assert "field-help_desk-error" in page.html
+    fields = {name: value for name, value in page.forms[1].fields.items() if name != "help_desk"}
+    answer = await visitor.post("/office/closures", fields)
+    assert answer.status_code == 422
+    assert "field-help_desk-error" in answer.text
+    assert (await client.get("/v1/help-desks/it/closures?limit=200")).json()["items"] == before
+
+
+async def test_a_closure_of_a_desk_that_the_policy_has_no_longer() -> None:
+    async def get(address: str) -> object:
+        return {"items": []} if address.endswith("help-desks") else {"help_desk": "gone"}
+
+    names = {"desk": "gone", "closure": "1"}
+    visit: Any = SimpleNamespace(
+        api=SimpleNamespace(get=get), request=SimpleNamespace(path_params=names)
+    )
+    who: Any = None
+    with pytest.raises(HTTPException) as refused:
+        await closures._closure_page(visit, who)
+    assert refused.value.status_code == 404

@@ -1,12 +1,12 @@
 """Days on which a help desk is closed or keeps other hours: listed, added, removed (R48)."""
 
 import asyncio
-import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app import clock
@@ -18,8 +18,7 @@ from app.pages.visit import Visit
 
 _REASONS = tuple(f"reason/{language}" for language in LANGUAGES)
 _DAYS = ("starts_at", "ends_at")
-_between = re.compile(r"[,;\s]+")
-_dash = re.compile(r"\s*[-–]\s*")
+_LONGEST_HOURS = 200
 
 
 @staff.get("/office/closures")
@@ -35,9 +34,11 @@ async def add(visit: Visit) -> Response:
     """Close a desk on some days, or let it keep other hours on them."""
     who, form = await whoami(visit), visit.form
     desks = (await visit.api.get("/v1/help-desks"))["items"]
-    desk = next((one for one in desks if one["id"] == form["help_desk"]), desks[0])
+    desk = next((one for one in desks if one["id"] == form["help_desk"]), None)
+    if desk is None:
+        form.errors["help_desk"] = [visit.t("closures.no_desk")]
     body = form.body(*_REASONS)
-    zone = ZoneInfo(desk["time_zone"])
+    zone = ZoneInfo(desk["time_zone"] if desk else "UTC")
     for name, later in zip(_DAYS, (0, 1), strict=True):
         try:
             # By the clock of the desk, the last day included.
@@ -46,9 +47,11 @@ async def add(visit: Visit) -> Response:
         except (ValueError, OverflowError):
             form.errors[name] = [visit.t("closures.no_day")]
     body["reason"] = body.get("reason", {})
-    if form["hours"].strip():
+    if len(form["hours"]) > _LONGEST_HOURS:
+        form.errors["hours"] = [visit.t("closures.long_hours", most=_LONGEST_HOURS)]
+    elif form["hours"].strip():
         body["hours"] = _hours(form["hours"])
-    if form.errors:
+    if desk is None or form.errors:
         return await _page(visit, who, 422)
     try:
         address = path("/v1/help-desks/{}/closures", desk["id"])
@@ -66,9 +69,9 @@ async def add(visit: Visit) -> Response:
 def _hours(text: str) -> list[dict[str, str]]:
     """`08:30-11:00, 14:00-16:00`; what is not of this form is left for the API to refuse."""
     found = []
-    for part in _between.split(_dash.sub("-", text.strip())):
+    for part in text.replace("–", "-").replace(";", ",").split(","):
         opens, _, closes = part.partition("-")
-        found.append({"opens": opens, "closes": closes})
+        found.append({"opens": opens.strip(), "closes": closes.strip()})
     return found
 
 
@@ -125,7 +128,10 @@ async def _closure_page(visit: Visit, who: Person, status: int = 200) -> Respons
     closure, desks = await asyncio.gather(
         visit.api.get(_closure(visit)), visit.api.get("/v1/help-desks")
     )
-    desk = next(one for one in desks["items"] if one["id"] == closure["help_desk"])
+    desk = next((one for one in desks["items"] if one["id"] == closure["help_desk"]), None)
+    if desk is None:
+        # The policy has this desk no longer.
+        raise HTTPException(404)
     return visit.render(
         "office/remove.html",
         status,
