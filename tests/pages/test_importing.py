@@ -59,6 +59,11 @@ async def test_a_file_is_checked_and_then_imported(
     assert stored["name"] == f"Größe {SCRIPT}"
     again = await send(visitor, page, text)
     assert again.forms[1].fields["phase"] == "do"
+    # The page after an import takes another file.
+    other = f"code;name;country\n{code}-2;Other;IT\n"
+    page = await confirm(visitor, await send(visitor, page, other))
+    assert page.status == 200, page.text
+    assert (await client.get(f"/v1/customers/{code}-2")).json()["name"] == "Other"
 
 
 async def test_bad_rows_are_shown_at_their_lines(service: Service) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from app import clock
+from app.http.fields import EARLIEST
 from app.pages.api import Problem
 from app.pages.charts import line, pillars, share
 from app.pages.staff.site import staff, unless_known, whoami
@@ -15,8 +16,6 @@ from app.pages.visit import Visit
 
 _MONTHS = 12
 _ENDS = (30, 60, 90)
-_BEGINNING = "1990-01-01"
-"""Before all that is recorded."""
 _MINUTES = ("minutes_granted", ("charged_minutes", "minutes_lapsed"))
 _TICKETS = ("tickets_sold", ("tickets_consumed", "tickets_expired", "tickets_cancelled"))
 """What adds to what all customers have left, and what takes from it."""
@@ -54,7 +53,7 @@ async def dashboard(visit: Visit) -> Response:
     """The figures of the last twelve months, and how things stand."""
     who = await whoami(visit)
     monthly = _monthly()
-    earlier = {"from": _BEGINNING, "to": monthly["from"], "window": "all"}
+    earlier = {"from": str(EARLIEST), "to": monthly["from"], "window": "all"}
     before, usage, times, backlog, columns, ending = await asyncio.gather(
         visit.api.get("/v1/usage", **earlier),
         visit.api.get("/v1/usage", **monthly),

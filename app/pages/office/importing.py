@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from app.pages.api import Problem
+from app.pages.forms import Form
 from app.pages.staff.site import Person, staff, whoami
 from app.pages.visit import Visit
 
@@ -40,7 +41,11 @@ async def take(visit: Visit) -> Response:
         if problem.status == 401:
             raise
         return await _refused(visit, who, problem)
-    return await _page(visit, who, **{"trial" if tries else "done": answer.body})
+    if tries:
+        return await _page(visit, who, trial=answer.body)
+    # Another file needs a key of its own.
+    visit.form = Form()
+    return await _page(visit, who, done=answer.body)
 
 
 async def _refused(visit: Visit, who: Person, problem: Problem) -> Response:
