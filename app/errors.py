@@ -12,7 +12,7 @@
     │   ├── AlreadyReversed · CaseHasWork · ReopeningTooLate · AmbiguousLookup
     │   ├── NotEnoughTickets · TooManyOpenCases · NothingToRedact
     │   ├── AmbiguousPerson · CustomerMerged
-    │   └── RequestInProgress · SecretAlreadyIssued · ImportInProgress
+    │   └── RequestInProgress · SecretAlreadyIssued · ImportInProgress · ImportsNotPermitted
     ├── PreconditionFailed · PayloadTooLarge · UnsupportedMediaType
     ├── MalformedRequest · HeadersTooLarge · UnsupportedContentEncoding
     ├── Unprocessable                     the request was understood, but its content is wrong
@@ -109,8 +109,10 @@ class InputError:
 
     `pointer` is an RFC 6901 pointer into the body (`/contacts/0/name`; "" is the whole body), or
     names a parameter: `query/limit`, `path/customer`, `header/if-match`, or a line of a file and
-    one of its columns: `line/12/country`. It never repeats what the caller sent. `params` fill the
-    placeholders of the code's message.
+    one of its columns: `line/12/country`. `params` fill the placeholders of the code's message.
+    Neither repeats a value that the caller sent, but they do repeat names: of members, parameters
+    and systems (`line/12/external_ref:crm`), and of the first few unknown or repeated columns of a
+    file, each cut short.
     """
 
     pointer: str
@@ -316,6 +318,10 @@ class SecretAlreadyIssued(Conflict, code="secret_already_issued"):
 
 class ImportInProgress(Conflict, code="import_in_progress"):
     """Files are imported one at a time."""
+
+
+class ImportsNotPermitted(Conflict, code="imports_not_permitted"):
+    """The service's role may not create temporary tables, which every import needs."""
 
 
 class PreconditionFailed(ServiceError, code="precondition_failed"):

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.errors import InputCode
+from app.http.fields import EARLIEST, LATEST
 from app.http.references import SYSTEM_PATTERN
+from app.services.imports import FileKind
 
 REFERENCE = "external_ref:"
 REFERENCES = f"{REFERENCE}<system>"
 """How lists of columns write the columns that hold references."""
-_MOST_COLUMNS = 1_000
+MOST_COLUMNS = 1_000
+_MOST_NAMES, _LONGEST_NAME = 5, 40
 _reference = re.compile(REFERENCE + SYSTEM_PATTERN)
 
 
@@ -43,15 +46,16 @@ class Column(NamedTuple):
 class Layout:
     """The columns of one kind of file, by the names of the API's fields."""
 
-    kind: str
+    option: FileKind
+    """The kind's name in the API and on the command line."""
     columns: tuple[Column, ...]
     needs: tuple[tuple[str, str], ...] = ()
     """Pairs of columns: a file with the first must have the second."""
 
     @property
-    def option(self) -> str:
-        """The kind's name on the command line."""
-        return self.kind.replace(" ", "-")
+    def kind(self) -> str:
+        """The kind's name in a sentence."""
+        return self.option.replace("-", " ")
 
     @property
     def required(self) -> list[str]:
@@ -76,7 +80,7 @@ class Layout:
         return names[0] if names else header if self.has(header) else None
 
 
-_DAY = "a date, YYYY-MM-DD, from 1990 to 2199"
+_DAY = f"a date, YYYY-MM-DD, from {EARLIEST.year} to {LATEST.year}"
 _PAST_DAY = f"{_DAY}; not in the future"
 _NUMBER = "1 to 64 letters, digits, . _ -"
 _OWNER = Column("customer_code", "the code of a customer that exists or is imported too", True)
@@ -135,7 +139,7 @@ LAYOUTS = (
         ),
     ),
     Layout(
-        "ticket packs",
+        "ticket-packs",
         (
             _OWNER,
             Column("number", _NUMBER, True),
@@ -218,10 +222,8 @@ def recognise(
     header = list(header)
     while header and not header[-1]:
         header.pop()
-    if len(header) > _MOST_COLUMNS:
-        raise FileRefused(
-            f"has more than {_MOST_COLUMNS:,} columns", "too_many", limit=_MOST_COLUMNS
-        )
+    if len(header) > MOST_COLUMNS:
+        raise FileRefused(f"has more than {MOST_COLUMNS:,} columns", "too_many", limit=MOST_COLUMNS)
     repeated = [one for one, times in Counter(header).items() if one and times > 1]
     if repeated:
         listed = _listed(repeated)
@@ -280,5 +282,6 @@ def _fit(
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:100]) for name in names[:50])
-    return shown if len(names) <= 50 else f"{shown} and {len(names) - 50} more"
+    """The first few names, cut short: the first line of a file without a header is data."""
+    shown = ", ".join(repr(name[:_LONGEST_NAME]) for name in names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"

@@ -4,18 +4,27 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from app.errors import ImportInProgress, InputError, InvalidInput, RecordMerged, RowsRefused
+from app.errors import (
+    ImportInProgress,
+    ImportsNotPermitted,
+    InputError,
+    InvalidInput,
+    RecordMerged,
+    RowsRefused,
+)
 from app.importing import contracts, customers, licences, ticket_packs
 from app.importing.cells import Moment
 from app.importing.columns import LAYOUTS
 from app.importing.faults import Found
-from app.importing.reading import BadRow, Source, rows
+from app.importing.reading import BadRow, Pause, Source, rows
 from app.services.imports import (
     COMMAND,
     ContractImport,
     Counts,
     CustomerImport,
+    FileKind,
     Import,
+    ImportRefused,
     ImportRunning,
     LicenceImport,
     MergedMeanwhile,
@@ -28,8 +37,6 @@ from app.store.database import Connection, Database
 from app.store.events import Actor
 
 _BATCH = 1_000
-_ROWS_AT_ONCE = 50
-"""Rows are read in a service too, whose other requests must not wait for more of them."""
 
 
 class Kind(NamedTuple):
@@ -38,11 +45,11 @@ class Kind(NamedTuple):
     service: type[Import]
 
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[FileKind, Kind] = {
     "customers": Kind(customers.record, CustomerImport),
     "licences": Kind(licences.record, LicenceImport),
     "contracts": Kind(contracts.record, ContractImport),
-    "ticket packs": Kind(ticket_packs.record, TicketPackImport),
+    "ticket-packs": Kind(ticket_packs.record, TicketPackImport),
 }
 
 
@@ -95,7 +102,7 @@ async def import_files(
             # Without a commit, closing the connection rolls everything back.
             await connection.begin()
         for source in ordered:
-            one = _File(connection, moment, source, watcher, COMMAND)
+            one = _File(connection, moment, source, watcher, COMMAND, statement_timeout=False)
             if dry_run:
                 watcher.done(await one.whole())
             elif batches:
@@ -112,7 +119,8 @@ async def import_for_client(
 ) -> tuple[int, Counts]:
     """Import a file in the transaction of a request: the number of its rows, and of what they are.
 
-    A dry run undoes what it has done. Raises RowsRefused, ImportInProgress, and RecordMerged.
+    A dry run undoes what it has done. Raises RowsRefused, ImportInProgress,
+    ImportsNotPermitted, and RecordMerged.
     """
     moment = Moment(work.now, work.today, work.policies)
     one = _File(work.connection, moment, source, _Nobody(), work.caller.actor)
@@ -137,6 +145,8 @@ async def import_for_client(
         raise ImportInProgress from refused
     except MergedMeanwhile as refused:
         raise RecordMerged from refused
+    except ImportRefused as refused:
+        raise ImportsNotPermitted from refused
     return imported.rows, imported.counts
 
 
@@ -160,13 +170,16 @@ class _File:
         source: Source,
         watcher: Watcher,
         actor: Actor,
+        *,
+        statement_timeout: bool = True,
     ) -> None:
         self._actor = actor
+        self._statement_timeout = statement_timeout
         self._connection = connection
         self._moment = moment
         self._source = source
         self._watcher = watcher
-        self._kind = _KINDS[source.columns.layout.kind]
+        self._kind = _KINDS[source.columns.layout.option]
         self._found = Found(source.columns.layout)
 
     async def whole(self) -> Imported:
@@ -213,6 +226,7 @@ class _File:
             columns.systems,
             self._found.fault,
             self._actor,
+            statement_timeout=self._statement_timeout,
         )
 
     async def _check(self, work: Import, *, locking: bool = True) -> None:
@@ -224,11 +238,13 @@ class _File:
     async def _stage(self, work: Import) -> int:
         """Stage the rows that are valid by themselves; returns how many were read."""
         batch: list[Mapping[str, Any]] = []
-        count, read = 0, [0]
-        for row in rows(self._source, read):
-            count += 1
-            if count % _ROWS_AT_ONCE == 0:
+        count, read = 0, 0
+        for row in rows(self._source):
+            if isinstance(row, Pause):
+                read = row.read
                 await asyncio.sleep(0)
+                continue
+            count += 1
             if isinstance(row, BadRow):
                 self._found.add(row)
                 continue
@@ -240,6 +256,6 @@ class _File:
             if len(batch) == _BATCH:
                 await work.add(batch)
                 batch.clear()
-                self._watcher.doing(self._source, "reading", read[0])
+                self._watcher.doing(self._source, "reading", read)
         await work.add(batch)
         return count

@@ -7,11 +7,19 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from app.errors import InputCode
-from app.importing.columns import Columns, FileRefused, in_nfc, known_headers, recognise
+from app.importing.columns import (
+    MOST_COLUMNS,
+    Columns,
+    FileRefused,
+    in_nfc,
+    known_headers,
+    recognise,
+)
 
 _SEPARATORS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[\r\n]*', re.IGNORECASE)
@@ -20,6 +28,9 @@ _LONGEST_LINE = 1_000_000
 _LONGEST_CELL = csv.field_size_limit()
 _NOT_CSV: tuple[InputCode, dict[str, object]] = ("not_csv", {})
 _TOO_LONG: tuple[InputCode, dict[str, object]] = ("too_long", {"limit": _LONGEST_CELL})
+_MOST_LINES = 1_000
+"""Of one row, and up to the end of the header. These lines are read without a pause."""
+_LINES_AT_ONCE = 50
 _HEAD = 8_192
 _STANDARD_INPUT = "-"
 _OTHER_FORMATS = {
@@ -49,6 +60,13 @@ class Row(NamedTuple):
     line: int
     cells: dict[str, str]
     """The cells that are not empty, by column."""
+
+
+class Pause(NamedTuple):
+    """Comes after every few lines, also blank ones: a service answers other requests here."""
+
+    read: int
+    """How many bytes of the file are read."""
 
 
 class _File(NamedTuple):
@@ -107,14 +125,19 @@ def look_at(
         raise FileRefused(error.strerror or str(error)) from error
 
 
-def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
-    """Every row below the header except blank ones; keeps `read[0]`, the bytes read so far."""
+def rows(source: Source) -> Iterator[Row | BadRow | Pause]:
+    """Every row below the header except blank ones, with pauses between them."""
     with _opened(source.file.path) as file:
         lines = _Lines(file)
         reader = csv.reader(lines, delimiter=source.separator, strict=True)
         next(filter(any, reader), None)
+        paused = lines.number
         while True:
+            if lines.number - paused >= _LINES_AT_ONCE:
+                paused = lines.number
+                yield Pause(file.buffer.tell())
             line = lines.number + 1
+            lines.last = lines.number + _MOST_LINES
             try:
                 row = next(reader, None)
             except _TooLong as error:
@@ -135,7 +158,6 @@ def rows(source: Source, read: list[int]) -> Iterator[Row | BadRow]:
                 continue
             if row is None:
                 return
-            read[0] = file.buffer.tell()
             if any(row):
                 yield _row(source.columns, line, row)
 
@@ -202,9 +224,12 @@ def _refuse_other_formats(path: Path) -> None:
 
 def _header(lines: Iterator[str], separator: str) -> list[str]:
     try:
-        header = next(filter(any, csv.reader(lines, delimiter=separator, strict=True)), [])
+        reader = csv.reader(islice(lines, _MOST_LINES), delimiter=separator, strict=True)
+        cells = next(filter(any, reader), [])
     except _TooLong as error:
         raise FileRefused(f"in its header, {error}", "too_long", limit=_LONGEST_LINE) from error
+    # Spreadsheets add blank cells. One cell with a name too many is enough to refuse the file.
+    header = [*cells[:MOST_COLUMNS], *islice(filter(str.strip, cells[MOST_COLUMNS:]), 1)]
     if not all(map(_is_utf8, header)):
         raise FileRefused("its header is not UTF-8; save the file as “CSV UTF-8”", "not_utf8")
     return [in_nfc(name.strip()) for name in header]
@@ -223,6 +248,8 @@ class _Lines(Iterator[str]):
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self.number = 0
+        self.last = sys.maxsize
+        """The last line that the row being read may have; csv.Error is raised after it."""
         self._first = file.readline(_LONGEST_LINE)
         declared = _SEPARATOR_LINE.fullmatch(self._first)
         self.separator = declared and declared[1]
@@ -230,6 +257,8 @@ class _Lines(Iterator[str]):
             self.number, self._first = 1, ""
 
     def __next__(self) -> str:
+        if self.number >= self.last:
+            raise csv.Error(f"a row has more than {_MOST_LINES:,} lines")
         line, self._first = self._first or self._file.readline(_LONGEST_LINE), ""
         if not line:
             raise StopIteration

@@ -3,12 +3,12 @@
 import tempfile
 from base64 import b64decode
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from starlette.responses import Response
 
-from app.errors import ImportInProgress, RowsRefused, invalid
+from app.errors import ImportInProgress, ImportsNotPermitted, RowsRefused, invalid
 from app.http.context import Ctx
 from app.http.fields import BASE64_PATTERN, Input, Output
 from app.http.resource import Resource
@@ -16,13 +16,12 @@ from app.http.responses import TrialResponse, ok
 from app.importing.columns import LAYOUTS, FileRefused
 from app.importing.files import import_for_client
 from app.importing.reading import look_at
+from app.services.imports import FileKind
 
 imports = Resource("Imports")
 
 MOST_BYTES = 720_000
 """Of a file: as base64, with what stands around it, it fits into a body."""
-
-FileKind = Literal["customers", "licences", "contracts", "ticket-packs"]
 
 
 class NewImport(Input):
@@ -100,14 +99,15 @@ async def list_import_kinds(context: Ctx) -> Response:
     return ok(context, ImportKinds.model_validate({"kinds": kinds, "most_bytes": MOST_BYTES}))
 
 
-@imports.acts("/imports", ImportedFile, "admin", RowsRefused, ImportInProgress)
+@imports.acts("/imports", ImportedFile, "admin", RowsRefused, ImportInProgress, ImportsNotPermitted)
 async def import_file(context: Ctx, body: NewImport) -> Response:
     """Import a CSV file.
 
     Of customers, licences, contracts or ticket packs, by the rules of `assistenza import`: the
     whole file or nothing, and the same file again changes nothing. What is wrong with a row is told
     with its line and column (422 `rows_refused`). Meanwhile writes of the customers in it wait, and
-    other imports are refused (409).
+    other imports are refused (409). The service's role in the database needs the privilege
+    TEMPORARY.
     """
     with tempfile.NamedTemporaryFile(prefix="assistenza-import-") as copy:
         try:

@@ -1,14 +1,19 @@
 """What an import does as a whole: in which order, all or nothing, again, dry, and what it says."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
 import pytest
 
+from app.policy.document import Policies
+from app.services.imports import CustomerImport
+from app.store.events import Actor
 from tests.api.build import unique
 from tests.command import run
 from tests.conftest import Service
@@ -204,9 +209,43 @@ async def test_a_database_without_temporary_tables_is_said(
     service = await new_service()
     await service.server.run(f"REVOKE TEMPORARY ON DATABASE {service.database_name} FROM PUBLIC")
     importer.service = service
-    outcome = await importer(**files(unique("C")))
+    given = files(unique("C"))
+    outcome = await importer(**given)
     assert not outcome.well
     assert "GRANT TEMPORARY ON DATABASE" in outcome.said
+    async with await service.client_with("admin") as client:
+        body = {"file": b64encode(given["customers"].encode()).decode()}
+        refused = await client.post("/v1/imports", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (409, "imports_not_permitted")
+    assert "TEMPORARY" in refused.json()["detail"]
+    assert "retry-after" not in refused.headers
+
+
+class _Heard:
+    """A connection that notes the statements, and grants everything."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+    async def execute(self, statement: object, _: object = None) -> Any:
+        self.statements.append(str(statement))
+        return SimpleNamespace(rowcount=0)
+
+    async def scalar(self, _: object) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("options", [{}, {"statement_timeout": False}])
+async def test_the_statement_timeout_holds_unless_it_is_lifted(
+    options: dict[str, bool], policies: Policies
+) -> None:
+    """Whoever imports, and whatever he is called."""
+    heard: Any = _Heard()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    given: list[Any] = [now, now.date(), policies, {"code"}, [], print, Actor("import")]
+    await CustomerImport(heard, *given, **options).begin()
+    lifted = [one for one in heard.statements if "'statement_timeout', '0'" in one]
+    assert len(lifted) == len(options)
 
 
 async def test_events_name_the_import(importer: Importer) -> None:

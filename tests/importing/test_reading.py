@@ -1,15 +1,22 @@
 """Files as other systems write them, and what is no file of ours."""
 
+import asyncio
 import codecs
 import gzip
 import os
 import threading
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from app.importing import files, reading
+from app.importing.cells import Moment
 from app.importing.columns import FileRefused
-from app.importing.reading import Row, look_at, rows
+from app.importing.reading import BadRow, Row, look_at, rows
+from app.policy.document import Policies
+from app.store.events import Actor
 from tests.api.build import unique
 from tests.importing.conftest import Importer
 
@@ -199,6 +206,83 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     writer.start()
     source = look_at(pipe, {}, False, 1_000)
     writer.join()
-    assert [row.cells for row in rows(source, [0]) if isinstance(row, Row)] == [
+    assert [row.cells for row in rows(source) if isinstance(row, Row)] == [
         {"code": "C-1", "name": "Esempio", "country": "IT"}
     ]
+
+
+@pytest.mark.parametrize("header", ["a," * 100_000 + "a", ";" * 100_000 + "a"])
+def test_a_header_is_looked_at_no_further_than_it_may_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    seen: list[str] = []
+
+    def in_nfc(name: str) -> str:
+        seen.append(name)
+        return name
+
+    monkeypatch.setattr(reading, "in_nfc", in_nfc)
+    path = tmp_path / "wide.csv"
+    path.write_text(header)
+    with pytest.raises(FileRefused, match="more than 1,000 columns"):
+        look_at(path, {}, False, 1_000_000)
+    # Under each of four separators.
+    assert len(seen) <= 4 * 1_001
+
+
+def test_blank_cells_after_the_header_may_be_many(tmp_path: Path) -> None:
+    path = tmp_path / "blank.csv"
+    path.write_text("code,name,country" + ", " * 2_000 + "\nC,N,IT" + "," * 2_000 + "\n")
+    source = look_at(path, {}, False, 1_000_000)
+    assert [row.cells for row in rows(source) if isinstance(row, Row)] == [
+        {"code": "C", "name": "N", "country": "IT"}
+    ]
+
+
+class _Staged:
+    async def add(self, batch: list[object]) -> None: ...
+
+
+async def test_blank_lines_let_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policies: Policies
+) -> None:
+    path = tmp_path / "blank.csv"
+    path.write_text("code,name,country\n" + "\n" * 5_000 + ",,\n" * 5_000)
+    source = look_at(path, {}, False, 1_000_000)
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    moment = Moment(datetime(2026, 1, 1, tzinfo=UTC), date(2026, 1, 1), policies)
+    one: Any = files._File(None, moment, source, files._Nobody(), Actor("x"))  # type: ignore[arg-type]
+    assert await one._stage(_Staged()) == 0
+    assert len(pauses) == 200
+
+
+def test_a_row_has_at_most_a_thousand_lines(tmp_path: Path) -> None:
+    """They are read without a pause."""
+    path = tmp_path / "long.csv"
+    note = "\n" * 1_000
+    path.write_text(f'code,name,country,note\nC,N,IT,"{note[1:]}"\nD,N,IT,"{note}"\nE,N,IT,x\n')
+    found = [
+        one for one in rows(look_at(path, {}, True, 1_000_000)) if isinstance(one, BadRow | Row)
+    ]
+    assert [one.line for one in found] == [2, 1_002]
+    assert isinstance(found[1], BadRow)
+    assert found[1].code == "quotation_open"
+    path.write_text(f'"{note}",code,name,country\nx,E,N,IT\n')
+    with pytest.raises(FileRefused, match="its first line is not CSV"):
+        look_at(path, {}, True, 1_000_000)
+
+
+def test_of_columns_that_are_not_known_few_are_named(tmp_path: Path) -> None:
+    """The first line of a file without a header is about people."""
+    path = tmp_path / "unknown.csv"
+    names = [f"{number}{'x' * 100}" for number in range(30)]
+    path.write_text(",".join(["code", "name", "country", *names]))
+    with pytest.raises(FileRefused) as refused:
+        look_at(path, {}, False, 1_000_000)
+    shown = ", ".join(repr(name[:40]) for name in names[:5])
+    assert refused.value.params["columns"] == f"{shown} and 25 more"

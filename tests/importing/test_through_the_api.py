@@ -131,6 +131,9 @@ async def test_files_that_are_not_of_any_kind(
         assert (error["pointer"], error["code"]) == ("/file", code)
 
 
+_ONE = b64encode(b"code,name,country\nC-ONE,One,IT\n").decode()
+
+
 @pytest.mark.parametrize("file", ["code,name,country", "YQ", "YQ=", ""])
 async def test_what_is_not_base64(client: httpx.AsyncClient, file: str) -> None:
     answer = await client.post("/v1/imports", json={"file": file})
@@ -147,10 +150,11 @@ async def test_one_import_at_a_time(client: httpx.AsyncClient, importer: Importe
     other = await asyncpg.connect(importer.service.admin_url)
     try:
         await other.execute("SELECT pg_advisory_lock(hashtext('assistenza import'))")
-        refused = await send(client, f"code,name,country\n{unique('C')},One,IT\n", 409)
+        refused = await client.post("/v1/imports", json={"file": _ONE})
     finally:
         await other.close()
-    assert refused["code"] == "import_in_progress"
+    assert (refused.status_code, refused.json()["code"]) == (409, "import_in_progress")
+    assert refused.headers["retry-after"] == "1"
 
 
 async def test_the_kinds_of_files(client: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ from app.errors import (
     Conflict,
     CursorExpired,
     HeadersTooLarge,
+    ImportInProgress,
     InsufficientScope,
     InternalError,
     LinkExpired,
@@ -76,7 +77,7 @@ def headers_of(error: ServiceError) -> Mapping[str, str]:
         case RequestTimeout() | PayloadTooLarge() | HeadersTooLarge():
             # The rest of the body stays unread, so the connection cannot be used again.
             return {"Connection": "close"}
-        case RequestInProgress() | ServiceUnavailable():
+        case RequestInProgress() | ImportInProgress() | ServiceUnavailable():
             return {"Retry-After": "1"}
         case TooManyWrites():
             # draft-ietf-httpapi-ratelimit-headers-10

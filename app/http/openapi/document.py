@@ -49,8 +49,9 @@ meanwhile make no page skip or repeat one.
 
 **Repeating requests.** Send an `Idempotency-Key` with every POST that must not take effect twice,
 and `If-Match` with a PATCH, PUT or DELETE that must not overwrite what others have changed. Two
-bodies that are equal as JSON are the same request. 429 and 503 have `Retry-After`, and are safe to
-repeat with the same key: for a second after a 429, a request that was answered before is 429 too.
+bodies that are equal as JSON are the same request. 429, 503 and the 409 that pass by themselves
+(`request_in_progress`, `import_in_progress`) have `Retry-After`, and are safe to repeat with the
+same key: for a second after a 429, a request that was answered before is 429 too.
 
 **Browsers.** Pages of other origins may call if the operator has listed their origin; never with
 credentials of the browser.

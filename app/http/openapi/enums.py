@@ -13,6 +13,7 @@ from app.services import webhooks
 from app.services.calls import Outcome
 from app.services.cases import Category, PayWith, Priority
 from app.services.deliveries import AttemptError
+from app.services.imports import FileKind
 from app.services.tokens import BoundScope, Scope
 from app.store.states import ContractState
 from app.store.usage_reports import Dimension, Window
@@ -47,10 +48,7 @@ _ENUMS: dict[str, tuple[tuple[str, ...], str]] = {
         ("purchase", "contract"),
         "How an upgrade is paid for: bought, or included in a contract.",
     ),
-    "FileKind": (
-        ("customers", "licences", "contracts", "ticket-packs"),
-        "What a file to import contains.",
-    ),
+    "FileKind": (get_args(FileKind), "What a file to import contains."),
     "ReasonCode": (get_args(ReasonCode), "Why a column does not grant a service."),
     "Step": (get_args(Step), "A purchase that would grant a service."),
     "Outcome": (get_args(Outcome), "What the service knows of a caller."),

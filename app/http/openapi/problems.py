@@ -10,6 +10,7 @@ from re import sub
 from typing import Any
 
 from app.errors import (
+    ImportInProgress,
     InsufficientScope,
     RequestInProgress,
     ServiceError,
@@ -35,6 +36,7 @@ _OWN: dict[type[ServiceError], tuple[str, ...]] = {
     UnsupportedMediaType: ("Accept",),
     UnsupportedContentEncoding: ("Accept-Encoding",),
     RequestInProgress: ("Retry-After",),
+    ImportInProgress: ("Retry-After",),
     ServiceUnavailable: ("Retry-After",),
     TooManyRequests: ("RateLimit", "RateLimit-Policy", "Retry-After"),
 }

@@ -31,8 +31,8 @@ class CustomerImport(Import):
         "contact_phones": "text[]",
     }
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         # A file always has the name and the country.
         self._own = [name for name in OWN if name in self.fields]
         self._contact = [name for name in _CONTACT if name in self.fields]

@@ -13,7 +13,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from datetime import date, datetime
 from operator import itemgetter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 from zlib import crc32
 
 from sqlalchemy import CursorResult, Row, text
@@ -23,6 +23,8 @@ from app.errors import InputCode, InvalidInput, RecordMerged
 from app.policy.document import Policies
 from app.store import lock
 from app.store.events import Actor, record_each
+
+FileKind = Literal["customers", "licences", "contracts", "ticket-packs"]
 
 ROWS = "import_rows"
 """The temporary table of the rows that are valid by themselves."""
@@ -208,11 +210,17 @@ class Import(ABC):
         fields: Collection[str],
         systems: Sequence[str],
         report: Callable[[Fault], None],
-        actor: Actor = COMMAND,
+        actor: Actor,
+        *,
+        statement_timeout: bool = True,
     ) -> None:
         """`fields` are the staged columns that the file has, `systems` those whose references it
         has. What it has no column for stays as it is stored. `report` is called with each fault.
+
+        Without `statement_timeout` a statement may take as long as it needs: one on a hundred
+        thousand rows takes longer than a request may.
         """
+        self._statement_timeout = statement_timeout
         self.now = now
         self.policies = policies
         self.fields = fields
@@ -221,8 +229,7 @@ class Import(ABC):
 
     async def begin(self) -> None:
         """Prepare the staging. Raises ImportRefused."""
-        if self.stage.actor == COMMAND:
-            # One statement on a hundred thousand rows takes longer than a request may.
+        if not self._statement_timeout:
             await self.stage.run(_NO_TIMEOUT)
         connection = self.stage.connection
         if not await connection.scalar(text(_MAY_STAGE)):

@@ -79,7 +79,7 @@ class _Rules:
     def after(self, request: httpx.Request, answer: httpx.Response, attempt: int) -> float | None:
         """Seconds until the next attempt; None if this answer is the last."""
         self._remember(answer)
-        # 409 has Retry-After while the first attempt with this key is still running.
+        # 409 has Retry-After where what is in the way ends by itself.
         waits = answer.status_code == 409 and "Retry-After" in answer.headers
         if not (answer.status_code in _AGAIN or waits):
             return None

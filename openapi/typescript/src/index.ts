@@ -133,7 +133,7 @@ function retrying(options: Options): (request: Request) => Promise<Response> {
         const signal = options.timeout === undefined ? request.signal : AbortSignal.any([request.signal, AbortSignal.timeout(options.timeout)]);
         const answer = await send(new Request(request.clone(), { headers, signal }));
         remember(answer);
-        // 409 has Retry-After while the first attempt with this key is still running.
+        // 409 has Retry-After where what is in the way ends by itself.
         const waits = answer.status === 409 && answer.headers.has("Retry-After");
         const repeated = once ? answer.status === 429 || answer.status === 503 : AGAIN.has(answer.status) || waits;
         pause = repeated ? pauseAfter(rules, attempt, answer) : undefined;
