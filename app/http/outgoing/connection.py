@@ -52,6 +52,11 @@ class Connection(asyncio.Protocol):
         return self._open and self._keeps
 
     @property
+    def has_answered(self) -> bool:
+        """Whether anything came in answer to the last request."""
+        return self._head_bytes > 0
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing has come that the event loop has not read yet, such as its end."""
         poll = select.poll()
@@ -118,6 +123,8 @@ class Connection(asyncio.Protocol):
             # Nobody asked, or more came than the answer.
             self.abort()
             return
+        if not self._has_head:
+            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -125,7 +132,6 @@ class Connection(asyncio.Protocol):
             self._tell(None if self._has_head else BadAnswer())
             return
         if not self._has_head:
-            self._head_bytes += len(data)
             if self._head_bytes > _LARGEST_HEAD:
                 self._tell(BadAnswer())
         else:

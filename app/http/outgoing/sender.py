@@ -23,7 +23,8 @@ SECONDS = 15.0
 """For a whole attempt, up to the answer's status."""
 _CONNECT_SECONDS = 5.0
 _MOST_TRIED = 3
-_KEPT_SECONDS = 5.0
+_KEPT_SECONDS = 2.0
+"""Less than the five seconds after which most servers close an idle connection."""
 _MOST_KEPT = 500
 _MOST_TARGETS = 100
 _field = re.compile(r"[^\r\n\0]*")
@@ -102,14 +103,24 @@ class Sender:
             _Place(target.scheme, target.host, target.port, str(address))
             for address in addresses[:_MOST_TRIED]
         ]
+        for place in places:
+            if (kept := self._take(place)) is None:
+                continue
+            try:
+                return await self._exchange(place, kept, request)
+            except (BadAnswer, ConnectionError):
+                if kept.has_answered:
+                    raise
+                # Closed while the request was on its way. A receiver may get a delivery twice.
+                break
         for place in places[:-1]:
             try:
-                connection = await self._connection(place)
+                connection = await self._connect(place)
             except OSError:
                 # Nothing was sent.
                 continue
             return await self._exchange(place, connection, request)
-        return await self._exchange(places[-1], await self._connection(places[-1]), request)
+        return await self._exchange(places[-1], await self._connect(places[-1]), request)
 
     def _target(self, url: str) -> Target:
         """The parts of a URL, which say the same every time: its addresses are looked up apart."""
@@ -126,14 +137,11 @@ class Sender:
             self._keep(place, connection)
         return heard
 
-    async def _connection(self, place: _Place) -> Connection:
-        """One that is kept, or a new one to this very address. Raises OSError.
+    async def _connect(self, place: _Place) -> Connection:
+        """A new connection to this very address. Raises OSError.
 
         The host's name is for the certificate.
         """
-        kept = self._take(place)
-        if kept is not None:
-            return kept
         secure = place.scheme == "https"
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, made = await asyncio.get_running_loop().create_connection(
@@ -170,15 +178,15 @@ class Sender:
 
     def _take(self, place: _Place) -> Connection | None:
         """A connection that is kept and still open, the one that was used last."""
-        kept = self._kept.get(place)
-        while kept:
+        while (kept := self._kept.get(place)) is not None:
             connection, timer = kept.popitem()
             timer.cancel()
             self._number_kept -= 1
+            if not kept:
+                del self._kept[place]
             if connection.reusable and connection.is_quiet:
                 return connection
             connection.abort()
-        self._kept.pop(place, None)
         return None
 
 
