@@ -117,7 +117,8 @@ async def import_files(
 async def import_for_client(
     work: UnitOfWork, source: Source, *, dry_run: bool
 ) -> tuple[int, Counts]:
-    """Import a file in the transaction of a request: the number of its rows, and of what they are.
+    """Import a file in the transaction of a request: the number of its rows, and the counts by
+    what was done with them.
 
     A dry run undoes what it has done. Raises RowsRefused, ImportInProgress,
     ImportsNotPermitted, and RecordMerged.

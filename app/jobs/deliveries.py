@@ -38,7 +38,7 @@ _LONGEST_SECONDS = 10.0
 _END_SECONDS = 5.0
 # An attempt that begins later could outlive its lease.
 _LATEST_START = LEASE_SECONDS - SECONDS - 5.0
-# What has no place for so long is left to other processes.
+# A claimed delivery that waits longer than this is given back, for other processes.
 _LONGEST_WAIT = 1.0
 
 log = structlog.get_logger(__name__)

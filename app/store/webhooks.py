@@ -502,8 +502,8 @@ async def lock_lanes(
 
 
 async def record(connection: AsyncConnection, outcomes: Sequence[Outcome]) -> None:
-    """Store attempts and what becomes of their deliveries, and give the lanes free, which are
-    locked."""
+    """Store attempts and what becomes of their deliveries, and release their lanes. The caller has
+    locked these."""
     if not outcomes:
         return
     of_each = list(zip(*outcomes, strict=True))

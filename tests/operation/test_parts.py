@@ -1,7 +1,7 @@
 """Units of systemd and the Compose file that `assistenza deploy` prints, as systemd reads the
 former.
 
-Compose could not be run: of its file only the form is tested, and what it says of this program.
+Of the Compose file only the form is tested, and what it says of this program.
 """
 
 import re
@@ -72,7 +72,7 @@ def test_the_units_stop_the_service_later_than_it_drains(units: dict[str, str]) 
 
 
 def test_the_compose_file_names_what_there_is(compose: str) -> None:
-    assert compose.startswith("# Not run against Docker Compose")
+    assert compose.startswith("# Not tested with Docker Compose.")
     assert set(re.findall(r"ASSISTENZA_[A-Z_]+", compose)) <= _SETTINGS
     file: Any = yaml.safe_load(compose)
     services, configs = file["services"], file["configs"]

@@ -167,14 +167,15 @@ def connect(
     *,
     language: str | None = None,
     retries: Retries = Retries(),
-    timeout: float = 20.0,
+    timeout: float = 40.0,
     **options: Any,
 ) -> AuthenticatedClient:
     """A client for the generated calls, for `sync` and `asyncio` alike.
 
-    `language` is that of texts for people (`it`, `en`, `de`), `timeout` in seconds is for each step
-    of an attempt, `options` are those of `httpx.Client` (`verify`, `proxy`, `limits`). A status
-    that the document does not know raises `generated.errors.UnexpectedStatus`.
+    `language` is that of texts for people (`it`, `en`, `de`). `timeout` is seconds for each step of
+    an attempt; a call that waits for news may wait 30 s. `options` are those of `httpx.Client`
+    (`verify`, `proxy`, `limits`). A status that the document does not know raises
+    `generated.errors.UnexpectedStatus`.
     """
     headers = {"Authorization": f"Bearer {token}"}
     if language is not None:

@@ -21,7 +21,7 @@ export interface Options {
   /** Of texts for people: `it`, `en` or `de`. */
   language?: string;
   retries?: Partial<Retries>;
-  /** Milliseconds for each attempt. */
+  /** Milliseconds for each attempt; 40,000 by default. A call that waits for news may wait 30,000. */
   timeout?: number;
   fetch?: (request: Request) => Promise<Response>;
 }
@@ -37,6 +37,7 @@ export interface Retries {
 }
 
 const RETRIES: Retries = { attempts: 5, first: 250, longest: 8_000, patience: 60_000 };
+const TIMEOUT = 40_000;
 const AGAIN = new Set([429, 502, 503, 504]);
 const KEY = "Idempotency-Key";
 const POSITION = "X-Assistenza-Position";
@@ -130,7 +131,7 @@ function retrying(options: Options): (request: Request) => Promise<Response> {
     for (let attempt = 1; ; attempt += 1) {
       let pause: number | undefined;
       try {
-        const signal = options.timeout === undefined ? request.signal : AbortSignal.any([request.signal, AbortSignal.timeout(options.timeout)]);
+        const signal = AbortSignal.any([request.signal, AbortSignal.timeout(options.timeout ?? TIMEOUT)]);
         const answer = await send(new Request(request.clone(), { headers, signal }));
         remember(answer);
         // 409 has Retry-After where what is in the way ends by itself.
