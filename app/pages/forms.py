@@ -102,8 +102,9 @@ def _parts(body: bytes, parameters: str) -> Iterator[tuple[str, str]]:
     boundary = _boundary.search(parameters)
     if boundary is None:
         raise ValueError
-    first, *parts, last = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode())
-    if first or not last.startswith(b"--") or len(parts) > _MOST_FIELDS:
+    border = b"\r\n--" + boundary[1].encode()
+    first, *parts, last = (b"\r\n" + body).split(border, _MOST_FIELDS + 1)
+    if first or not last.startswith(b"--"):
         raise ValueError
     for part in parts:
         head, separator, content = part.partition(b"\r\n\r\n")

@@ -418,38 +418,6 @@ async def test_a_connection_that_has_just_been_closed_is_not_used_again() -> Non
         await made.close()
 
 
-@pytest.mark.parametrize(("begun", "error"), [(b"", None), (b"HTTP/1.1 2", "bad_answer")])
-async def test_a_connection_that_ends_under_a_request(begun: bytes, error: str | None) -> None:
-    """A receiver may close a kept connection while a request is on its way. The request is sent
-    once more then, on a new connection; not if an answer had begun."""
-    requests = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
-
-        def serve() -> None:
-            line, _ = server.accept()
-            with line:
-                requests.append(line.recv(65_536))
-                line.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-                requests.append(line.recv(65_536))
-                line.sendall(begun)
-            if error is None:
-                line, _ = server.accept()
-                with line:
-                    requests.append(line.recv(65_536))
-                    line.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-
-        serving = asyncio.create_task(asyncio.to_thread(serve))
-        made = Sender(Allowed.of(ALLOWED))
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        answers = [await made.send(url, {}, b"{}", _NOW) for _ in range(2)]
-        await serving
-        await made.close()
-    assert [answer.error for answer in answers] == [None, error]
-    assert len(requests) == (3 if error is None else 2)
-    assert len(set(requests)) == 1
-
-
 async def test_a_header_with_a_line_break_is_not_sent(receiver: Receiver) -> None:
     made = Sender(Allowed.of(ALLOWED))
     answer = await made.send(receiver.url(), {"X-A": "b\r\nX-C: d"}, b"{}", _NOW)

@@ -52,11 +52,6 @@ class Connection(asyncio.Protocol):
         return self._open and self._keeps
 
     @property
-    def has_answered(self) -> bool:
-        """Whether anything came in answer to the last request."""
-        return self._head_bytes > 0
-
-    @property
     def is_quiet(self) -> bool:
         """Whether nothing has come that the event loop has not read yet, such as its end."""
         poll = select.poll()
@@ -123,8 +118,6 @@ class Connection(asyncio.Protocol):
             # Nobody asked, or more came than the answer.
             self.abort()
             return
-        if not self._has_head:
-            self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -132,6 +125,7 @@ class Connection(asyncio.Protocol):
             self._tell(None if self._has_head else BadAnswer())
             return
         if not self._has_head:
+            self._head_bytes += len(data)
             if self._head_bytes > _LARGEST_HEAD:
                 self._tell(BadAnswer())
         else:

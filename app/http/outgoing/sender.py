@@ -103,24 +103,14 @@ class Sender:
             _Place(target.scheme, target.host, target.port, str(address))
             for address in addresses[:_MOST_TRIED]
         ]
-        for place in places:
-            if (kept := self._take(place)) is None:
-                continue
-            try:
-                return await self._exchange(place, kept, request)
-            except (BadAnswer, ConnectionError):
-                if kept.has_answered:
-                    raise
-                # Closed while the request was on its way. A receiver may get a delivery twice.
-                break
         for place in places[:-1]:
             try:
-                connection = await self._connect(place)
+                connection = await self._connection(place)
             except OSError:
                 # Nothing was sent.
                 continue
             return await self._exchange(place, connection, request)
-        return await self._exchange(places[-1], await self._connect(places[-1]), request)
+        return await self._exchange(places[-1], await self._connection(places[-1]), request)
 
     def _target(self, url: str) -> Target:
         """The parts of a URL, which say the same every time: its addresses are looked up apart."""
@@ -137,11 +127,14 @@ class Sender:
             self._keep(place, connection)
         return heard
 
-    async def _connect(self, place: _Place) -> Connection:
-        """A new connection to this very address. Raises OSError.
+    async def _connection(self, place: _Place) -> Connection:
+        """One that is kept, or a new one to this very address. Raises OSError.
 
         The host's name is for the certificate.
         """
+        kept = self._take(place)
+        if kept is not None:
+            return kept
         secure = place.scheme == "https"
         async with asyncio.timeout(_CONNECT_SECONDS):
             _, made = await asyncio.get_running_loop().create_connection(
