@@ -40,13 +40,6 @@ from tests.skips import pytest_configure
 
 __all__ = ["pytest_configure"]
 
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many processes as cores (`-n auto`): tests wait for PostgreSQL, for commands and
-    for servers half of their time."""
-    return 2 * (os.cpu_count() or 1)
-
-
 # How long an example takes depends on what else the machine does.
 settings.register_profile("assistenza", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("assistenza")
