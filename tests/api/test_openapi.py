@@ -150,6 +150,21 @@ def test_keys_outside_their_pattern_are_refused_by_the_schema_too(document: dict
     assert [one for one in found if one.get("additionalProperties") is not False] == []
 
 
+def test_the_clients_wait_longer_than_any_call(document: dict[str, Any]) -> None:
+    longest = max(
+        parameter["schema"]["maximum"]
+        for _, operation in _operations(document)
+        for one in operation.get("parameters", ())
+        if (parameter := _resolved(document, one))["name"] == "wait"
+    )
+    python = (ROOT / "openapi/python/assistenza_client/sessions.py").read_text("utf-8")
+    typescript = (ROOT / "openapi/typescript/src/index.ts").read_text("utf-8")
+    (seconds,) = re.findall(r"timeout: float = ([\d.]+)", python)
+    (milliseconds,) = re.findall(r"const TIMEOUT = ([\d_]+);", typescript)
+    assert longest < float(seconds)
+    assert 1_000 * longest < int(milliseconds)
+
+
 def test_every_put_shows_what_it_has_created(document: dict[str, Any]) -> None:
     puts = [item["put"]["responses"] for item in document["paths"].values() if "put" in item]
     assert puts

@@ -396,6 +396,16 @@ async def test_a_connection_is_left_after_a_while(
     assert receiver.connections == 2
 
 
+async def test_nothing_is_kept_of_a_place_without_connections(receiver: Receiver) -> None:
+    """A receiver's addresses may change without end."""
+    made = Sender(Allowed.of(ALLOWED))
+    assert (await made.send(receiver.url(), {}, b"{}", _NOW)).status == 204
+    assert made._kept
+    receiver.answer(raw=b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    assert (await made.send(receiver.url(), {}, b"{}", _NOW)).status == 200
+    assert made._kept == {}
+
+
 async def test_a_connection_that_has_just_been_closed_is_not_used_again() -> None:
     """Although the event loop has not read its end yet."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -5,8 +5,8 @@ scope and half with those of two customers, who must not see what is each other'
 real PostgreSQL; half of the ids and names sent are really there. `ASSISTENZA_SEED` chooses.
 
 `positive_data_acceptance` lets 406, 410, 412 and 422 pass: 406 and 412 answer headers that the
-hooks send on their own account, 410 a link or a cursor that is no longer valid, 422 also references
-that do not exist, which no schema can say. 429 tells a bound token that it writes too often. Why a
+hooks add, 410 an expired link or cursor, 422 also references that do not exist, which no schema can
+say. 429 tells a bound token that it writes too often. Why a
 422 was given is looked into by `schemathesis_checks`, which lets no refusal pass that a schema
 could have told of.
 `use_after_free` and `ensure_resource_availability` are on; the first has contacts alone to work

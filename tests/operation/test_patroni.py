@@ -205,7 +205,9 @@ def pair() -> Iterator[Pair]:
             pair = Pair(folder, int(client.rpartition(":")[2]))
             try:
                 pair.nodes[0].start()
-                until(lambda: pair.nodes[0].is_("primary"), "there is no primary")
+                until(
+                    lambda: pair.nodes[0].is_("primary"), "the first server has not become primary"
+                )
                 pair.nodes[1].start()
                 pair.wait_until_whole()
                 asyncio.run(prepare_on(pair.primary.server, f"{_SUPERUSER}:{_PASSWORD}"))

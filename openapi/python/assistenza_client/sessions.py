@@ -90,7 +90,7 @@ class _Rules:
     def after_error(
         self, request: httpx.Request, error: httpx.TransportError, attempt: int
     ) -> float | None:
-        """The same where there was no answer."""
+        """Seconds before the next attempt after an error; None if there is none."""
         never_sent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
         if request.url.path.endswith(_ONCE) and not never_sent:
             return None
