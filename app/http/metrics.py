@@ -27,7 +27,7 @@ from prometheus_client import (
     start_http_server,
 )
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app import __version__, clock
@@ -250,17 +250,28 @@ class Metrics(CollectorRegistry):
 
 
 class Together(Collector):
-    """The metrics of all processes, read from their files."""
+    """The metrics of all processes, read from their files.
+
+    Meanwhile processes start and create files, and others report and remove files.
+    """
 
     def collect(self) -> Iterable[Metric]:
-        folder = os.environ[FOLDER]
+        folder = Path(os.environ[FOLDER])
         # A killed process leaves its gauges in its file.
-        for file in Path(folder).glob("gauge_live*_*.db"):
-            pid = int(file.stem.rpartition("_")[2])
-            if not psutil.pid_exists(pid):
-                mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
-        everything: Iterable[Metric] = MultiProcessCollector(None, folder).collect()  # type: ignore[no-untyped-call]
+        for file in folder.glob("gauge_live*_*.db"):
+            if not psutil.pid_exists(int(file.stem.rpartition("_")[2])):
+                file.unlink(missing_ok=True)
+        filled = [str(file) for file in folder.glob("*.db") if _has_content(file)]
+        everything: Iterable[Metric] = MultiProcessCollector.merge(filled)  # type: ignore[no-untyped-call]
         return everything
+
+
+def _has_content(file: Path) -> bool:
+    """Whether it can be read: the library fails on a file that was created and not yet filled."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

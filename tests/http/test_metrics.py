@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import __version__
-from app.http.metrics import Metrics, served
+from app.http.metrics import Metrics, Together, served
 from app.store.shares import shares
 from tests.conftest import Service
 
@@ -157,6 +157,24 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def test_processes_that_start_and_end_do_not_disturb_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process that starts has created its file and not yet filled it.
+    (tmp_path / f"counter_{os.getpid()}.db").touch()
+    # Two processes find the gauges of one that has ended; the other one removes them first.
+    ended = tmp_path / "gauge_livesum_1.db"
+    ended.touch()
+
+    def removed(pid: int) -> bool:
+        ended.unlink()
+        return False
+
+    monkeypatch.setattr("app.http.metrics.psutil.pid_exists", removed)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert list(Together().collect()) == []
 
 
 def test_several_processes_tell_their_sum(tmp_path: Path) -> None:

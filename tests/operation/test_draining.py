@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -106,14 +107,17 @@ async def test_the_socket_of_systemd_outlives_a_restart(data_dir: Path, token: s
     with (
         socket.create_server(("127.0.0.1", 0), backlog=128) as passed,
         running(passed, data_dir=data_dir) as service,
+        ExitStack() as later,
     ):
         async with load.of(f"{service.address}/metrics", token, clients=2):
             await more(load)
             service.signal(signal.SIGTERM)
             assert await asyncio.to_thread(service.wait) == 0
-            # Whoever connects now waits for the next process, which answers.
-            with running(passed, data_dir=data_dir, workers=2):
-                await more(load)
+            # Whoever connects now waits for the next process, which answers. That one stops after
+            # the load: it would wait for a second, not longer, for those that have just connected.
+            following = running(passed, data_dir=data_dir, workers=2)
+            await asyncio.to_thread(later.enter_context, following)
+            await more(load)
     assert load.failed == {}
 
 
