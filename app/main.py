@@ -16,6 +16,7 @@ from app.http.metrics import Metrics
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
 from app.http.outgoing.addresses import Allowed
+from app.http.short_way import ShortWay
 from app.jobs.deliveries import Deliveries
 from app.jobs.housekeeping import Housekeeping
 from app.jobs.publishing import Publishing
@@ -144,6 +145,7 @@ def create_app(
         install_pages(app)
     for resource in _RESOURCES:
         resource.install_heads(app)
+    app.add_middleware(ShortWay, routes=app.router.routes)
     cors.add_inside(app, settings.cors_origins)
     app.add_middleware(RequestMiddleware, metrics=app.state.metrics)
     cors.add_outside(app, settings.cors_origins)

@@ -46,6 +46,7 @@ from tests.benchmarks.common import (
     say,
     scratch,
     token_for,
+    wait_until_idle,
 )
 from tests.benchmarks.load import HOST, Plan, Sample, customer_id
 from tests.benchmarks.working import Step, Work, do
@@ -173,6 +174,7 @@ def _turns(
             stack.enter_context(served(directory, tree, database, *both))
             for tree, database, both in zip(trees, filled, tokens, strict=True)
         ]
+        wait_until_idle(*(side.pid for side in sides))
         for only, ask in (("read", Side.reads), ("case", Side.works)):
             if options.only not in (None, only):
                 continue

@@ -63,6 +63,10 @@ def meaning(request: Request, error: Exception) -> ServiceError:
     return InternalError()
 
 
+ANSWERED = (ServiceError, HTTPException, RequestValidationError)
+"""Exceptions that are answers. Any other one is a fault of ours, which is logged too."""
+
+
 async def on_error(request: Request, error: Exception) -> Response:
     """The handler of every exception."""
     return problem_response(request, meaning(request, error))
@@ -70,5 +74,5 @@ async def on_error(request: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Register the handler."""
-    for kind in (ServiceError, HTTPException, RequestValidationError, Exception):
+    for kind in (*ANSWERED, Exception):
         app.add_exception_handler(kind, on_error)
