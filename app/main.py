@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,15 +12,12 @@ from app.http.bound_writes import BoundWrites
 from app.http.draining import Draining
 from app.http.errors import handlers
 from app.http.following import Watch
-from app.http.metrics import Metrics
+from app.http.metrics import JobMetrics, Metrics
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import document, pages
-from app.http.outgoing.addresses import Allowed
 from app.http.short_way import ShortWay
-from app.jobs.deliveries import Deliveries
 from app.jobs.housekeeping import Housekeeping
-from app.jobs.publishing import Publishing
-from app.jobs.summing import Summing
+from app.jobs.together import Jobs
 from app.policy.document import Policies, load
 from app.routers.calls import calls
 from app.routers.cases.endpoints import cases
@@ -41,7 +38,6 @@ from app.routers.webhooks.endpoints import webhooks
 from app.services.help_desks import check_default
 from app.settings import Settings
 from app.store.database import Database
-from app.store.failures import FAILURES
 from app.store.replica import Replica
 
 _DESCRIPTION = "What support a software vendor's customer may use, on what grounds, what is left."
@@ -69,7 +65,10 @@ _RESOURCES = (
 def create_app(
     settings: Settings, *, policies: Policies | None = None, database: Database | None = None
 ) -> FastAPI:
-    """The service. Without `database` it opens one from the settings, and closes it at the end."""
+    """The service. Without `database` it opens one from the settings, and closes it at the end.
+
+    It runs the jobs of `jobs.together` itself unless the background process does.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -77,29 +76,22 @@ def create_app(
         beside = [
             asyncio.create_task(app.state.housekeeping.run(own)),
             asyncio.create_task(app.state.metrics.watch(own)),
-            asyncio.create_task(app.state.publishing.run(own)),
-            asyncio.create_task(app.state.summing.run(own)),
             asyncio.create_task(app.state.watch.run(own)),
-            asyncio.create_task(app.state.deliveries.run(own)),
         ]
         if settings.read_database_url is not None:
             replica = app.state.replica = Replica(settings)
             beside.append(asyncio.create_task(replica.run(own)))
         try:
-            # For the server and its connections (`serving.processes`, `http.uvicorn_protocol`).
-            yield {"draining": app.state.draining, "end_waiting": app.state.watch.close}
+            async with app.state.jobs.running(own) if app.state.jobs else nullcontext():
+                # For the server and its connections (`serving.processes`,
+                # `http.uvicorn_protocol`).
+                yield {"draining": app.state.draining, "end_waiting": app.state.watch.close}
         finally:
             for task in beside:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
             await app.state.housekeeping.tidy(own)
-            with suppress(*FAILURES):
-                await app.state.publishing.end(own)
-            with suppress(*FAILURES):
-                await app.state.deliveries.end(own)
-            with suppress(*FAILURES):
-                await app.state.summing.end(own)
             if app.state.replica is not None:
                 await app.state.replica.close()
             if database is None:
@@ -125,12 +117,12 @@ def create_app(
     app.state.draining = Draining()
     app.state.replica = None
     app.state.metrics = Metrics()
-    app.state.deliveries = Deliveries(Allowed.of(settings.webhook_allow), app.state.metrics)
     app.state.bound_writes = BoundWrites(settings.bound_writes_per_minute)
     app.state.policies = policies or load(settings.policy_dir)
     check_default(settings.default_desk, app.state.policies)
-    app.state.publishing = Publishing(app.state.policies, settings.events_keep_days)
-    app.state.summing = Summing(app.state.policies)
+    app.state.jobs = None
+    if not settings.background_process:
+        app.state.jobs = Jobs(app.state.policies, settings, JobMetrics(app.state.metrics))
     if database is not None:
         app.state.database = database
     handlers.install(app)

@@ -30,9 +30,17 @@ def _default_data_dir() -> Path | None:
     return directory if Path.home() != Path("/") else None
 
 
-LEAST_CONNECTIONS = 8
-"""What a worker needs: one connection in each pool, two for readiness, housekeeping and publishing
-together."""
+LEAST_CONNECTIONS = 7
+"""What a worker needs: one connection in each pool."""
+BACKGROUND_CONNECTIONS = 4
+"""What the background process opens at most."""
+
+
+def least_connections(workers: int, background_process: bool) -> int:
+    """The least budget: a worker that runs the jobs itself needs one connection more for them."""
+    if background_process:
+        return LEAST_CONNECTIONS * workers + BACKGROUND_CONNECTIONS
+    return (LEAST_CONNECTIONS + 1) * workers
 
 
 class Settings(BaseSettings):
@@ -62,6 +70,9 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     """Number of server processes. They share `connections`."""
+    background_process: bool = True
+    """Publish events, sum usage and deliver to webhooks in a process of its own, so that requests
+    do not wait for that. False: in every server process, which takes less memory."""
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Also serve /metrics on this port, without a token, for Prometheus."""
     metrics_host: str = "127.0.0.1"
@@ -151,12 +162,11 @@ class Settings(BaseSettings):
     @classmethod
     def _enough_for_the_workers(cls, connections: int, info: ValidationInfo) -> int:
         workers = info.data.get("workers", 1)
-        least = LEAST_CONNECTIONS * workers
+        least = least_connections(workers, info.data.get("background_process", True))
         if connections < least:
             raise ValueError(
-                f"{connections} are too few for ASSISTENZA_WORKERS={workers}: each needs"
-                f" {LEAST_CONNECTIONS}, so set {least} or more, and PostgreSQL's max_connections"
-                " above that"
+                f"{connections} are too few for ASSISTENZA_WORKERS={workers}: set {least} or more,"
+                " and PostgreSQL's max_connections above that"
             )
         return connections
 

@@ -236,7 +236,12 @@ async def new_service(
     async def make(**settings: Any) -> Service:
         name = await new_database()
         # Few tests are about the limits of bound tokens; the others are quicker than people.
-        settings = {"bound_writes_per_minute": 600, "bound_open_cases": 1_000, **settings}
+        settings = {
+            "bound_writes_per_minute": 600,
+            "bound_open_cases": 1_000,
+            "background_process": False,
+            **settings,
+        }
         chosen = Settings(database_url=server.url(name, server.login), **settings)
         database = Database(chosen)
         app = create_app(chosen, policies=policies, database=database)

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from app.settings import LEAST_CONNECTIONS, Settings, unknown_settings
-from app.store.shares import shares
+from app.settings import BACKGROUND_CONNECTIONS, Settings, least_connections, unknown_settings
+from app.store.shares import BACKGROUND, shares
 
 
 def test_what_is_no_setting_is_named() -> None:
@@ -42,21 +43,25 @@ def test_workers_read_the_same_settings_from_their_environment(
 
 
 def test_the_pools_of_all_workers_add_up_to_no_more_than_the_budget() -> None:
-    for workers in (1, 2, 3, 8):
-        for connections in range(LEAST_CONNECTIONS * workers, 400):
-            each = shares(Settings(workers=workers, connections=connections))
-            assert min(each) >= 1, (workers, connections)
-            assert 0 <= connections - workers * sum(each) < workers, (workers, connections)
+    for workers, background in product((1, 2, 3, 8), (True, False)):
+        beside = BACKGROUND.asking + BACKGROUND.operations if background else 0
+        for connections in range(least_connections(workers, background), 400):
+            settings = Settings(
+                workers=workers, connections=connections, background_process=background
+            )
+            each = shares(settings)
+            assert min(each) >= 1, settings
+            assert 0 <= connections - beside - workers * sum(each) < workers, settings
 
 
 def test_what_a_stock_postgresql_takes_is_enough_for_the_service_and_an_operator() -> None:
     # 100 connections, 3 of them the superuser's.
-    assert sum(shares(Settings())) <= 100 - 3 - 10
+    assert sum(shares(Settings())) + BACKGROUND_CONNECTIONS <= 100 - 3 - 10
 
 
 @pytest.mark.parametrize("workers", [2, 64])
 def test_a_budget_too_small_for_the_workers_is_one_line(workers: int) -> None:
-    least = LEAST_CONNECTIONS * workers
+    least = least_connections(workers, background_process=True)
     Settings(workers=workers, connections=least)
     with pytest.raises(ValidationError):
         Settings(workers=workers, connections=least - 1)

@@ -53,6 +53,8 @@ class Metrics(CollectorRegistry):
 
     def __init__(self) -> None:
         super().__init__()
+        self.beside: Path | None = None
+        """The folder of the background process, whose metrics are reported too."""
         self._requests = Counter(
             "assistenza_requests",
             "Requests answered.",
@@ -125,33 +127,6 @@ class Metrics(CollectorRegistry):
             multiprocess_mode="livesum",
             registry=self,
         )
-        self._feed_lag = Gauge(
-            "assistenza_feed_lag_seconds",
-            "How long the oldest event has been waiting for its publication; 0 if none waits.",
-            multiprocess_mode="livemax",
-            registry=self,
-        )
-        self._standing_lag = Gauge(
-            "assistenza_standing_lag_seconds",
-            "How long the oldest change of what a customer may use has been waiting to be told.",
-            multiprocess_mode="livemax",
-            registry=self,
-        )
-        self._deliveries = Counter(
-            "assistenza_webhook_attempts",
-            "Attempts to deliver an event to a webhook, by what came of them.",
-            ("result",),
-            registry=self,
-        )
-        for result in get_args(Result):
-            self._deliveries.labels(result)
-        self._delivery_lag = Gauge(
-            "assistenza_webhook_lag_seconds",
-            "How long the oldest event that was not delivered has been waiting, paused webhooks"
-            " left out; 0 if none waits.",
-            multiprocess_mode="livemax",
-            registry=self,
-        )
         Gauge(
             "assistenza_build_info",
             "Always 1; the labels name the running version.",
@@ -192,10 +167,6 @@ class Metrics(CollectorRegistry):
         if shortage is not None:
             self._shortages.labels(shortage).inc()
 
-    def delivery(self, result: Result) -> None:
-        """Count an attempt to deliver an event to a webhook."""
-        self._deliveries.labels(result).inc()
-
     def _observer(self, method: str, route: str | None, status: int) -> Observe:
         path = route or "none"
         count = self._requests.labels(method, path, str(status) if status else "none").inc
@@ -216,20 +187,8 @@ class Metrics(CollectorRegistry):
         self._database = database
         while True:
             self._sample()
-            await self._measure_lag(database)
             # For the other processes, which read this one's files. `collect` samples by itself.
             await asyncio.sleep(_SAMPLED_EVERY)
-
-    async def _measure_lag(self, database: Database) -> None:
-        # While the database does not answer, the last figures stand.
-        with suppress(*FAILURES):
-            async with asyncio.timeout(_SAMPLED_EVERY):
-                lag = await standings.lag(database, clock.now())
-                oldest = await webhooks.oldest(database)
-            self._feed_lag.set(lag.feed)
-            self._standing_lag.set(lag.standing)
-            waiting = 0.0 if oldest is None else (clock.now() - oldest).total_seconds()
-            self._delivery_lag.set(max(waiting, 0.0))
 
     def _sample(self) -> None:
         if self._database is not None:
@@ -241,12 +200,71 @@ class Metrics(CollectorRegistry):
 
     def collect(self) -> Iterable[Metric]:
         self._sample()
-        return Together().collect() if FOLDER in os.environ else super().collect()
+        if FOLDER in os.environ:
+            return Together(Path(os.environ[FOLDER])).collect()
+        beside = [] if self.beside is None else Together(self.beside).collect()
+        return [*super().collect(), *beside]
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All metrics, and the media type that `accept` selects: OpenMetrics or Prometheus text."""
         encode, media_type = choose_encoder(accept)
         return encode(self), media_type
+
+
+class JobMetrics:
+    """The metrics of the jobs that run beside requests, in a registry that others share."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._feed_lag = Gauge(
+            "assistenza_feed_lag_seconds",
+            "How long the oldest event has been waiting for its publication; 0 if none waits.",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+        self._standing_lag = Gauge(
+            "assistenza_standing_lag_seconds",
+            "How long the oldest change of what a customer may use has been waiting to be told.",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+        self._deliveries = Counter(
+            "assistenza_webhook_attempts",
+            "Attempts to deliver an event to a webhook, by what came of them.",
+            ("result",),
+            registry=self.registry,
+        )
+        for result in get_args(Result):
+            self._deliveries.labels(result)
+        self._delivery_lag = Gauge(
+            "assistenza_webhook_lag_seconds",
+            "How long the oldest event that was not delivered has been waiting, paused webhooks"
+            " left out; 0 if none waits.",
+            multiprocess_mode="livemax",
+            registry=self.registry,
+        )
+
+    def delivery(self, result: Result) -> None:
+        """Count an attempt to deliver an event to a webhook."""
+        self._deliveries.labels(result).inc()
+
+    async def run(self, database: Database) -> None:
+        """Report how far behind the jobs are, until cancelled."""
+        while True:
+            await self.measure(database)
+            await asyncio.sleep(_SAMPLED_EVERY)
+
+    async def measure(self, database: Database) -> None:
+        """Report how far behind they are now."""
+        # While the database does not answer, the last figures stand.
+        with suppress(*FAILURES):
+            async with asyncio.timeout(_SAMPLED_EVERY):
+                lag = await standings.lag(database, clock.now())
+                oldest = await webhooks.oldest(database)
+            self._feed_lag.set(lag.feed)
+            self._standing_lag.set(lag.standing)
+            waiting = 0.0 if oldest is None else (clock.now() - oldest).total_seconds()
+            self._delivery_lag.set(max(waiting, 0.0))
 
 
 class Together(Collector):
@@ -255,13 +273,15 @@ class Together(Collector):
     Meanwhile processes start and create files, and others report and remove files.
     """
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
     def collect(self) -> Iterable[Metric]:
-        folder = Path(os.environ[FOLDER])
         # A killed process leaves its gauges in its file.
-        for file in folder.glob("gauge_live*_*.db"):
+        for file in self._folder.glob("gauge_live*_*.db"):
             if not psutil.pid_exists(int(file.stem.rpartition("_")[2])):
                 file.unlink(missing_ok=True)
-        filled = [str(file) for file in folder.glob("*.db") if _has_content(file)]
+        filled = [str(file) for file in self._folder.glob("*.db") if _has_content(file)]
         everything: Iterable[Metric] = MultiProcessCollector.merge(filled)  # type: ignore[no-untyped-call]
         return everything
 

@@ -16,7 +16,7 @@ import structlog
 
 from app import __version__, clock
 from app.http.logs import frames
-from app.http.metrics import Metrics
+from app.http.metrics import JobMetrics
 from app.http.outgoing import signing
 from app.http.outgoing.addresses import Allowed
 from app.http.outgoing.sender import SECONDS, Sender
@@ -61,7 +61,7 @@ class _Line:
 class Deliveries:
     """Makes deliveries. What it holds in memory is bounded by the number of endpoints."""
 
-    def __init__(self, allowed: Allowed, metrics: Metrics) -> None:
+    def __init__(self, allowed: Allowed, metrics: JobMetrics) -> None:
         self._sender = Sender(allowed)
         self._metrics = metrics
         self._lines: dict[UUID, _Line] = {}

@@ -14,6 +14,8 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Process
 
+from app.serving.beside import Background
+
 GRACE_SECONDS = 20
 """Time for requests in progress, once the service accepts no more."""
 _KILL_SECONDS = 5
@@ -146,15 +148,21 @@ class Supervisor:
     """Keeps `config.workers` processes serving on the same sockets, until a signal ends them.
 
     SIGTERM and SIGINT end all workers, a second one at once. SIGHUP replaces them one by one: a new
-    worker serves before an old one stops accepting, so that no connection is refused.
+    worker serves before an old one stops accepting, so that no connection is refused. It starts
+    `background` too, replaces it with them, and leaves its end to the caller.
     """
 
     def __init__(
-        self, config: uvicorn.Config, sockets: list[socket.socket], drain_seconds: float
+        self,
+        config: uvicorn.Config,
+        sockets: list[socket.socket],
+        drain_seconds: float,
+        background: Background | None,
     ) -> None:
         self._config = config
         self._sockets = sockets
         self._drain_seconds = drain_seconds
+        self._background = background
         self._signals: SimpleQueue[int] = SimpleQueue()
         self._workers: list[Worker] = []
         self._leaving: list[Worker] = []
@@ -165,6 +173,8 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda received, _: self._signals.put(received))
         self._workers = [self._start() for _ in range(self._config.workers)]
+        if self._background is not None:
+            self._background.start()
         while True:
             received = self._next_signal()
             if received == signal.SIGHUP:
@@ -220,6 +230,8 @@ class Supervisor:
                 return ended_by
             self._kill(self._leaving)
             log.info("worker_replaced", pid=new.pid, replaced=old.pid)
+        if self._background is not None:
+            self._background.replace()
         return None
 
     def _wait_for_start(self, worker: Worker) -> int | None:

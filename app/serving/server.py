@@ -1,6 +1,5 @@
 """`serve`, and the factory of each worker's application."""
 
-import gc
 import multiprocessing
 import os
 import resource
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,6 +21,8 @@ from prometheus_client.registry import Collector
 from app.http.metrics import FOLDER, Together, served
 from app.http.uvicorn_protocol import Connections, Protocol
 from app.main import create_app, from_environment
+from app.serving.beside import Background
+from app.serving.freezing import freeze
 from app.serving.listening import CannotListen, cannot_listen, port_of
 from app.serving.processes import GRACE_SECONDS, Server, Supervisor
 from app.settings import Settings
@@ -64,13 +66,17 @@ def serve(
     }
     given = list(sockets)
     with ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="assistenza-metrics-"))
+        )
+        background = None
+        if settings.background_process:
+            background = stack.enter_context(Background(settings, folder))
         if settings.workers > 1:
             # The workers are new processes and read their settings from the environment.
             os.environ.update(settings.environment())
-            os.environ[FOLDER] = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="assistenza-metrics-")
-            )
-            _serve_metrics(stack, settings, Together())
+            os.environ[FOLDER] = str(folder)
+            _serve_metrics(stack, settings, Together(folder))
             config = uvicorn.Config(
                 "app.serving.server:worker", factory=True, workers=settings.workers, **options
             )
@@ -78,15 +84,18 @@ def serve(
             port = port_of(listening)
             if greeting and port is not None:
                 _greet_once_it_answers(greeting, settings.host, port)
-            return Supervisor(config, listening, settings.drain_seconds).run()
+            return Supervisor(config, listening, settings.drain_seconds, background).run()
 
-        def greet(port: int | None) -> None:
+        def started(port: int | None) -> None:
+            if background is not None:
+                background.start()
             if greeting and port is not None:
                 print(greeting(settings.host, port), flush=True)
 
         app = settled(create_app(settings))
+        app.state.metrics.beside = None if background is None else folder
         _serve_metrics(stack, settings, app.state.metrics)
-        server = Server(uvicorn.Config(app, **options), settings.drain_seconds, on_start=greet)
+        server = Server(uvicorn.Config(app, **options), settings.drain_seconds, on_start=started)
         # uvicorn shuts down in order and then raises the signal that stopped it once more.
         stack.enter_context(termination_unwinds())
         try:
@@ -154,13 +163,8 @@ def worker() -> FastAPI:
 
 
 def settled(app: FastAPI) -> FastAPI:
-    """The application, whose objects the garbage collector no longer visits.
-
-    They stay as long as the process does. A full collection that visited them all stopped the event
-    loop for 0.1 s.
-    """
-    gc.collect()
-    gc.freeze()
+    """The application, whose objects the garbage collector no longer visits."""
+    freeze()
     return app
 
 

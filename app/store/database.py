@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.settings import Settings
 from app.store.driver import OpenConnections, create_engine
 from app.store.raw_reads import RawReadPool
-from app.store.shares import shares
+from app.store.shares import Shares, shares
 
 _CLOSING_SECONDS = 2.0
 _AUTOCOMMIT: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
@@ -61,11 +61,17 @@ class Database:
     `exporting` has as many places. `operations`: readiness, housekeeping
     and publishing.
 
-    `long_statements`: for commands that lift `statement_timeout`.
+    `share`: the sizes of the pools; by default those of a worker. `long_statements`: for commands
+    that lift `statement_timeout`.
     """
 
     def __init__(
-        self, settings: Settings, url: str | None = None, *, long_statements: bool = False
+        self,
+        settings: Settings,
+        url: str | None = None,
+        *,
+        share: Shares | None = None,
+        long_statements: bool = False,
     ) -> None:
         address = url or settings.database_url
         if address is None:
@@ -109,7 +115,7 @@ class Database:
             return RawReadPool(engine, size, settings.pool_timeout, self._open.silent)
 
         self.budget = settings.connections
-        share = shares(settings)
+        share = share or shares(settings)
         self.reading = pool(address, share.reading, arguments, **_AUTOCOMMIT)
         self.writing = pool(address, share.writing, arguments)
         self.raw = raw_pool(address, share.asking, arguments)

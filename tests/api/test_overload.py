@@ -16,7 +16,7 @@ from app.jobs import housekeeping
 from app.main import create_app
 from app.policy.document import Policies
 from app.services import tokens
-from app.settings import LEAST_CONNECTIONS, Settings
+from app.settings import Settings, least_connections
 from app.store.database import Database
 from tests.api.build import Customer, unique
 from tests.conftest import Server, Service
@@ -45,7 +45,8 @@ async def service(
     url = through(make_url(server.url(name, server.login)), line[1])
     settings = Settings(
         database_url=url.render_as_string(hide_password=False),
-        connections=LEAST_CONNECTIONS,
+        connections=least_connections(1, background_process=False),
+        background_process=False,
         pool_timeout=POOL,
         connect_timeout=1.0,
         lock_timeout_ms=int(LOCK * 1000),

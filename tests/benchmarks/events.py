@@ -21,13 +21,21 @@ import uvloop
 from app import clock
 from app.jobs.publishing import LEASE
 from tests.benchmarks.calls import Client, at_rate
-from tests.benchmarks.common import Filled, databases, postgres, say, scratch, service, token_for
+from tests.benchmarks.common import (
+    Filled,
+    databases,
+    postgres,
+    say,
+    scratch,
+    service,
+    token_for,
+    wait_until_idle,
+)
 from tests.benchmarks.working import logging, opening
 
 _CASES = 200
 _SETTLING_SECONDS = 1.5
 _LOOKED_AT_EVERY = 0.2
-_LOOKS = 1_500
 _LAGS = """
     SELECT coalesce(extract(epoch FROM clock_timestamp() - (
             SELECT e.occurred_at FROM unpublished_events u JOIN events e ON e.id = u.event_id
@@ -86,11 +94,6 @@ async def _measure(database: Filled, port: int, options: argparse.Namespace) -> 
         return await post(*logging(random.choice(cases)))
 
     owner = await asyncpg.connect(database.owner_url)
-    # The service looks at every customer of a new database once, which costs more than publishing.
-    for _ in range(_LOOKS):
-        if not await owner.fetchval("SELECT walking FROM standing_state"):
-            break
-        await asyncio.sleep(_LOOKED_AT_EVERY)
     found: dict[bool, list[float]] = {False: [], True: []}
     lags: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for number in range(2 * options.rounds):
@@ -125,7 +128,8 @@ async def _measure(database: Filled, port: int, options: argparse.Namespace) -> 
 async def run(options: argparse.Namespace) -> None:
     with scratch() as directory, postgres(directory) as server:
         async with databases(server, options.customers) as (database,):
-            with service(directory, database) as (port, _):
+            with service(directory, database) as (port, pid):
+                wait_until_idle(pid)
                 await _measure(database, port, options)
 
 

@@ -26,7 +26,16 @@ import uvloop
 
 from app import clock
 from tests.benchmarks.calls import Client, at_rate
-from tests.benchmarks.common import Filled, databases, postgres, say, scratch, service, token_for
+from tests.benchmarks.common import (
+    Filled,
+    databases,
+    postgres,
+    say,
+    scratch,
+    service,
+    token_for,
+    wait_until_idle,
+)
 from tests.benchmarks.load import HOST
 from tests.benchmarks.working import logging, opening
 
@@ -209,6 +218,7 @@ async def run(options: argparse.Namespace) -> None:
         async with databases(server, options.customers) as (database,):
             chosen = {"ASSISTENZA_WEBHOOK_ALLOW": HOST, "ASSISTENZA_WORKERS": str(options.workers)}
             with service(directory, database, **chosen) as served:
+                wait_until_idle(served[1])
                 await _measure(database, served, hooks, options)
 
 

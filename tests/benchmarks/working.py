@@ -12,10 +12,10 @@ from time import perf_counter
 from typing import Any, Literal, cast
 
 import orjson
-import psutil
 import uvloop
 from pydantic import BaseModel, Field
 
+from tests.benchmarks.common import cpu_seconds
 from tests.benchmarks.load import HOST, Sample, customer_id, sample_of
 
 Step = Literal["open", "log", "close", "cycle"]
@@ -171,8 +171,7 @@ async def _run(work: Work) -> Done:
 def do(work: Work, pid: int) -> Done:
     """Runs it in a process of its own; `pid` is the server's, whose CPU time for each `step` is
     told. Raises CalledProcessError where an answer was not 2xx."""
-    server = psutil.Process(pid)
-    before = sum(server.cpu_times()[:2])
+    before = cpu_seconds(pid)
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.working"],
         input=work.model_dump_json().encode(),
@@ -180,7 +179,7 @@ def do(work: Work, pid: int) -> Done:
         check=True,
         timeout=300,
     )
-    used = sum(server.cpu_times()[:2]) - before
+    used = cpu_seconds(pid) - before
     result = Done.model_validate_json(done.stdout)
     result.samples[work.step].cpu = used * 1e6 / (work.calls * work.connections)
     return result

@@ -173,8 +173,7 @@ def test_processes_that_start_and_end_do_not_disturb_a_report(
         return False
 
     monkeypatch.setattr("app.http.metrics.psutil.pid_exists", removed)
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    assert list(Together().collect()) == []
+    assert list(Together(tmp_path).collect()) == []
 
 
 def test_several_processes_tell_their_sum(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ async def test_the_marker_is_in_no_delivery(
     )
     while await hand_over(service.database):
         pass
-    worker = service.app.state.deliveries
+    worker = service.app.state.jobs.deliveries
     async with asyncio.timeout(120):
         while await worker.step(service.database):
             await worker.ended()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from app.http.metrics import Metrics
+from app.http.metrics import JobMetrics, Metrics
 from tests.command import ROOT, run
 
 _RULES = "prometheus-alerts.yml"
@@ -33,7 +33,9 @@ def test_the_names_are_listed_and_another_is_refused() -> None:
 def test_every_metric_of_the_rules_is_one_of_the_service(rules: str) -> None:
     named = set(re.findall(r"\bassistenza_\w+", rules))
     assert len(named) >= 6
-    served = generate_latest(Metrics()).decode()
+    metrics = Metrics()
+    JobMetrics(metrics)
+    served = generate_latest(metrics).decode()
     assert named <= set(re.findall(r"^# TYPE (\w+)", served, re.MULTILINE))
 
 

@@ -1,0 +1,77 @@
+"""Keeping the background process running, from the process that serves or supervises."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Self
+
+import structlog
+
+from app.http.metrics import FOLDER
+from app.settings import Settings
+
+_AGAIN_SECONDS = 1.0
+_END_SECONDS = 10.0
+"""Deliveries that are being made get half of it."""
+
+log = structlog.get_logger("serving")
+
+
+class Background:
+    """The background process, from `start` to the end of the block. One that dies is replaced.
+
+    It writes its metrics to files in `folder`.
+    """
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._environment = os.environ | settings.environment() | {FOLDER: str(folder)}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ending = threading.Event()
+        self._watch = threading.Thread(target=self._keep, name="background-watch", daemon=True)
+
+    def start(self) -> None:
+        """Start the process, and another one whenever it ends."""
+        self._watch.start()
+
+    def replace(self) -> None:
+        """Let the process end, so that another one takes its place."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def _keep(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._run_once()
+            except OSError as error:
+                log.error("background_not_started", error=type(error).__name__)
+            self._ending.wait(_AGAIN_SECONDS)
+
+    def _run_once(self) -> None:
+        command = [sys.executable, "-m", "app.serving.background"]
+        with subprocess.Popen(  # noqa: S603
+            command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as process:
+            self._process = process
+            if self._ending.is_set():
+                process.terminate()
+            code = process.wait()
+        if code != 0 and not self._ending.is_set():
+            log.error("background_died", pid=process.pid, exit_code=code)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        if not self._watch.is_alive():
+            return
+        process = self._process
+        if process is not None:
+            process.terminate()
+        self._watch.join(_END_SECONDS)
+        if self._watch.is_alive() and (process := self._process) is not None:
+            log.error("background_killed", pid=process.pid)
+            process.kill()
+            self._watch.join()
