@@ -4,7 +4,7 @@ A figure is one row of `_figures`: its day, its customer, the dimensions that it
 it belongs to and its value. Every answer is a sum over these rows.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from itertools import combinations
@@ -48,6 +48,7 @@ _NOT_BEFORE = {"tickets_sold", "tickets_expired", "minutes_granted", "minutes_la
 
 _M = {measure: number for number, measure in enumerate(MEASURES)}
 _ZONE = "CAST(:zone AS text)"
+_CASE = ("channel", "category", "priority", "paid_by")
 _OF_CASE = "k.technician, k.channel, k.category, k.priority, k.paid_by"
 # R35, by the policy in force: a named desk that it has, else that of the country.
 _DESK = """coalesce(CAST(:named_desks AS jsonb) ->> c.help_desk,
@@ -57,9 +58,10 @@ _DESK = """coalesce(CAST(:named_desks AS jsonb) ->> c.help_desk,
 def _figures(among: Literal["days", "period"], customer: str | None = None) -> str:
     """SQL of every figure of the days in the relation `days`, or of the period [:from, :to).
 
-    `customer`: SQL of the id of the one customer whose figures they are. A case that was moved
-    away counts nothing (R47); its time entries are reversed and its ledger entries taken back. What
-    lies on a service year that no purchase begins any more (R40) never could be used.
+    `work` and `moves` have the time entries and the ledger's rows of such days. `customer`: SQL of
+    the id of the one customer whose figures they are. A case that was moved away counts nothing
+    (R47); its time entries are reversed and its ledger entries taken back. What lies on a service
+    year that no purchase begins any more (R40) never could be used.
     """
     days, start, end = "", "CAST(:from AS date)", "CAST(:to AS date)"
     if among == "days":
@@ -92,28 +94,30 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         ending = "s.ends ?| ARRAY(SELECT CAST(day AS text) FROM days)"
     nothing = "NULL, NULL, NULL, NULL"
 
-    def joined(table: str, alias: str, key: str) -> str:
-        return "" if among == "days" else f"LEFT JOIN {table} {alias} ON {alias}.id = {key}"
+    def look_up(table: str, key: str, column: str) -> str:
+        return f"(SELECT o.{column} FROM {table} o WHERE o.id = {key})"
 
-    def other(table: str, alias: str, key: str, *columns: str) -> str:
-        """SQL of columns of the row that `joined` joins.
-
-        The few rows of some days look each up by its key, and only those that are asked for: joins
-        make the planner read the whole table.
-        """
-        if among == "days":
-            found = [
-                f"(SELECT {alias}.{one} FROM {table} {alias} WHERE {alias}.id = {key}) AS {one}"
-                for one in columns
-            ]
-        else:
-            found = [f"{alias}.{one}" for one in columns]
-        return ", ".join(found)
-
-    def of_case(key: str, *columns: str) -> str:
-        return other("cases", "k", key, *columns)
-
-    case = ("channel", "category", "priority", "paid_by")
+    if among == "days":
+        # A join with whole tables makes the planner read them. Nearly all charges of a day are of
+        # its work; those of another day's, and tickets, look up their rows by their keys.
+        entries, case = "work w", "w"
+        charges = "moves l LEFT JOIN work w ON w.id = l.time_entry_id AND w.case_id = l.case_id"
+        tickets = "moves l"
+        technician = look_up("time_entries", "l.time_entry_id", "technician")
+        technician = f"CASE WHEN w.id IS NULL THEN {technician} ELSE w.technician END"
+        looked_up = {one: look_up("cases", "l.case_id", one) for one in _CASE[:3]}
+        charged = [
+            f"CASE WHEN w.id IS NULL THEN {other} ELSE w.{one} END"
+            for one, other in looked_up.items()
+        ]
+        consumed = [look_up("cases", "l.case_id", "technician"), *looked_up.values()]
+    else:
+        entries, case = "time_entries w LEFT JOIN cases k ON k.id = w.case_id", "k"
+        tickets = "ledger l LEFT JOIN cases k ON k.id = l.case_id"
+        charges = f"{tickets} LEFT JOIN time_entries w ON w.id = l.time_entry_id"
+        technician = "w.technician"
+        charged = [f"k.{one}" for one in _CASE[:3]]
+        consumed = ["k.technician", *charged]
     allowance = "coalesce((SELECT b.kind FROM balances b WHERE b.allowance_id = l.allowance_id),"
     return f"""
         SELECT k.opened_on AS day, k.customer_id, {_OF_CASE}, v.measure, v.value
@@ -136,26 +140,20 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         FROM {days}events e LEFT JOIN refusals r ON r.event_id = e.id
         WHERE e.type = 'case.refused' AND {at("e.occurred_at")}{records}
         UNION ALL
-        SELECT t.worked_on, t.customer_id, t.technician, {of_case("t.case_id", *case)},
-            {_M["worked_minutes"]}, t.minutes
-        FROM time_entries t {joined("cases", "k", "t.case_id")}
-        WHERE t.reversed_at IS NULL AND {on("t.worked_on")}{of("k.customer_id")}
+        SELECT w.worked_on, w.customer_id, w.technician,
+            {", ".join(f"{case}.{one}" for one in _CASE)}, {_M["worked_minutes"]}, w.minutes
+        FROM {entries} WHERE w.reversed_at IS NULL AND {on("w.worked_on")}{of("k.customer_id")}
         UNION ALL
-        SELECT l.counts_on, l.customer_id,
-            {other("time_entries", "t", "l.time_entry_id", "technician")},
-            {of_case("l.case_id", *case[:3])}, {allowance} 'none'), v.measure, v.value
-        FROM ledger l
-        {joined("cases", "k", "l.case_id")}
-        {joined("time_entries", "t", "l.time_entry_id")}
-        CROSS JOIN LATERAL (VALUES ({_M["charged_minutes"]}, l.used_minutes),
+        SELECT l.counts_on, l.customer_id, {", ".join((technician, *charged))},
+            {allowance} 'none'), v.measure, v.value
+        FROM {charges} CROSS JOIN LATERAL (VALUES ({_M["charged_minutes"]}, l.used_minutes),
             ({_M["overrun_minutes"]}, l.overrun_minutes)) v (measure, value)
         WHERE l.time_entry_id IS NOT NULL AND v.value <> 0
             AND {on("l.counts_on")}{of("l.customer_id")}
         UNION ALL
-        SELECT l.counts_on, l.customer_id, {of_case("l.case_id", "technician", *case[:3])},
-            'ticket', v.measure, v.value
-        FROM ledger l {joined("cases", "k", "l.case_id")}
-        CROSS JOIN LATERAL (VALUES ({_M["tickets_consumed"]}, CAST(l.consumed AS int)),
+        SELECT l.counts_on, l.customer_id, {", ".join(consumed)}, 'ticket', v.measure, v.value
+        FROM {tickets} CROSS JOIN LATERAL (VALUES
+            ({_M["tickets_consumed"]}, CAST(l.consumed AS int)),
             ({_M["tickets_cancelled"]}, l.cancelled)) v (measure, value)
         WHERE l.ticket_position IS NOT NULL AND v.value <> 0
             AND {on("l.counts_on")}{of("l.customer_id")}
@@ -183,17 +181,54 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         WHERE {ending} AND {on("CAST(x.day AS date)")}{of("s.customer_id")}"""
 
 
+def _work(used: Collection[str]) -> str:
+    """SQL of the relations `work` and `moves`: the time entries of `days`, with what of their cases
+    is used, and the rows of the ledger that count.
+
+    Two kinds of figures are made of each. OFFSET keeps the planner from joining all cases: it looks
+    each up by its key, once.
+    """
+    asked = [one for one in _CASE if one in used]
+    columns = [f"k.{one}" if one in asked else f"CAST(NULL AS text) AS {one}" for one in _CASE]
+    cases = ""
+    if asked:
+        cases = f"""LEFT JOIN LATERAL (
+                SELECT {", ".join(asked)} FROM cases WHERE id = t.case_id OFFSET 0) k ON true"""
+    return f"""work AS MATERIALIZED (
+            SELECT t.id, t.case_id, t.worked_on, t.customer_id, t.technician, t.minutes,
+                t.reversed_at, {", ".join(columns)}
+            FROM time_entries t {cases} WHERE t.worked_on = ANY (ARRAY(SELECT day FROM days))),
+        moves AS MATERIALIZED (
+            SELECT l.counts_on, l.customer_id, l.case_id, l.allowance_id, l.time_entry_id,
+                l.ticket_position, l.used_minutes, l.overrun_minutes, l.consumed, l.cancelled
+            FROM ledger l WHERE l.counts_on = ANY (ARRAY(SELECT day FROM days))
+                AND (l.used_minutes <> 0 OR l.overrun_minutes <> 0 OR l.consumed <> 0
+                    OR l.cancelled <> 0))"""
+
+
 def _with_customers(figures: str) -> str:
     """The figures with the country and the help desk of their customers."""
     return f"""(SELECT a.*, a.customer_id AS customer, c.country, {_DESK} AS help_desk
         FROM ({figures}) a LEFT JOIN customers c ON c.id = a.customer_id)"""
 
 
-def _sums() -> str:
-    """SQL of each measure as the sum of figures."""
+def _of_days(used: Collection[str]) -> str:
+    """The figures of `days` with what of their customers is used, each looked up by its key."""
+    asked = {"country": "country", "help_desk": f"{_DESK} AS help_desk"}
+    columns = [sql for one, sql in asked.items() if one in used]
+    customers = ""
+    if columns:
+        customers = f"""LEFT JOIN LATERAL (SELECT {", ".join(columns)}
+                FROM customers c WHERE c.id = a.customer_id OFFSET 0) c ON true"""
+    return f"(SELECT * FROM ({_figures('days')}) a {customers})"
+
+
+def _sums(kind: Literal["int", "bigint"] = "bigint") -> str:
+    """SQL of each measure as the sum of figures; those of a day are of the kind of `usage_days`,
+    because sums of bigint are made of slow numerics."""
     return ",\n            ".join(
         f"coalesce(CAST(sum(value) FILTER (WHERE measure = {number}{_happened(measure)})"
-        f" AS bigint), 0) AS {measure}"
+        f" AS {kind}), 0) AS {measure}"
         for measure, number in _M.items()
     )
 
@@ -268,17 +303,21 @@ def _rolled(group_by: Sequence[Dimension], filters: Sequence[Dimension], window:
     columns = ", ".join(("day", *used))
     conditions = conditions_of(filters)
     sums = ",\n            ".join(
-        f"coalesce(CAST(sum({one}){_only_happened(one)} AS bigint), 0) AS {one}" for one in MEASURES
+        f"coalesce(sum({one}){_only_happened(one)}, 0) AS {one}" for one in MEASURES
     )
-    return f"""WITH {_DAYS}, found AS (
+    mask = _mask(used)
+    # Rows are compared, because that is what the index by both alone can find. The planner expects
+    # few rows of a range with an unknown end, and took the index by day to read those of all masks.
+    return f"""WITH {_DAYS}, {_work(used)}, found AS (
             SELECT {columns}, {", ".join(MEASURES)} FROM usage_days
-            WHERE dimensions = {_mask(used)}
-                AND day >= CAST(:from AS date) AND day < CAST(:to AS date)
-                AND day <= (SELECT through FROM state) AND day NOT IN (SELECT day FROM days)
+            WHERE (dimensions, day) >= ({mask}, CAST(:from AS date))
+                AND (dimensions, day) < ({mask}, CAST(:to AS date))
+                AND (dimensions, day) <= ({mask}, (SELECT through FROM state))
+                AND day NOT IN (SELECT day FROM days)
             UNION ALL
             SELECT {columns},
-            {_sums()}
-            FROM {_with_customers(_figures("days"))} f GROUP BY {columns})
+            {_sums("int")}
+            FROM {_of_days(used)} f GROUP BY {columns})
         SELECT {", ".join((*keys, *MEASURES))} FROM (
             SELECT {", ".join(keys)},
             {sums}
@@ -365,11 +404,12 @@ async def sums(connection: AsyncConnection, asked: Asked, most: int) -> list[Sum
     """At most so many sums, in no order, none of them with zeros alone."""
     query = _sql(asked.group_by, tuple(asked.filters), asked.window)
     rows = await connection.execute(query, {**_parameters(asked), "most": most})
-    return [_sums_of(row, len(asked.group_by)) for row in rows]
+    return _sums_of(rows, asked)
 
 
-def _sums_of(row: Any, dimensions: int) -> Sums:
-    return Sums(row[0], tuple(row[1 : 1 + dimensions]), tuple(row[1 + dimensions :]))
+def _sums_of(rows: Iterable[Any], asked: Asked) -> list[Sums]:
+    first = 1 + len(asked.group_by)
+    return [Sums(row[0], row[1:first], row[first:]) for row in rows]
 
 
 def _parameters(asked: Asked) -> dict[str, Any]:
@@ -473,7 +513,7 @@ async def page(
         "most": most,
     }
     rows = await connection.execute(query, parameters)
-    return [_sums_of(row, len(asked.group_by)) for row in rows]
+    return _sums_of(rows, asked)
 
 
 async def walked_through(connection: AsyncConnection, after: Place) -> str | None:
@@ -515,7 +555,7 @@ _BY_DAY = f"""
 }
     FROM (SELECT day, measure, {", ".join(WITHIN_CUSTOMERS)},
             GROUPING({", ".join(WITHIN_CUSTOMERS)}) AS g, sum(value) AS value
-        FROM {_with_customers(_figures("days"))} f
+        FROM {_of_days(WITHIN_CUSTOMERS)} f
         GROUP BY GROUPING SETS ({", ".join(f"({', '.join(one)})" for one in _SETS)})) s
     WHERE value <> 0
     GROUP BY day, g, {", ".join(WITHIN_CUSTOMERS)}"""
@@ -524,6 +564,7 @@ _COLUMNS = ", ".join(("day", "dimensions", *WITHIN_CUSTOMERS, *SUMMED))
 # are taken away.
 SUM_DAYS = text(f"""
     WITH days AS MATERIALIZED (SELECT unnest(CAST(:days AS date[])) AS day),
+        {_work(WITHIN_CUSTOMERS)},
         taken AS (DELETE FROM usage_changes WHERE day = ANY (CAST(:days AS date[]))),
         old AS (DELETE FROM usage_days WHERE day = ANY (CAST(:days AS date[])))
     INSERT INTO usage_days ({_COLUMNS}) {_BY_DAY}""")
@@ -619,6 +660,7 @@ _DIFFERENCES = text(f"""
         SELECT CAST(d AS date) AS day
         FROM usage_state s, generate_series(CAST(:first AS timestamp), s.through, '1 day') d
         WHERE NOT EXISTS (SELECT FROM usage_changes c WHERE c.day = CAST(d AS date))),
+    {_work(WITHIN_CUSTOMERS)},
     kept AS (SELECT {_COLUMNS} FROM usage_days WHERE day IN (SELECT day FROM days)),
     right_ones AS ({_BY_DAY}),
     compared AS (SELECT 0 AS side, * FROM kept UNION ALL SELECT 1, {_COLUMNS} FROM right_ones)

@@ -20,9 +20,12 @@ import pytest
 from sqlalchemy import TextClause, event
 
 from app import clock
+from app.services import usage_reports
 from app.services.tokens import BOUND_SCOPES, hash_of
 from app.store import feed, webhooks
 from app.store.raw_reads import PreparedQuery, RawReadPool, prepare
+from app.store.tables.usage_days import SUMMED, WITHIN_CUSTOMERS
+from app.store.usage_reports import SUM_DAYS
 from tests.benchmarks.fill import fill, key
 from tests.benchmarks.load import customer_id
 from tests.conftest import Service
@@ -53,6 +56,7 @@ LARGE = {
     "ticket_packs",
     "ticket_uses",
     "time_entries",
+    "usage_days",
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_events",
@@ -129,6 +133,7 @@ def _webhooks() -> list[str]:
 def _more(today: date) -> list[str]:
     """More closed cases, and what is rare: one thing of each kind, all of one customer."""
     made = f"'{today - timedelta(days=10)}'::date"
+    older = f"{made} - n % 700"
     columns = """number, requester_name, channel, category, priority_requested, priority,
         priority_support, subject, description, technician, state, paid_by, first_paid_by,
         resolution, opened_on, opened_at, closed_at, updated_at"""
@@ -138,8 +143,18 @@ def _more(today: date) -> list[str]:
             SELECT {key(7)}, {key(0, "0")}, '2025-' || i || lpad(n::text, 7, '0'),
                 'Requester ' || n, 'email', 'question', 'normal', 'normal', false, 'Older subject',
                 'Nothing is shown on panel ' || n, 'Technician ' || n % 20, 'closed', 'none',
-                'none', 'Solved.', {made} - i, {made} - i, {made}, {made}
+                'none', 'Solved.', {older} - i, {older} - i, {older}, {older}
             FROM generate_series(1, {_CUSTOMERS}) n, generate_series(1, 3) i""",
+        # Work of two years, of which the ledger has two rows for each entry.
+        f"""INSERT INTO time_entries (id, customer_id, case_id, technician, minutes, worked_at,
+                worked_on, recorded_at)
+            SELECT {key(8, "1")}, {key(0, "0")}, {key(7, "1")}, 'Technician ' || n % 20, 20,
+                {older}, {older}, {older}
+            FROM generate_series(1, {_CUSTOMERS}) n""",
+        """INSERT INTO ledger (customer_id, case_id, kind, overrun_minutes, time_entry_id,
+                counts_on, recorded_at)
+            SELECT customer_id, case_id, 'overrun', 10, id, worked_on, recorded_at
+            FROM time_entries, generate_series(1, 2) WHERE technician LIKE 'Technician%'""",
         f"""INSERT INTO cases (id, customer_id, requester_email, requester_phone, serial_number,
                 {columns})
             SELECT gen_random_uuid(), {rare}, 'quirinus@rare.example', '+4930999888', 'RARE-1',
@@ -212,6 +227,19 @@ def _allowances() -> list[str]:
     ]
 
 
+def _sums_of_usage(rules: str, today: date) -> list[str]:
+    """Two years of sums by day: eight rows by each dimension, and as many by each pair of them."""
+    said = rules.replace("'", "''")
+    values = ", ".join(["'one'"] * len(WITHIN_CUSTOMERS))
+    return [
+        f"""INSERT INTO usage_days
+            SELECT '{today}'::date - d, mask, {values}, {", ".join(["n"] * len(SUMMED))}
+            FROM generate_series(1, 730) d, generate_series(0, 127) mask, generate_series(1, 8) n
+            WHERE bit_count(mask::bit(7)) <= 2""",
+        f"UPDATE usage_state SET through = '{today}'::date - 1, rules = '{said}'",
+    ]
+
+
 Plans = Literal["force_custom_plan", "force_generic_plan"]
 
 
@@ -277,7 +305,9 @@ class World:
 async def world(new_service: Callable[..., Awaitable[Service]]) -> AsyncIterator[World]:
     service = await new_service()
     today = service.today()
-    await fill(service.admin_url, _CUSTOMERS, today, more=_more(today), vacuum=False)
+    rules = usage_reports.rules_of(service.policies, today).said()
+    more = [*_more(today), *_sums_of_usage(rules, today)]
+    await fill(service.admin_url, _CUSTOMERS, today, more=more, vacuum=False)
     scopes = sorted({one.scope for one in operations() if one.is_safe and one.scope})
     for_bound = sorted(BOUND_SCOPES.intersection(scopes))
     token = await service.token(*for_bound, customer_id=customer_id(_RARE))
@@ -643,6 +673,33 @@ async def test_publishing_and_pruning_find_their_rows_by_an_index(world: World) 
         named = tuple(values[name] for name in query.names)
         asked.append((query.text, Statement(query.text, named, bound=False)))
     await _check(world, asked)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"window": "day", "group_by": "technician"},
+        {"window": "week", "group_by": ["channel", "paid_by"]},
+        {"window": "month", "group_by": ["country", "help_desk"]},
+    ],
+    ids=str,
+)
+async def test_usage_reads_the_sums_of_its_dimensions_and_the_records_of_today(
+    world: World, query: dict[str, Any]
+) -> None:
+    year = {"from": str(world.today - timedelta(days=365))}
+    answer = await world.anyone.get("/v1/usage", params=year | query)
+    assert answer.status_code == 200
+    assert answer.json()["totals"]["cases_opened"] > 0
+    await _check(world, [("usage", one) for one in world.recorder.take()])
+
+
+async def test_summing_a_day_reads_the_records_of_that_day(world: World) -> None:
+    query = prepare(SUM_DAYS)
+    rules = usage_reports.rules_of(world.service.policies, world.today)
+    given = {"days": [world.today + timedelta(days=3)], **rules.parameters()}
+    named = tuple(given[name] for name in query.names)
+    await _check(world, [("summing", Statement(query.text, named, bound=False))])
 
 
 @pytest.mark.parametrize("operation", READS, ids=lambda one: one.name)
