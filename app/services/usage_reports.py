@@ -235,7 +235,9 @@ def _filled(
 ) -> tuple[list[Row], Place | None, Sequence[int]]:
     """A page of the rows of all sums, the place of the next one, and the totals."""
     totals = [sum(column) for column in zip(*(one.measures for one in sums), strict=True)]
-    cells = {(one.bucket, one.values): one.measures for one in sums}
+    cells: dict[date, dict[tuple[Any, ...], Sequence[int]]] = {start: {} for start in buckets}
+    for bucket, values, measures in sums:
+        cells[bucket][values] = measures
     occurring = {one.values for one in sums} if dimensions else {()}
     ordered = sorted(occurring, key=order_of)
     first = 0 if after is None else bisect_right(buckets, after.bucket) - 1
@@ -244,10 +246,10 @@ def _filled(
     # Of one customer: only where there is something.
     sparse = "customer" in dimensions
     rows = (
-        Row(start, until, values, cells.get((start, values), _ZEROS))
+        Row(start, until, values, cells[start].get(values, _ZEROS))
         for start, until in zip(buckets[first:], [*buckets[first + 1 :], end], strict=True)
         for values in ordered
-        if not (sparse and (start, values) not in cells)
+        if not (sparse and values not in cells[start])
         and not (start == begin and order_of(values) <= done)
     )
     page, following = _cut(list(islice(rows, limit + 1)), limit, dimensions)

@@ -26,6 +26,7 @@ from app.jobs.summing import sum_days
 from app.main import create_app
 from app.policy.civil import civil_date
 from app.policy.document import load
+from app.serving.server import settled
 from app.settings import Settings
 from app.store.database import Database
 from tests.benchmarks.common import Filled, databases, postgres, say, scratch, token_for
@@ -69,7 +70,7 @@ async def _measure(filled: Filled, calls: int) -> None:
             each = 1000 * seconds / days
             say(f"  sums of {days:,} days made in {seconds:.1f} s, {each:.0f} ms each")
             await owner.execute("VACUUM ANALYZE usage_days")
-            app = create_app(settings, policies=policies, database=database)
+            app = settled(create_app(settings, policies=policies, database=database))
             token = await token_for(filled.owner_url, clock.now(), "usage:read")
             await _ask(_Client(app, token), owner, today, calls)
             await _sum_one(database, owner, today, lambda: sum_days(database, policies))
@@ -107,7 +108,7 @@ class _Client(NamedTuple):
             "path": "/v1/usage",
             "raw_path": b"/v1/usage",
             "root_path": "",
-            "query_string": urlencode(question).encode(),
+            "query_string": urlencode(question, doseq=True).encode(),
             "headers": headers,
             "client": ("127.0.0.1", 1),
             "server": ("benchmark", 80),
@@ -151,6 +152,7 @@ async def _ask(client: _Client, owner: asyncpg.Connection, today: date, calls: i
     customers = {**year, "group_by": "customer", "limit": 100}
     for name, asked in (
         ("this month by week and channel", month),
+        ("this month by channel and payer", {**month, "group_by": ["channel", "paid_by"]}),
         ("the first hundred customers of a year", customers),
         ("the first hundred customers of today", {**customers, "from": str(today)}),
         ("a year by month of one customer", {**year, "window": "month", "customer": "C-42"}),

@@ -1,16 +1,18 @@
 """Usage by time and dimension on the wire."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
 from uuid import UUID
 
+from orjson import Fragment
 from pydantic import Field
 
 from app.errors import InputError, InvalidInput
 from app.http.cursors import LONGEST
 from app.http.decisions import CustomerName
+from app.http.encoding import json_bytes
 from app.http.fields import (
     Country,
     DeskName,
@@ -278,17 +280,49 @@ class UsageReport(Output):
         report: service.Report, zone: str, as_of: datetime | None, next_cursor: str | None
     ) -> dict[str, Any]:
         """The answer, ready to be serialised."""
-        question, names = report.question, columns(report.dimensions)
+        question = report.question
         return {
             "from": question.start,
             "to": question.end,
             "window": question.window,
             "time_zone": zone,
             "as_of": as_of,
-            "items": [dict(zip(names, row, strict=True)) for row in rows(report)],
+            "items": _items(report),
             "totals": dict(zip(MEASURES, report.totals, strict=True)),
             "next_cursor": next_cursor,
         }
+
+
+_FIGURES = ",".join(f'"{one}":%d' for one in MEASURES)
+
+
+def _items(report: service.Report) -> Fragment:
+    """The JSON of the rows. Made of 10,000 dicts it took twice as long, and the garbage collector
+    that these set off as long again."""
+    names = list(dimension_columns(report.dimensions))
+    periods: dict[date, str] = {}
+    labels: dict[tuple[Any, ...], str] = {}
+    items = []
+    for start, end, values, measures in report.rows:
+        if start not in periods:
+            periods[start] = _fields(names[:2], (start, end))
+        if values not in labels:
+            labels[values] = _fields(names[2:], _named(report, values))
+        items.append(f"{{{periods[start]}{labels[values]}{_FIGURES % measures}}}")
+    return Fragment(f"[{','.join(items)}]")
+
+
+def _fields(names: Sequence[str], values: Iterable[Any]) -> str:
+    """Fields of a JSON object, before others."""
+    fields = json_bytes(dict(zip(names, values, strict=True))).decode()[1:-1]
+    return f"{fields}," if fields else ""
+
+
+def _named(report: service.Report, values: Sequence[Any]) -> Sequence[Any]:
+    """The dimensions of a row, with the code and the name of its customer."""
+    if report.dimensions[:1] != ("customer",):
+        return values
+    return [values[0], *report.names[values[0]], *values[1:]]
 
 
 def dimension_columns(dimensions: Iterable[Dimension]) -> dict[str, Kind]:
@@ -317,12 +351,8 @@ def table_of(report: service.Report) -> Table:
 
 def rows(report: service.Report) -> Iterator[Row]:
     """Each row's fields, as `columns` names them."""
-    by_customer = report.dimensions[:1] == ("customer",)
     for start, end, values, measures in report.rows:
-        named: list[Any] = list(values)
-        if by_customer:
-            named[1:1] = report.names[values[0]]
-        yield [start, end, *named, *measures]
+        yield [start, end, *_named(report, values), *measures]
 
 
 # --- one customer over time -----------------------------------------------------------------------
