@@ -34,7 +34,10 @@ class RequestRecord:
 
 def record_of(scope: Scope) -> RequestRecord:
     """The record of a request, made by whoever asks first."""
-    record: RequestRecord = scope.setdefault("state", {}).setdefault("record", RequestRecord())
+    state = scope.setdefault("state", {})
+    record: RequestRecord | None = state.get("record")
+    if record is None:
+        record = state["record"] = RequestRecord()
     return record
 
 

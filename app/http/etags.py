@@ -14,6 +14,11 @@ CACHING = {
 }
 
 
+RAW_CACHING = tuple(
+    (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in CACHING.items()
+)
+
+
 def strong_etag(body: bytes) -> str:
     """A tag that differs whenever a byte does."""
     return f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'

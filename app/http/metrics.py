@@ -94,9 +94,11 @@ class Metrics(CollectorRegistry):
         for shortage in get_args(Shortage):
             # An alert on an increase has to see the series before its first one.
             self._shortages.labels(shortage)
-        self.in_progress = Gauge(
+        self.in_progress = 0
+        """Requests that have not been answered yet."""
+        self._in_progress = Gauge(
             "assistenza_requests_in_progress",
-            "Requests that have not been answered yet.",
+            "Requests that have not been answered yet; of other processes up to 5 s ago.",
             multiprocess_mode="livesum",
             registry=self,
         )
@@ -191,6 +193,7 @@ class Metrics(CollectorRegistry):
             await asyncio.sleep(_SAMPLED_EVERY)
 
     def _sample(self) -> None:
+        self._in_progress.set(self.in_progress)
         if self._database is not None:
             self._budget.set(self._database.budget)
             for name, counts in self._database.pools().items():

@@ -92,7 +92,7 @@ class RequestMiddleware:
         if traceparent:
             record.traceparent = context["traceparent"] = traceparent
         token = logs.request.set(context)
-        self.metrics.in_progress.inc()
+        self.metrics.in_progress += 1
         added = (*EDGE_HEADERS, (b"x-request-id", request_id.encode()))
         received = 0
         status = 0
@@ -140,7 +140,7 @@ class RequestMiddleware:
         finally:
             taken = perf_counter_ns() - started
             method, route = scope["method"], route_of(scope)
-            self.metrics.in_progress.dec()
+            self.metrics.in_progress -= 1
             self.metrics.done(
                 method,
                 route,

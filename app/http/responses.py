@@ -1,6 +1,7 @@
 """Successful answers: JSON rendered once, with entity tags and caching headers."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ from app.http.context import Context
 from app.http.encoding import json_bytes
 from app.http.etags import (
     CACHING,
+    RAW_CACHING,
     check_if_match,
     check_if_none_match,
     if_none_match,
@@ -49,18 +51,35 @@ def json_response(
     `etag=True` computes a strong tag of the body, a text is used as it is, False sends none.
     """
     body = json_bytes(content)
-    sent = {**CACHING, **(headers or {})}
+    # In bytes, because Starlette would encode the same names and values for every answer.
+    sent = [*RAW_CACHING]
+    for name, value in (headers or {}).items():
+        if name in CACHING:
+            sent = [one for one in sent if one[0] != name.lower().encode("latin-1")]
+        sent.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+    response = Response(status_code=status)
+    response.raw_headers = sent
     if etag:
         tag = etag if isinstance(etag, str) else strong_etag(body)
-        sent["ETag"] = tag
+        sent.append((b"etag", tag.encode("latin-1")))
         if (
             status == 200
             and request.method in ("GET", "HEAD")
             and "if-none-match" in request.headers
             and if_none_match(request, tag)
         ):
-            return Response(status_code=304, headers=sent)
-    return Response(body, status, sent, media_type)
+            response.status_code = 304
+            return response
+    response.body = body
+    sent.append((b"content-length", b"%d" % len(body)))
+    sent.append((b"content-type", _content_type(media_type)))
+    return response
+
+
+@lru_cache(maxsize=64)
+def _content_type(media_type: str) -> bytes:
+    is_text = media_type.startswith("text/") and "charset=" not in media_type
+    return (media_type + "; charset=utf-8" if is_text else media_type).encode("latin-1")
 
 
 def ok(context: Context, content: bytes | BaseModel | Any, **options: Any) -> Response:

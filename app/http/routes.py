@@ -150,7 +150,9 @@ class ScopedRoute(StrictRoute):
         The primary answers too what the replica cannot: it may be gone, it may have cancelled the
         statement, and a token that was just issued may not have arrived.
         """
-        replica = await replicas.choose(request) if self.only_reads else None
+        if not self.only_reads or request.app.state.replica is None:
+            return await self.answer(request, handler)
+        replica = await replicas.choose(request)
         if replica is None:
             return await self.answer(request, handler)
         metrics: Metrics = request.app.state.metrics

@@ -86,41 +86,42 @@ def service_valid_until(
 
 def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
     """Every later day on which time alone might change an answer, in order (R13)."""
-    days = {*policies.starts}
+    days = [*policies.starts]
     lapses = date.min
     anchoring: set[date] = set()
     for licence in facts.licences:
         if licence.withdrawn_on is not None:
             if licence.withdrawn_on <= after:
                 continue
-            days.add(licence.withdrawn_on)
+            days.append(licence.withdrawn_on)
         if licence.held_from is not None:
-            days.add(licence.held_from)
+            days.append(licence.held_from)
             for period in licence.earlier:
-                days.update(period)
+                days += period
         for bought in counting(policies, licence):
             ends_on = add_months(bought, policies.in_force(bought).development.months)
-            days |= {bought, ends_on}
-            lapses = max(lapses, ends_on)
+            days += (bought, ends_on)
+            if ends_on > lapses:
+                lapses = ends_on
         anchoring.update(anchors(policies, licence))
     # An anniversary renews the hours while DEV stands (R14). Later ones change no answer: a year
     # that sleeps is shown by its recorded use alone, whose days follow.
-    for anchor in anchoring:
+    for anchor in anchoring if lapses > after else ():
         for starts_on, ends_on in periods(policies, anchor, after, lapses):
-            days |= {starts_on, ends_on}
+            days += (starts_on, ends_on)
     for starts_on, year in facts.service_years.items():
         # On the first day of a service year another Editor does not renew the hours; from the
         # second day on it does, so `unlocked_by` may change (R12, R14).
-        days |= {starts_on, starts_on + _DAY, year.ends_on}
+        days += (starts_on, starts_on + _DAY, year.ends_on)
     for contract in facts.contracts:
-        days |= {contract.starts_on, contract.closes_on}
+        days += (contract.starts_on, contract.closes_on)
     for pack in facts.packs:
-        days |= {pack.purchased_on, pack.expires_on}
+        days += (pack.purchased_on, pack.expires_on)
         for ticket in pack.lengthened:
-            days.add(ticket.expires_on)
+            days.append(ticket.expires_on)
         for cancelled_on, _ in pack.cancelled_later:
-            days.add(cancelled_on)
-    return sorted([day for day in days if day > after])
+            days.append(cancelled_on)
+    return sorted({day for day in days if day > after})
 
 
 def _answer(policies: Policies, facts: Facts, standing: Standing) -> Answer:

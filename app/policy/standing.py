@@ -93,9 +93,7 @@ def possession(policies: Policies, licences: Iterable[Licence], on: date) -> Pos
         if not licence.held(on):
             continue
         editor = editor or licence.kind == "editor"
-        for bought in (
-            licence.purchases if licence.held_from is None else counting(policies, licence)
-        ):
+        for bought in counting(policies, licence):
             if bought <= on and (latest is None or bought > latest):
                 latest = bought
         for day in anchors(policies, licence):

@@ -270,11 +270,12 @@ async def find(
     pool = database.bound_raw if bound else database.raw
     rows = await pool.fetch(_SINGLE[bound, lookup.kind, _when(at, now)], parameters)
     caller = admitted(rows[0] if rows else None, scope)
-    contact = rows[0].contact
+    contact = rows[0]["contact"]
     return caller, Found(
-        [known(row) for row in rows if row.customer is not None],
+        # After the token's four columns come those of `CUSTOMER`, and the facts.
+        [Known(*row[4:11]) for row in rows if row[4] is not None],
         None if contact is None else orjson.loads(contact),
-        closures.parse(rows[0].closures),
+        closures.parse(rows[0]["closures"]),
     )
 
 

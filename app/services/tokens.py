@@ -102,13 +102,16 @@ def is_bound(token: str) -> bool:
 
 
 def admitted(row: Any, scope: str | None) -> Caller:
-    """The caller whose token's row was read (None: no valid token), if it has the scope.
+    """The caller whose token's row was read (None: no valid token), if it has the scope. The row
+    begins with id, name, scopes and customer_id.
 
     Raises Unauthorized, InsufficientScope.
     """
-    if row is None or row.id is None:
+    if row is None or row[0] is None:
         raise Unauthorized(token_sent=True)
-    caller = Caller(row.id, row.name, frozenset(row.scopes), row.customer_id)
+    # By position, because the driver's rows look up each name in Python.
+    id_, name, scopes, customer_id = row[:4]
+    caller = Caller(id_, name, frozenset(scopes), customer_id)
     if scope is not None and scope not in caller.scopes:
         raise InsufficientScope(scope)
     return caller

@@ -128,8 +128,8 @@ async def test_a_request_costs_little() -> None:
     metrics = Metrics()
 
     def one() -> None:
-        metrics.in_progress.inc()
-        metrics.in_progress.dec()
+        metrics.in_progress += 1
+        metrics.in_progress -= 1
         metrics.done("GET", "/v1/entitlements", 200, 0.002, 1, None)
 
     rounds = 5_000
@@ -180,7 +180,7 @@ def test_several_processes_tell_their_sum(tmp_path: Path) -> None:
     worker = """
 from app.http.metrics import Metrics
 metrics = Metrics()
-metrics.in_progress.inc()
+metrics.in_progress += 1
 metrics.done("GET", "/v1/customers", 200, 0.1, 2, "not_found")
 print(metrics.render("")[0].decode())
 """
