@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from app.policy.document import COLUMNS, Column, Policies
 from app.policy.facts import Contract, Facts, Licence, Pack
-from app.policy.standing import Standing, burn_order, last_purchase, pack_order
+from app.policy.standing import Standing, burn_order, pack_order, possession
 
 
 class Rule(NamedTuple):
@@ -56,7 +56,12 @@ def _development(policies: Policies, facts: Facts, standing: Standing) -> list[R
     on = standing.on
     bought = standing.last_purchase
     found = next(
-        (lic for lic in facts.licences if last_purchase(policies, (lic,), on) == bought), None
+        (
+            licence
+            for licence in facts.licences
+            if possession(policies, (licence,), on).last_purchase == bought
+        ),
+        None,
     )
     record = _licence(found) if bought is not None else None
     if record is not None:

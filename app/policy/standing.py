@@ -51,12 +51,6 @@ def counting(policies: Policies, licence: Licence) -> tuple[date, ...]:
     return licence.purchases
 
 
-def last_purchase(policies: Policies, licences: Iterable[Licence], on: date) -> date | None:
-    """The latest purchase or paid upgrade known on a date, of licences not withdrawn (R2)."""
-    days = (day for licence in licences if licence.held(on) for day in counting(policies, licence))
-    return max((day for day in days if day <= on), default=None)
-
-
 def service_year(policies: Policies, facts: Facts, on: date) -> ServiceYear | None:
     """The service year that pays for new cases on a date (R14)."""
     return stand(policies, facts, on).service_year
@@ -78,6 +72,7 @@ class Possession(NamedTuple):
     editor: bool
     """Whether an Editor is held (R1)."""
     last_purchase: date | None
+    """The latest purchase or paid upgrade by then, of licences held (R2)."""
     development_ends: date | None
     anchor: date | None
     develops: bool
@@ -111,18 +106,17 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
     editor, latest, development_ends, anchor, develops = possession(policies, facts.licences, on)
     # R14: no new case is bound to a year while DEV is lapsed.
     year = year_of(policies, facts, anchor, on) if develops and anchor is not None else None
-    contracts = [contract for contract in facts.contracts if contract.in_force(on)]
-    if len(contracts) > 1:
-        contracts.sort(key=burn_order)
+    contracts = sorted([one for one in facts.contracts if one.in_force(on)], key=burn_order)
     # A pack with a held ticket counts while that case is open, even after it has expired (R5), but
     # not on a day before its purchase as known now, which may have been corrected since (R13).
-    packs = [
-        pack
-        for pack in facts.packs_by(on)
-        if pack.purchased_on <= on and (pack.held or pack.available(on))
-    ]
-    if len(packs) > 1:
-        packs.sort(key=pack_order)
+    packs = sorted(
+        [
+            pack
+            for pack in facts.packs_by(on)
+            if pack.purchased_on <= on and (pack.held or pack.available(on))
+        ],
+        key=pack_order,
+    )
 
     columns: list[Column] = []
     if develops:
