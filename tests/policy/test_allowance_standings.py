@@ -132,6 +132,22 @@ def test_the_share_used() -> None:
     assert used == {"c1": 74, "p1": 66, "p2": None}
 
 
+def test_what_can_still_pay_on_a_date() -> None:
+    """R5, R19: nothing from the end on, and no ticket from its own end on."""
+    on = date(2026, 11, 26)
+    contract = CONTRACT._replace(used_minutes=1100)
+    pack = PACK._replace(
+        quantity=9, held=1, consumed=1, cancelled=1, lengthened=(LengthenedTicket(2, ON + _DAY),)
+    )
+    pack = pack._replace(expires_on=ON, purchased_on=ON - timedelta(days=365))
+    found = standings(Facts(contracts=(contract,), packs=(pack,)), on)
+    hours, tickets = found["c1"], found["p1"]
+    assert [hours.left_on(day) for day in (date(2026, 12, 31), date(2027, 1, 1))] == [100, 0]
+    assert hours._replace(used=1300).left_on(on) == 0
+    days = (ON - _DAY, ON, ON + _DAY)
+    assert [tickets.left_on(day) for day in days] == [6, 1, 0]
+
+
 # --- properties ----------------------------------------------------------------------------------
 
 
