@@ -57,17 +57,13 @@ def bind(standing: Standing, channel: Channel, kinds: Collection[PaidBy] = ALL) 
     return None
 
 
-def _next_ticket(packs: tuple[Pack, ...], on: date) -> Source | None:
+def _next_ticket(packs: tuple[Pack, ...], on: date) -> Source:
     """By expiry; ties by purchase, then id, then position in the pack (R18)."""
-    available = [
-        (ticket[0], pack.purchased_on, pack.id, ticket[1])
-        for pack in packs
-        if (ticket := pack.next_ticket(on))
-    ]
-    if not available:
-        return None
-    _, _, pack_id, position = min(available, key=lambda found: found[:3])
-    return Source("ticket", pack_id, position=position)
+    available = [(ticket, pack) for pack in packs if (ticket := pack.next_ticket(on))]
+    (_, position), pack = min(
+        available, key=lambda found: (found[0][0], found[1].purchased_on, found[1].id)
+    )
+    return Source("ticket", pack.id, position=position)
 
 
 def bind_late(

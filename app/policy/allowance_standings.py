@@ -102,9 +102,7 @@ def _hours(
 
 
 def _contracts(contracts: Iterable[Contract]) -> Iterator[AllowanceStanding]:
-    successors = _Successors(
-        (one.starts_on, one.closes_on, one.id) for one in contracts if one.starts_on < one.closes_on
-    )
+    successors = _Successors((one.starts_on, one.closes_on, one.id) for one in contracts)
     for one in contracts:
         yield AllowanceStanding(
             one.id,

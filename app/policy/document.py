@@ -10,6 +10,7 @@ from datetime import date, time
 from decimal import Decimal
 from functools import cached_property
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
@@ -276,7 +277,7 @@ class HelpDesk(_Part):
         _zone(self.time_zone)
         if len(set(self.weekdays)) != len(self.weekdays):
             raise ValueError("a weekday stands twice")
-        for before, after in zip(self.hours, self.hours[1:], strict=False):
+        for before, after in pairwise(self.hours):
             if after.opens < before.closes:
                 raise ValueError("hours overlap or are out of order")
         return self
@@ -394,7 +395,7 @@ class Policies:
             raise PolicyError("no policy document was found")
         self._starts = [policy.effective_from for policy in self.versions]
         self.zone = _zone(self.versions[0].time_zone)
-        for before, after in zip(self.versions, self.versions[1:], strict=False):
+        for before, after in pairwise(self.versions):
             if before.effective_from == after.effective_from:
                 raise PolicyError(f"two policy documents are effective from {after.effective_from}")
             if (before.name, before.time_zone) != (after.name, after.time_zone):

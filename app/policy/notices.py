@@ -91,8 +91,7 @@ def announce(
         after = _ending(policy, one, after, on, told)
     if one.overrun and not before.overrun:
         told.append(Notice("allowance.overrun", after.episode))
-    overrun = one.overrun > 0
-    return told, after if after.overrun == overrun else after._replace(overrun=overrun)
+    return told, after._replace(overrun=one.overrun > 0)
 
 
 def silently(before: Announced, after: Announced) -> Announced:
@@ -154,7 +153,7 @@ def _used(
     # What was passed in an episode is passed until it ends.
     if known.used or known.exhausted:
         reached = max(reached, known.percent)
-    return known if known.percent == reached else known._replace(percent=reached)
+    return known._replace(percent=reached)
 
 
 def _ending(

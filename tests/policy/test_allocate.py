@@ -11,15 +11,18 @@ from app.policy.allocate import (
     Drawn,
     Source,
     bind,
+    bind_late,
     charged,
     draw,
     hour_allowance,
+    kind_of,
     pays_on,
     refusal,
+    uncovered,
 )
 from app.policy.decide import decide
 from app.policy.document import Channel, PaidBy, Policies
-from app.policy.facts import Contract, Facts, Licence, Pack
+from app.policy.facts import Contract, Facts, LengthenedTicket, Licence, Pack, ServiceYear
 from app.policy.standing import stand
 from app.policy.years import anchors, periods
 from tests.policy import strategies as some
@@ -184,7 +187,95 @@ def test_a_service_year_pays_from_its_first_day_to_the_next_anchoring_purchase(
     assert pays_on(policies, facts, bound, day) == expected
 
 
+STARTS = date(2026, 3, 1)
+EDITOR = Licence("l1", "S-1", "editor", STARTS)
+YEAR = Source("free_hours", starts_on=STARTS)
+CONTRACT = Contract("c1", "SA-1", STARTS, date(2027, 3, 1), None, 1200)
+PACK = Pack("p1", "TP-1", STARTS, date(2027, 3, 1), 1)
+SPENT = Source("contract", "c2")
+
+
+def _spent(facts: Facts) -> Facts:
+    """With a contract beside, all of it used."""
+    spent = CONTRACT._replace(id="c2", used_minutes=1200)
+    return facts._replace(contracts=(spent, *facts.contracts))
+
+
+def test_the_rest_goes_to_free_hours_first_if_they_cover_the_channel() -> None:
+    """R21."""
+    facts = _spent(Facts((EDITOR,), (CONTRACT,), (PACK,)))
+    drawn = draw(some.PUBLISHED, facts, SPENT, "email", some.ON, 1600)
+    assert drawn == Drawn(((YEAR, 300), (Source("contract", "c1"), 1200)), 100)
+    drawn = draw(some.PUBLISHED, facts, SPENT, "phone", some.ON, 1600)
+    assert drawn == Drawn(((Source("contract", "c1"), 1200),), 400)
+
+
+def test_the_rest_does_not_go_to_what_is_suspended() -> None:
+    """R20, R21: the case's own may be."""
+    facts = _spent(Facts((), (CONTRACT,)))
+    assert draw(some.PUBLISHED, facts, SPENT, "phone", some.ON, 60) == Drawn((), 60)
+    own = Source("contract", "c1")
+    assert draw(some.PUBLISHED, facts, own, "phone", some.ON, 60) == Drawn(((own, 60),), 0)
+
+
+def test_hours_with_minutes_left_and_overrun_want_covering() -> None:
+    """R22."""
+    both = {"used_minutes": 10, "overrun_minutes": 5}
+    year = ServiceYear(STARTS, date(2027, 3, 1), 300)
+    contract = CONTRACT._replace(**both)  # type: ignore[arg-type]
+    facts = Facts((EDITOR,), (contract,), service_years={STARTS: year._replace(**both)})
+    assert uncovered(facts) == [YEAR, Source("contract", "c1")]
+    for neither in ({"used_minutes": 300, "overrun_minutes": 5}, {"used_minutes": 299}):
+        years = {STARTS: year._replace(**neither)}
+        used = contract._replace(
+            used_minutes=900 + neither["used_minutes"],
+            overrun_minutes=neither.get("overrun_minutes", 0),
+        )
+        assert uncovered(Facts((EDITOR,), (used,), service_years=years)) == []
+
+
 # --- binding ----------------------------------------------------------------------------------
+
+
+def test_what_pays_is_named_by_its_kind() -> None:
+    assert kind_of(None) == "none"
+    assert kind_of(YEAR) == "free_hours"
+
+
+def test_time_binds_an_unpaid_case_to_hours_of_its_day_or_a_ticket_of_today() -> None:
+    """R29."""
+    worked_on, today = date(2026, 11, 1), some.ON
+    ends_before = CONTRACT._replace(starts_on=date(2025, 11, 2), ends_on=date(2026, 11, 2))
+    facts = Facts((EDITOR,), (ends_before,), (PACK,))
+
+    def late(known: Facts) -> Source | None:
+        return bind_late(some.PUBLISHED, known, "phone", worked_on, today)
+
+    assert late(facts) == Source("contract", "c1")
+    # A contract that began after the work, and a ticket that ended before today, pay nothing.
+    begins_after = CONTRACT._replace(starts_on=date(2026, 11, 2))
+    assert late(facts._replace(contracts=(begins_after,))) == Source("ticket", "p1")
+    ended = PACK._replace(expires_on=today)
+    assert late(Facts((EDITOR,), (begins_after,), (ended,))) is None
+    # A ticket bought after the work does.
+    bought = PACK._replace(purchased_on=today)
+    assert late(Facts(packs=(bought,))) == Source("ticket", "p1")
+    assert bind_late(some.PUBLISHED, facts, "email", worked_on, today) == YEAR
+
+
+def test_tickets_that_end_on_one_day_pay_by_purchase_then_id() -> None:
+    """R18, R19: by the end of each, whatever that of its pack."""
+    ends = date(2027, 6, 1)
+    longer = tuple(LengthenedTicket(n, ends) for n in (2, 1))
+    older = Pack("b", "TP-b", date(2026, 2, 1), date(2027, 2, 1), 2, lengthened=longer)
+    newer = Pack("a", "TP-a", date(2026, 6, 1), ends, 1)
+    twin = newer._replace(id="0")
+    first = Source("ticket", "b", position=1)
+    for packs in ((older, newer), (newer, older)):
+        assert bind(stand(some.PUBLISHED, Facts(packs=packs), some.ON), "phone") == first
+    for packs in ((twin, newer), (newer, twin)):
+        standing = stand(some.PUBLISHED, Facts(packs=packs), some.ON)
+        assert bind(standing, "phone") == Source("ticket", "0")
 
 
 @enough

@@ -71,8 +71,9 @@ def test_a_year_that_no_purchase_begins() -> None:
     (year,) = allowance_standings(
         PUBLISHED, Facts(service_years={recorded.starts_on: recorded}), date(2026, 11, 26)
     )
-    assert not year.begun
-    assert (year.ends_on, year.used) == (date(2027, 3, 1), 20)
+    assert year.begun is False
+    assert (year.ends_on, year.stops_on, year.used) == (date(2027, 3, 1), date(2027, 3, 1), 20)
+    assert year.ends == {}
 
 
 CONTRACT = Contract("c1", "SA-1", date(2026, 1, 1), date(2027, 1, 1), None, 1200)
@@ -142,6 +143,7 @@ def test_what_can_still_pay_on_a_date() -> None:
     pack = pack._replace(expires_on=ON, purchased_on=ON - timedelta(days=365))
     found = standings(Facts(contracts=(contract,), packs=(pack,)), on)
     hours, tickets = found["c1"], found["p1"]
+    assert (hours.number, tickets.number) == ("SA-1", "TP-1")
     assert [hours.left_on(day) for day in (date(2026, 12, 31), date(2027, 1, 1))] == [100, 0]
     assert hours._replace(used=1300).left_on(on) == 0
     days = (ON - _DAY, ON, ON + _DAY)

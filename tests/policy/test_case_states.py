@@ -1,11 +1,14 @@
 """R29: the code's states and steps are those of the table in `app/policy/README.md`."""
 
+from datetime import date
 from typing import get_args
 
 import pytest
 
-from app.policy.cases import LEADS_TO, CaseStep, State, after
+from app.policy.cases import LEADS_TO, CaseStep, State, after, reopens_until
+from app.policy.document import Policies
 from tests.case_states import PAYERS, effects, leads
+from tests.policy.strategies import PUBLISHED
 
 STATES, STEPS = get_args(State), get_args(CaseStep)
 
@@ -29,3 +32,14 @@ def test_a_refusal_names_a_state_that_the_step_leads_to(step: CaseStep) -> None:
 def test_cancelled_is_final() -> None:
     """R29."""
     assert {after("cancelled", step) for step in STEPS} == {None}
+
+
+def test_reopening_follows_the_policy_of_the_day_of_closing() -> None:
+    """R29."""
+    first = PUBLISHED.versions[0]
+    cases = first.cases.model_copy(update={"reopen_within_days": 10})
+    changed = date(2026, 3, 1)
+    later = first.model_copy(update={"effective_from": changed, "cases": cases})
+    policies = Policies([first, later])
+    assert reopens_until(policies, date(2026, 2, 28)) == date(2026, 3, 30)
+    assert reopens_until(policies, changed) == date(2026, 3, 11)

@@ -1,8 +1,12 @@
 """A broken policy is refused with the file, the place and what is wrong; versions and dates."""
 
+import os
+import subprocess
+import sys
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -61,6 +65,108 @@ def test_a_directory_replaces_the_published_policy(tmp_path: Path) -> None:
     for on, expected in (("2019-05-05", 240), ("2026-12-31", 240), ("2027-01-01", 300)):
         in_force = policies.in_force(date.fromisoformat(on))
         assert in_force.allowances.free_hours.minutes == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "[60, 30, 7]",
+            "[30, 60]",
+            "notices.days_before_end.contract: days stand from most to fewest, each once",
+        ),
+        (
+            "[75, 90, 100]",
+            "[75, 100, 90]",
+            "notices: used_percent stands from least to most, each once",
+        ),
+        (
+            'country = "CH", subdivision = "TI"',
+            'country = "CH", subdivision = 1',
+            "help_desks[abroad].calendar.subdivision: Input should be a valid string",
+        ),
+        (
+            "opens = 14:00:00",
+            "opens = 14",
+            "help_desks[it].hours[1].opens: Input should be a valid time",
+        ),
+        (
+            "months = 12 # R3",
+            "month = 12",
+            (
+                "development.months: Field required\n"
+                "ours.toml: development.month: Extra inputs are not permitted"
+            ),
+        ),
+    ],
+)
+def test_every_fault_is_said_in_full(old: str, new: str, said: str) -> None:
+    assert old in TEXT
+    with pytest.raises(PolicyError) as error:
+        parse(TEXT.replace(old, new, 1), "ours.toml")
+    assert str(error.value) == f"ours.toml: {said}"
+
+
+def test_a_fault_of_the_whole_document() -> None:
+    with pytest.raises(PolicyError, match=r"^ours\.toml: document: "):
+        parse(TEXT.replace('channel = "phone"\n', "", 1), "ours.toml")
+
+
+def test_a_broken_document_is_named_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "progea.toml"
+    broken.write_text(TEXT.replace("minutes = 300", "minutes = 0"), "utf-8")
+    with pytest.raises(PolicyError) as error:
+        load(tmp_path)
+    assert str(error.value).startswith(f"{broken}: allowances.free_hours.minutes: ")
+    monkeypatch.setattr("app.policy.document.files", lambda _: tmp_path)
+    with pytest.raises(PolicyError) as error:
+        load()
+    assert str(error.value).startswith("progea.toml: allowances.free_hours.minutes: ")
+    broken.write_bytes(b"\xff")
+    with pytest.raises(PolicyError) as error:
+        load(tmp_path)
+    assert str(error.value).startswith(f"{broken}: cannot be read: ")
+
+
+def test_without_a_document_there_is_no_policy() -> None:
+    with pytest.raises(PolicyError, match=r"^no policy document was found$"):
+        Policies([])
+
+
+def test_the_zone_is_that_of_the_documents() -> None:
+    assert load().zone == ZoneInfo("Europe/Rome")
+
+
+def test_the_fingerprint_is_that_of_what_the_documents_say() -> None:
+    published = Policies([parse(TEXT, "one.toml")]).fingerprint
+    assert Policies([parse(TEXT + "# A remark.\n", "two.toml")]).fingerprint == published
+    for old, new in (
+        ("2020-01-01", "2020-01-02"),
+        ("opens = 08:30:00", "opens = 08:31:00"),
+        ("minutes = 300", "minutes = 301"),
+        ('"friday"', '"saturday"'),
+    ):
+        assert old in TEXT
+        other = parse(TEXT.replace(old, new, 1), "other.toml")
+        assert Policies([other]).fingerprint != published
+
+
+def test_the_fingerprint_is_the_same_in_every_process() -> None:
+    """Sets are in another order in each."""
+    code = "from app.policy.document import load; print(load().fingerprint)"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.curdir},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert found == {load().fingerprint}
 
 
 def test_a_document_without_notices_announces_nothing() -> None:

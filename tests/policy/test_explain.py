@@ -241,6 +241,9 @@ def test_the_packs_shown() -> None:
         ("R5", "ticket_available", False, "p1"),
         ("R5", "ticket_held", False, None),
     ]
+    # The last to end, whatever their ids.
+    earlier = consumed[0]._replace(id="p9", expires_on=date(2027, 3, 31))
+    assert shown(earlier, consumed[0])[0] == ("R5", "ticket_available", False, "p1")
     # A pack wholly cancelled counts as none (R45), on the day from which it is.
     assert shown(void)[0] == ("R5", "ticket_available", False, None)
     cancelled_today = next_._replace(cancelled_later=((ON, 1),))

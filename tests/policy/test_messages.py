@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.policy.civil import DeskState
+from app.policy.civil import Closure, DeskState
 from app.policy.facts import ReasonCode, Step
 from app.policy.messages import (
     message,
@@ -17,6 +17,7 @@ from app.policy.messages import (
     moment_in_words,
     say,
     say_desk,
+    spoken,
     step,
 )
 
@@ -208,7 +209,13 @@ def test_minutes_in_words(minutes: int, words: tuple[str, ...]) -> None:
                 "morgen um 8 Uhr 30",
             ),
         ),
+        ("2026-11-29T12:00", ("on Sunday at noon", "domenica alle 12", "am Sonntag um 12 Uhr")),
         ("2026-11-30T12:00", ("on Monday at noon", "lunedì alle 12", "am Montag um 12 Uhr")),
+        ("2026-12-01T12:00", ("on Tuesday at noon", "martedì alle 12", "am Dienstag um 12 Uhr")),
+        (
+            "2026-12-02T12:00",
+            ("on Wednesday at noon", "mercoledì alle 12", "am Mittwoch um 12 Uhr"),
+        ),
         (
             "2026-12-03T01:05",
             (
@@ -275,6 +282,31 @@ def test_the_desk_is_said_by_its_own_clock() -> None:
     assert say_desk(opens, at, ZoneInfo("UTC"), "de") == (
         "Der Help Desk ist geschlossen und öffnet heute um 13 Uhr wieder."
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("Umbau", "Umbau"), (" Umbau . ", "Umbau"), ("Umbau, Haus X..", "Umbau, Haus X")],
+)
+def test_the_reason_of_a_closure_ends_one_sentence(written: str, said: str) -> None:
+    """R48."""
+    at = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)
+    until = datetime(2026, 11, 24, 7, 30, tzinfo=UTC)
+    closed = DeskState(False, until, Closure(at, until, (), (("de", written),)))
+    assert say_desk(closed, at, ROME, "de") == (
+        f"Der Help Desk ist geschlossen: {said}. Er öffnet morgen um 8 Uhr 30 wieder."
+    )
+    assert "Umbau" not in say_desk(closed, at, ROME, "de", reason=False)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_do_not_follow_the_language_of_the_server(
+    language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [date(2026, month, 1) for month in range(1, 13)]
+    usual = [spoken.day(day, language) for day in days]
+    monkeypatch.setattr("babel.dates.LC_TIME", "fr_FR")
+    assert [spoken.day(day, language) for day in days] == usual
 
 
 @pytest.mark.parametrize(

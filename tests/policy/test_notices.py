@@ -146,6 +146,31 @@ def test_tickets_end_while_one_is_neither_consumed_nor_cancelled() -> None:
     assert ending(lengthened, -3) == [("ending", 7, 1)]
 
 
+def test_what_is_known_after_the_days_that_were_passed() -> None:
+    life = Life()
+    found, life.known = announce(POLICY, contract(), NEW, before_end(60))
+    assert found == [Notice("allowance.notice", 1, "ending", 60, before_end(60))]
+    assert life.known == Announced(ending=(60,), days=60)
+    # Looked at again on the same day, and on the next one.
+    for day in (60, 59):
+        assert life.look(contract(), before_end(day)) == []
+        assert life.known == Announced(ending=(60,), days=60)
+    # Late: the notice names the day on which its level was reached.
+    found, life.known = announce(POLICY, contract(), life.known, before_end(20))
+    assert found == [Notice("allowance.notice", 1, "ending", 30, before_end(30))]
+    assert life.known == Announced(ending=(60, 30), days=30)
+    # The end moves so far away that 30 days stand again, on their very day, and 7 do not.
+    assert life.look(contract(), before_end(7)) == [("ending", 7, 1)]
+    later = contract(stops_on=ENDS + timedelta(23), ends_on=ENDS + timedelta(23))
+    assert life.look(later, before_end(7)) == []
+    assert life.known == Announced(episode=2, ending=(60, 30), days=30)
+    # Further: no level stands.
+    later = contract(stops_on=ENDS + timedelta(100), ends_on=ENDS + timedelta(100))
+    assert life.look(later, before_end(7)) == []
+    assert life.known == Announced(episode=3)
+    assert life.look(later, before_end(-40)) == [("ending", 60, 3)]
+
+
 # --- free hours -----------------------------------------------------------------------------------
 
 
@@ -264,6 +289,31 @@ def test_exhausted_without_a_level_of_100_per_cent() -> None:
     assert life.look(contract(1200), on) == [("exhausted", None, 2)]
 
 
+def test_a_share_that_was_passed_is_not_told_twice_in_an_episode() -> None:
+    on = date(2026, 6, 1)
+    life = Life()
+    seen = [life.look(contract(used), on) for used in (900, 1080, 1000, 1080)]
+    assert seen == [[("used", 75, 1)], [("used", 90, 1)], [], []]
+    assert life.known == Announced(used=(75, 90), percent=90)
+
+
+def test_what_is_known_after_shares() -> None:
+    on = date(2026, 6, 1)
+    life = Life()
+    assert life.look(contract(), on) == []
+    assert life.known == NEW
+    found, life.known = announce(POLICY, contract(1200), NEW, on)
+    assert found == [
+        Notice("allowance.notice", 1, "used", 100),
+        Notice("allowance.exhausted", 1),
+    ]
+    assert life.known == Announced(used=(100,), exhausted=True, percent=100)
+    found, life.known = announce(POLICY, contract(950), life.known, on)
+    assert found == [Notice("allowance.recovered", 1)]
+    assert life.known == Announced(episode=2, percent=75)
+    assert life.known.exhausted is False
+
+
 # --- overrun --------------------------------------------------------------------------------------
 
 
@@ -275,6 +325,7 @@ def test_overrun_is_announced_when_it_begins() -> None:
     assert life.look(contract(1200, 50), on) == []
     assert life.look(contract(1200, 0), on) == []
     assert life.look(contract(1200, 1), on) == [("overrun", None, 1)]
+    assert life.look(contract(1200, 1), on) == []
 
 
 def test_overrun_is_announced_after_the_end_too() -> None:
@@ -295,6 +346,19 @@ def test_what_stood_before_notices_were_kept_is_not_announced() -> None:
     assert life.look(contract(300), on) == []
     assert life.look(contract(900), on) == [("used", 75, 1)]
     assert life.look(contract(900), before_end(30)) == [("ending", 30, 1)]
+
+
+def test_a_silent_look_keeps_what_was_announced() -> None:
+    before = Announced(1, (60,), (75,), True, True, 60, 75)
+    after = Announced(2, (60, 30), (75, 90), False, False, 30, 90)
+    assert silently(before, after) == Announced(2, (60,), (75,), True, False, 30, 90)
+
+
+def test_there_is_no_next_look_at_what_is_not_announced_as_ending() -> None:
+    on = before_end(300)
+    assert next_look(POLICY, contract(renewed_by="c2"), on) is None
+    assert next_look(POLICY, contract(begun=False), on) is None
+    assert next_look(POLICY, contract(), CONTRACT.starts_on) == before_end(60)
 
 
 def test_the_next_look_is_that_of_the_next_level() -> None:
@@ -323,3 +387,8 @@ def test_a_service_year_that_moved_is_the_same_one() -> None:
     later = [day + timedelta(40) for day in days[:2]]
     assert moved_years(days, later) == dict(zip(later, days, strict=False))
     assert moved_years([], days) == {}
+    # The nearest one, of two that are as near the older one.
+    new = date(2026, 1, 1)
+    assert moved_years(days, [new]) == {new: days[2]}
+    near = [new - timedelta(5), new + timedelta(5)]
+    assert moved_years(near, [new]) == {new: near[0]}

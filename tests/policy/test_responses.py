@@ -248,6 +248,12 @@ def test_taking_and_closing_are_responses() -> None:
     assert measure(case("09:00 open", "09:40 cancelled"), ITALY, None).responded_at is None
 
 
+def test_a_response_while_it_waits_for_the_customer() -> None:
+    states = ["09:00 open", "09:10 waiting_for_customer", "11:00 open"]
+    for clock, passed in (("09:10", 10), ("10:00", 10), ("11:00", 10), ("11:05", 15)):
+        assert measure(case(*states, responded=clock), ITALY, TARGET).response_minutes == passed
+
+
 def test_time_stands_still_while_it_waits_for_the_customer() -> None:
     states = ["09:00 open", "09:10 in_progress", "10:00 waiting_for_customer"]
     waiting = measure(case(*states), ITALY, TARGET)
@@ -304,6 +310,12 @@ resolution_minutes = 480
     assert first(day, "high", False) == 120
     assert first(day, "high", True) == 30
     assert first(day, "normal", True) is None
+    # Without one of its own, priority support has that of all.
+    general = targets.replace("priority_support = true", "").split("[[", 2)[1]
+    of_all = Policies([parse(TEXT + "[[" + general, "all.toml")])
+    found = target_for(of_all, day, "high", True)
+    assert found is not None
+    assert found.first_response_minutes == 120
     assert first(day - timedelta(days=1), "high", True) is None
     with pytest.raises(PolicyError, match="response target 'high' stands twice"):
         parse(TEXT + targets.replace("priority_support = true", ""), "twice.toml")

@@ -52,6 +52,36 @@ def test_a_write() -> None:
     assert step.happened == (Happened("free_hours.started", None, None, year),)
 
 
+def test_what_is_kept_of_an_answer() -> None:
+    contract = CONTRACT._replace(starts_on=date(2026, 2, 1))
+    on = date(2026, 5, 1)
+    kept = standing(Facts((EDITOR,), (contract,), (PACK,)), on)
+    assert kept == Stood(
+        on,
+        ("DEV", "SA", "TCK"),
+        (
+            "web_forum",
+            "web_support_portal",
+            "support_downloads",
+            "email_support",
+            "phone_support",
+            "remote_access",
+            "priority_support",
+            "editor_upgrades",
+        ),
+        date(2027, 1, 1),
+        {"c1": False},
+        (date(2026, 2, 1), date(2027, 2, 1)),
+        {"p1": {date(2027, 3, 1): 3}},
+    )
+    assert kept.shows(kept._replace(on=on + _DAY, contracts={}, year=None, packs={}))
+    assert not kept.shows(kept._replace(columns=("DEV",)))
+    assert not kept.shows(kept._replace(services=()))
+    assert not kept.shows(kept._replace(valid_until=None))
+    without = standing(Facts((), (contract,)), on)
+    assert (without.services, without.contracts) == (("web_forum",), {"c1": True})
+
+
 def test_a_write_that_changes_nothing() -> None:
     facts = Facts((EDITOR,))
     step = written(facts, facts._replace(open_cases=()), date(2026, 5, 1))
