@@ -129,11 +129,13 @@ def state(schedule: Schedule, at: datetime, closures: tuple[Closure, ...] = ()) 
         return usual
     until = max(found.changes_at, usual.changes_at)
     met = [one for one in standing if one.starts_at < until]
-    cause = met[0]
-    if len(met) > 1:
-        # The first that changes the answer by itself; none does where only their overlap matters.
-        alone = (one for one in met if _look_up(schedule, at, (one,))[1] != usual)
-        cause = next(alone, cause)
+    # Of several, the first that changes the answer by itself. One does: where each by itself leaves
+    # the desk as it is, so does what they have in common.
+    cause = (
+        met[0]
+        if len(met) == 1
+        else next(one for one in met if _look_up(schedule, at, (one,))[1] != usual)
+    )
     return DeskState(found.open, found.changes_at, cause)
 
 

@@ -223,10 +223,11 @@ def test_hours_with_minutes_left_and_overrun_want_covering() -> None:
     both = {"used_minutes": 10, "overrun_minutes": 5}
     year = ServiceYear(STARTS, date(2027, 3, 1), 300)
     contract = CONTRACT._replace(**both)  # type: ignore[arg-type]
-    facts = Facts((EDITOR,), (contract,), service_years={STARTS: year._replace(**both)})
+    years = {STARTS: year._replace(**both)}  # type: ignore[arg-type]
+    facts = Facts((EDITOR,), (contract,), service_years=years)
     assert uncovered(facts) == [YEAR, Source("contract", "c1")]
     for neither in ({"used_minutes": 300, "overrun_minutes": 5}, {"used_minutes": 299}):
-        years = {STARTS: year._replace(**neither)}
+        years = {STARTS: year._replace(**neither)}  # type: ignore[arg-type]
         used = contract._replace(
             used_minutes=900 + neither["used_minutes"],
             overrun_minutes=neither.get("overrun_minutes", 0),

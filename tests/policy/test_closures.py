@@ -209,3 +209,30 @@ def test_the_reason_is_spoken(language: str, said: str) -> None:
     assert say_desk(state(italy(), at, (AUGUST,)), at, ROME, language) == said
     later = at_rome("2026-08-24T10:00")
     assert "Summer" not in say_desk(state(italy(), later, (AUGUST,)), later, ROME, "en")
+
+
+# --- days by the desk's own clock -----------------------------------------------------------------
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+def test_a_day_far_in_the_west_is_that_of_the_desk() -> None:
+    """In UTC it is tomorrow already while the desk is still open."""
+    desk = Schedule(NEW_YORK, WORKING_DAYS, hours("09:00-22:00"), "US")
+    evening = datetime(2026, 11, 24, 21, 0, tzinfo=NEW_YORK)
+    closes = datetime(2026, 11, 24, 22, 0, tzinfo=NEW_YORK)
+    assert state(desk, evening) == DeskState(True, closes)
+    # Closed for days, until nine on the last evening.
+    start = datetime(2026, 11, 16, 0, 0, tzinfo=NEW_YORK).astimezone(UTC)
+    shut = Closure(start, evening.astimezone(UTC), (), REASON)
+    assert state(desk, start, (shut,)) == DeskState(False, evening, shut)
+
+
+def test_a_closure_that_begins_early_in_the_day_leaves_what_comes_before() -> None:
+    desk = Schedule(ROME, WORKING_DAYS, hours("00:00-00:30", "08:30-12:00"), "IT")
+    shut = closure("2026-11-24T00:30", "2026-11-27T00:00")
+    at = at_rome("2026-11-23T13:00")
+    opens, closes = at_rome("2026-11-24T00:00"), at_rome("2026-11-24T00:30")
+    assert state(desk, at, (shut,)) == DeskState(False, opens)
+    assert state(desk, opens, (shut,)) == DeskState(True, closes)
+    assert state(desk, closes, (shut,)) == DeskState(False, at_rome("2026-11-27T00:00"), shut)

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import pytest
 
 from app.policy.allocate import Source
+from app.policy.civil import add_months
 from app.policy.corrections import Moves, moved_years, rebound
 from app.policy.document import Policies
 from app.policy.facts import Contract, Facts, Licence, Pack, ServiceYear
@@ -17,7 +18,7 @@ OTHER = Licence("l2", "S-2", "editor", date(2025, 9, 1))
 
 
 def year(starts_on: date, minutes: int = 300, used: int = 0) -> ServiceYear:
-    return ServiceYear(starts_on, starts_on.replace(year=starts_on.year + 1), minutes, used)
+    return ServiceYear(starts_on, add_months(starts_on, 12), minutes, used)
 
 
 def moves(
@@ -139,6 +140,25 @@ def test_what_another_editor_begins_on_the_same_day_stays() -> None:
     earlier = EDITOR._replace(purchased_on=date(2024, 2, 1))
     found = moves(EDITOR, earlier, BOUGHT, others=(twin,))
     assert found == {BOUGHT: year(date(2024, 2, 1))}
+
+
+def test_a_year_that_begins_on_the_same_day_after_the_correction_does_not_move() -> None:
+    """A year after 29 February comes 28 February."""
+    leap = EDITOR._replace(purchased_on=date(2024, 2, 29))
+    moved = leap._replace(purchased_on=date(2024, 2, 28))
+    recorded = (date(2024, 2, 29), date(2025, 2, 28))
+    expected = ServiceYear(date(2024, 2, 28), date(2025, 2, 28), 300)
+    assert moves(leap, moved, *recorded) == {recorded[0]: expected}
+
+
+def test_an_anniversary_moves_past_another_editor_unless_a_year_stays_on_its_day() -> None:
+    later = OTHER._replace(purchased_on=date(2025, 4, 1))
+    moved = EDITOR._replace(purchased_on=date(2024, 5, 15))
+    second = date(2025, 3, 1)
+    assert moves(EDITOR, moved, second, others=(later,)) == {second: year(date(2025, 5, 15))}
+    # Its twin begins a year on that day still, and on the new one none begins.
+    twin, ahead = EDITOR._replace(id="l3"), EDITOR._replace(purchased_on=date(2024, 2, 1))
+    assert moves(EDITOR, ahead, second, others=(twin,)) == {}
 
 
 def test_a_moved_year_is_granted_by_the_policy_of_its_first_day() -> None:
