@@ -55,13 +55,18 @@ _DESK = """coalesce(CAST(:named_desks AS jsonb) ->> c.help_desk,
             CAST(:desks AS jsonb) ->> c.country, :other_desk)"""
 
 
-def _figures(among: Literal["days", "period"], customer: str | None = None) -> str:
+def _figures(
+    among: Literal["days", "period"],
+    customer: str | None = None,
+    used: Collection[str] = DIMENSIONS,
+) -> str:
     """SQL of every figure of the days in the relation `days`, or of the period [:from, :to).
 
     `work` and `moves` have the time entries and the ledger's rows of such days. `customer`: SQL of
-    the id of the one customer whose figures they are. A case that was moved away counts nothing
-    (R47); its time entries are reversed and its ledger entries taken back. What lies on a service
-    year that no purchase begins any more (R40) never could be used.
+    the id of the one customer whose figures they are. Dimensions that are not `used` may be null. A
+    case that was moved away counts nothing (R47); its time entries are reversed and its ledger
+    entries taken back. What lies on a service year that no purchase begins any more (R40) never
+    could be used.
     """
     days, start, end = "", "CAST(:from AS date)", "CAST(:to AS date)"
     if among == "days":
@@ -95,6 +100,8 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
     nothing = "NULL, NULL, NULL, NULL"
 
     def look_up(table: str, key: str, column: str) -> str:
+        if column not in used:
+            return "CAST(NULL AS text)"
         return f"(SELECT o.{column} FROM {table} o WHERE o.id = {key})"
 
     if among == "days":
@@ -118,7 +125,10 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         technician = "w.technician"
         charged = [f"k.{one}" for one in _CASE[:3]]
         consumed = ["k.technician", *charged]
-    allowance = "coalesce((SELECT b.kind FROM balances b WHERE b.allowance_id = l.allowance_id),"
+    allowance = "CAST(NULL AS text)"
+    if "paid_by" in used:
+        allowance = """coalesce((SELECT b.kind FROM balances b
+                WHERE b.allowance_id = l.allowance_id), 'none')"""
     return f"""
         SELECT k.opened_on AS day, k.customer_id, {_OF_CASE}, v.measure, v.value
         FROM cases k CROSS JOIN LATERAL (VALUES ({_M["cases_opened"]}, 1),
@@ -145,7 +155,7 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         FROM {entries} WHERE w.reversed_at IS NULL AND {on("w.worked_on")}{of("k.customer_id")}
         UNION ALL
         SELECT l.counts_on, l.customer_id, {", ".join((technician, *charged))},
-            {allowance} 'none'), v.measure, v.value
+            {allowance}, v.measure, v.value
         FROM {charges} CROSS JOIN LATERAL (VALUES ({_M["charged_minutes"]}, l.used_minutes),
             ({_M["overrun_minutes"]}, l.overrun_minutes)) v (measure, value)
         WHERE l.time_entry_id IS NOT NULL AND v.value <> 0
@@ -181,12 +191,12 @@ def _figures(among: Literal["days", "period"], customer: str | None = None) -> s
         WHERE {ending} AND {on("CAST(x.day AS date)")}{of("s.customer_id")}"""
 
 
-def _work(used: Collection[str]) -> str:
-    """SQL of the relations `work` and `moves`: the time entries of `days`, with what of their cases
-    is used, and the rows of the ledger that count.
+def _figures_of_days(used: Collection[str]) -> str:
+    """SQL of the relation `figures`, those of `days`, and of what it is made of.
 
-    Two kinds of figures are made of each. OFFSET keeps the planner from joining all cases: it looks
-    each up by its key, once.
+    `work` has the days' time entries with what of their cases is used, `moves` the rows of the
+    ledger that count: two kinds of figures are made of each. OFFSET keeps the planner from joining
+    all cases: it looks each up by its key, once.
     """
     asked = [one for one in _CASE if one in used]
     columns = [f"k.{one}" if one in asked else f"CAST(NULL AS text) AS {one}" for one in _CASE]
@@ -203,24 +213,22 @@ def _work(used: Collection[str]) -> str:
                 l.ticket_position, l.used_minutes, l.overrun_minutes, l.consumed, l.cancelled
             FROM ledger l WHERE l.counts_on = ANY (ARRAY(SELECT day FROM days))
                 AND (l.used_minutes <> 0 OR l.overrun_minutes <> 0 OR l.consumed <> 0
-                    OR l.cancelled <> 0))"""
+                    OR l.cancelled <> 0)),
+        figures AS ({_figures("days", used=used)})"""
 
 
-def _with_customers(figures: str) -> str:
+def _with_customers(figures: str, customers: str = "customers") -> str:
     """The figures with the country and the help desk of their customers."""
     return f"""(SELECT a.*, a.customer_id AS customer, c.country, {_DESK} AS help_desk
-        FROM ({figures}) a LEFT JOIN customers c ON c.id = a.customer_id)"""
+        FROM {figures} a LEFT JOIN {customers} c ON c.id = a.customer_id)"""
 
 
-def _of_days(used: Collection[str]) -> str:
-    """The figures of `days` with what of their customers is used, each looked up by its key."""
-    asked = {"country": "country", "help_desk": f"{_DESK} AS help_desk"}
-    columns = [sql for one, sql in asked.items() if one in used]
-    customers = ""
-    if columns:
-        customers = f"""LEFT JOIN LATERAL (SELECT {", ".join(columns)}
-                FROM customers c WHERE c.id = a.customer_id OFFSET 0) c ON true"""
-    return f"(SELECT * FROM ({_figures('days')}) a {customers})"
+# Their keys find these customers: joined with all, the planner reads them all.
+_OF_DAYS = _with_customers(
+    "figures",
+    """(SELECT id, country, help_desk FROM customers
+        WHERE id = ANY (ARRAY(SELECT DISTINCT customer_id FROM figures)))""",
+)
 
 
 def _sums(kind: Literal["int", "bigint"] = "bigint") -> str:
@@ -265,7 +273,7 @@ def _summed(figures: str, keys: Sequence[str], filters: Sequence[Dimension], win
     conditions = conditions_of(filters)
     return f"""SELECT {", ".join(keys)},
             {_sums()}
-        FROM (SELECT *, {bucket_of(window)} AS bucket FROM {_with_customers(figures)} f) b
+        FROM (SELECT *, {bucket_of(window)} AS bucket FROM {_with_customers(f"({figures})")} f) b
         {f"WHERE {conditions}" if conditions else ""}
         GROUP BY {", ".join(keys)}"""
 
@@ -308,7 +316,8 @@ def _rolled(group_by: Sequence[Dimension], filters: Sequence[Dimension], window:
     mask = _mask(used)
     # Rows are compared, because that is what the index by both alone can find. The planner expects
     # few rows of a range with an unknown end, and took the index by day to read those of all masks.
-    return f"""WITH {_DAYS}, {_work(used)}, found AS (
+    figures = _OF_DAYS if {"country", "help_desk"}.intersection(used) else "figures"
+    return f"""WITH {_DAYS}, {_figures_of_days(used)}, found AS (
             SELECT {columns}, {", ".join(MEASURES)} FROM usage_days
             WHERE (dimensions, day) >= ({mask}, CAST(:from AS date))
                 AND (dimensions, day) < ({mask}, CAST(:to AS date))
@@ -317,7 +326,7 @@ def _rolled(group_by: Sequence[Dimension], filters: Sequence[Dimension], window:
             UNION ALL
             SELECT {columns},
             {_sums("int")}
-            FROM {_of_days(used)} f GROUP BY {columns})
+            FROM {figures} f GROUP BY {columns})
         SELECT {", ".join((*keys, *MEASURES))} FROM (
             SELECT {", ".join(keys)},
             {sums}
@@ -555,7 +564,7 @@ _BY_DAY = f"""
 }
     FROM (SELECT day, measure, {", ".join(WITHIN_CUSTOMERS)},
             GROUPING({", ".join(WITHIN_CUSTOMERS)}) AS g, sum(value) AS value
-        FROM {_of_days(WITHIN_CUSTOMERS)} f
+        FROM {_OF_DAYS} f
         GROUP BY GROUPING SETS ({", ".join(f"({', '.join(one)})" for one in _SETS)})) s
     WHERE value <> 0
     GROUP BY day, g, {", ".join(WITHIN_CUSTOMERS)}"""
@@ -564,7 +573,7 @@ _COLUMNS = ", ".join(("day", "dimensions", *WITHIN_CUSTOMERS, *SUMMED))
 # are taken away.
 SUM_DAYS = text(f"""
     WITH days AS MATERIALIZED (SELECT unnest(CAST(:days AS date[])) AS day),
-        {_work(WITHIN_CUSTOMERS)},
+        {_figures_of_days(WITHIN_CUSTOMERS)},
         taken AS (DELETE FROM usage_changes WHERE day = ANY (CAST(:days AS date[]))),
         old AS (DELETE FROM usage_days WHERE day = ANY (CAST(:days AS date[])))
     INSERT INTO usage_days ({_COLUMNS}) {_BY_DAY}""")
@@ -660,7 +669,7 @@ _DIFFERENCES = text(f"""
         SELECT CAST(d AS date) AS day
         FROM usage_state s, generate_series(CAST(:first AS timestamp), s.through, '1 day') d
         WHERE NOT EXISTS (SELECT FROM usage_changes c WHERE c.day = CAST(d AS date))),
-    {_work(WITHIN_CUSTOMERS)},
+    {_figures_of_days(WITHIN_CUSTOMERS)},
     kept AS (SELECT {_COLUMNS} FROM usage_days WHERE day IN (SELECT day FROM days)),
     right_ones AS ({_BY_DAY}),
     compared AS (SELECT 0 AS side, * FROM kept UNION ALL SELECT 1, {_COLUMNS} FROM right_ones)
