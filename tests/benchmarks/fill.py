@@ -230,7 +230,11 @@ def _by_then(day: str, otherwise: str) -> str:
 
 
 class History(NamedTuple):
-    """What each customer has done in the last two years, besides what `fill` makes anyway."""
+    """What each customer has done in the last two years, besides what `fill` makes anyway.
+
+    Rows lie in the order of their days, as a service records them. In the order of customers each
+    row of a day had a page of its own, so that figures told how fast PostgreSQL reads pages.
+    """
 
     entries: int
     """Time entries, of two cases, by forty technicians."""
@@ -252,7 +256,8 @@ class History(NamedTuple):
                     'Technician ' || (n + i) % 40, 'Older subject', 'Older text', 'closed', 'none',
                     'none', 'Solved.', {_OPENED}, {_OPENED},
                     {_by_then(f"{_OPENED} + 5", _OPENED)}, {_by_then(f"{_OPENED} + 5", _OPENED)}
-                FROM generate_series(1, $1::int) n, generate_series(0, 1) i""",
+                FROM generate_series(1, $1::int) n, generate_series(0, 1) i
+                ORDER BY {_OPENED}""",
             f"""INSERT INTO time_entries (id, customer_id, case_id, technician, minutes, worked_at,
                     worked_on, recorded_at)
                 SELECT {key(8, "e")}, k.customer_id, k.id, 'Technician ' || (n + e) % 40, 20,
@@ -262,7 +267,8 @@ class History(NamedTuple):
                 CROSS JOIN LATERAL (SELECT e % 2 AS i) copy
                 JOIN cases k ON k.id = {key(5, "(4 + i)")}
                 CROSS JOIN LATERAL (
-                    SELECT {_by_then("k.opened_on + 3 * e", "k.opened_on")}) w (worked)""",
+                    SELECT {_by_then("k.opened_on + 3 * e", "k.opened_on")}) w (worked)
+                ORDER BY worked""",
             f"""INSERT INTO ledger (customer_id, case_id, allowance_id, kind, used_minutes,
                     overrun_minutes, time_entry_id, counts_on, recorded_at)
                 SELECT t.customer_id, t.case_id, CASE WHEN {_HAS_CONTRACT} THEN {key(2, "0")}
@@ -275,7 +281,8 @@ class History(NamedTuple):
                 CROSS JOIN generate_series(1, {self.movements // self.entries}) m
                 JOIN time_entries t ON t.id = {key(8, "e")}
                 CROSS JOIN LATERAL (SELECT {_HAS_CONTRACT} OR {_HAS_YEAR}) p (paid)
-                WHERE $2::date IS NOT NULL""",
+                WHERE $2::date IS NOT NULL
+                ORDER BY t.worked_on""",
             _ALLOWANCES.format(
                 table="contracts",
                 key="id::text",
