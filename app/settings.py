@@ -30,17 +30,15 @@ def _default_data_dir() -> Path | None:
     return directory if Path.home() != Path("/") else None
 
 
-LEAST_CONNECTIONS = 7
-"""What a worker needs: one connection in each pool."""
+LEAST_CONNECTIONS = 8
+"""What a worker needs: one connection in each pool, two for readiness and housekeeping."""
 BACKGROUND_CONNECTIONS = 4
 """What the background process opens at most."""
 
 
 def least_connections(workers: int, background_process: bool) -> int:
-    """The least budget: a worker that runs the jobs itself needs one connection more for them."""
-    if background_process:
-        return LEAST_CONNECTIONS * workers + BACKGROUND_CONNECTIONS
-    return (LEAST_CONNECTIONS + 1) * workers
+    """The least budget of all processes."""
+    return LEAST_CONNECTIONS * workers + (BACKGROUND_CONNECTIONS if background_process else 0)
 
 
 class Settings(BaseSettings):

@@ -129,6 +129,25 @@ class Metrics(CollectorRegistry):
             multiprocess_mode="livesum",
             registry=self,
         )
+        self._feed_lag = Gauge(
+            "assistenza_feed_lag_seconds",
+            "How long the oldest event has been waiting for its publication; 0 if none waits.",
+            multiprocess_mode="livemax",
+            registry=self,
+        )
+        self._standing_lag = Gauge(
+            "assistenza_standing_lag_seconds",
+            "How long the oldest change of what a customer may use has been waiting to be told.",
+            multiprocess_mode="livemax",
+            registry=self,
+        )
+        self._delivery_lag = Gauge(
+            "assistenza_webhook_lag_seconds",
+            "How long the oldest event that was not delivered has been waiting, paused webhooks"
+            " left out; 0 if none waits.",
+            multiprocess_mode="livemax",
+            registry=self,
+        )
         Gauge(
             "assistenza_build_info",
             "Always 1; the labels name the running version.",
@@ -189,8 +208,21 @@ class Metrics(CollectorRegistry):
         self._database = database
         while True:
             self._sample()
+            await self.measure(database)
             # For the other processes, which read this one's files. `collect` samples by itself.
             await asyncio.sleep(_SAMPLED_EVERY)
+
+    async def measure(self, database: Database) -> None:
+        """Report how far behind the jobs are, whoever runs them."""
+        # While the database does not answer, the last figures stand.
+        with suppress(*FAILURES):
+            async with asyncio.timeout(_SAMPLED_EVERY):
+                lag = await standings.lag(database, clock.now())
+                oldest = await webhooks.oldest(database)
+            self._feed_lag.set(lag.feed)
+            self._standing_lag.set(lag.standing)
+            waiting = 0.0 if oldest is None else (clock.now() - oldest).total_seconds()
+            self._delivery_lag.set(max(waiting, 0.0))
 
     def _sample(self) -> None:
         self._in_progress.set(self.in_progress)
@@ -219,18 +251,6 @@ class JobMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._feed_lag = Gauge(
-            "assistenza_feed_lag_seconds",
-            "How long the oldest event has been waiting for its publication; 0 if none waits.",
-            multiprocess_mode="livemax",
-            registry=self.registry,
-        )
-        self._standing_lag = Gauge(
-            "assistenza_standing_lag_seconds",
-            "How long the oldest change of what a customer may use has been waiting to be told.",
-            multiprocess_mode="livemax",
-            registry=self.registry,
-        )
         self._deliveries = Counter(
             "assistenza_webhook_attempts",
             "Attempts to deliver an event to a webhook, by what came of them.",
@@ -239,35 +259,10 @@ class JobMetrics:
         )
         for result in get_args(Result):
             self._deliveries.labels(result)
-        self._delivery_lag = Gauge(
-            "assistenza_webhook_lag_seconds",
-            "How long the oldest event that was not delivered has been waiting, paused webhooks"
-            " left out; 0 if none waits.",
-            multiprocess_mode="livemax",
-            registry=self.registry,
-        )
 
     def delivery(self, result: Result) -> None:
         """Count an attempt to deliver an event to a webhook."""
         self._deliveries.labels(result).inc()
-
-    async def run(self, database: Database) -> None:
-        """Report how far behind the jobs are, until cancelled."""
-        while True:
-            await self.measure(database)
-            await asyncio.sleep(_SAMPLED_EVERY)
-
-    async def measure(self, database: Database) -> None:
-        """Report how far behind they are now."""
-        # While the database does not answer, the last figures stand.
-        with suppress(*FAILURES):
-            async with asyncio.timeout(_SAMPLED_EVERY):
-                lag = await standings.lag(database, clock.now())
-                oldest = await webhooks.oldest(database)
-            self._feed_lag.set(lag.feed)
-            self._standing_lag.set(lag.standing)
-            waiting = 0.0 if oldest is None else (clock.now() - oldest).total_seconds()
-            self._delivery_lag.set(max(waiting, 0.0))
 
 
 class Together(Collector):

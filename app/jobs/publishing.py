@@ -1,8 +1,9 @@
 """Publishing what was recorded, keeping what follows from it, and handing over to webhooks, by the
 process with the lease.
 
-It runs in every process. The one with the lease looks for new events several times a second; the
-others see from time to time whether it is still there.
+It runs in the background process of each `serve`, or in every process that serves. The one with the
+lease looks for new events several times a second; the others see from time to time whether it is
+still there.
 """
 
 import asyncio

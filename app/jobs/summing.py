@@ -1,7 +1,8 @@
 """Keeping the sums of usage by day, by the process that holds the lease (DECISION-usage.md).
 
-It runs in every process. It rests for longer than it works, so that corrections of many days leave
-the database to those who ask; their answers are right meanwhile.
+It runs in the background process of each `serve`, or in every process that serves. It rests for
+longer than it works, so that corrections of many days leave the database to those who ask; their
+answers are right meanwhile.
 """
 
 import asyncio

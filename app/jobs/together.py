@@ -19,7 +19,6 @@ class Jobs:
     """The jobs of one process. Leases decide which process does what one alone does at a time."""
 
     def __init__(self, policies: Policies, settings: Settings, metrics: JobMetrics) -> None:
-        self.metrics = metrics
         self.publishing = Publishing(policies, settings.events_keep_days)
         self.summing = Summing(policies)
         self.deliveries = Deliveries(Allowed.of(settings.webhook_allow), metrics)
@@ -28,14 +27,13 @@ class Jobs:
     async def running(self, database: Database) -> AsyncIterator[None]:
         """Run them for as long as this lasts, and give up their leases at the end."""
         jobs = (self.publishing, self.deliveries, self.summing)
-        tasks = [asyncio.create_task(one.run(database)) for one in (self.metrics, *jobs)]
+        tasks = [asyncio.create_task(one.run(database)) for one in jobs]
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(*tasks, return_exceptions=True)
             for one in jobs:
                 with suppress(*FAILURES):
                     await one.end(database)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 
+from app import clock
 from app.http.context import record_of
 from app.http.languages import LANGUAGES, Language, asked_language
 from app.http.public_address import public_address
@@ -62,6 +64,11 @@ class Visit:
         supported = _supported(language)
         if self._chosen is None and supported is not None:
             self._speak(supported)
+
+    @property
+    def today(self) -> date:
+        """The civil date where the vendor is, by which the API counts days."""
+        return clock.now().astimezone(self.request.app.state.policies.zone).date()
 
     @property
     def query(self) -> Mapping[str, str]:

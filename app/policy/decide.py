@@ -16,7 +16,7 @@ from app.policy.facts import (
     Step,
 )
 from app.policy.standing import Standing, counting, stand
-from app.policy.years import anchors, periods, year_from, year_of
+from app.policy.years import anchors, period, periods, year_from, year_of
 
 _DAY = timedelta(days=1)
 
@@ -96,8 +96,8 @@ def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
             days.append(licence.withdrawn_on)
         if licence.held_from is not None:
             days.append(licence.held_from)
-            for period in licence.earlier:
-                days += period
+            for held in licence.earlier:
+                days += held
         for bought in counting(policies, licence):
             ends_on = add_months(bought, policies.in_force(bought).development.months)
             days += (bought, ends_on)
@@ -113,6 +113,12 @@ def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
         # On the first day of a service year another Editor does not renew the hours; from the
         # second day on it does, so `unlocked_by` may change (R12, R14).
         days += (starts_on, starts_on + _DAY, year.ends_on)
+        # A year is shown with the end that the purchase which anchors it now gives it.
+        for anchor in anchoring:
+            if anchor <= starts_on:
+                first, ends_on = period(policies, anchor, starts_on)
+                if first == starts_on:
+                    days.append(ends_on)
     for contract in facts.contracts:
         days += (contract.starts_on, contract.closes_on)
     for pack in facts.packs:

@@ -272,8 +272,8 @@ async def find(
     caller = admitted(rows[0] if rows else None, scope)
     contact = rows[0]["contact"]
     return caller, Found(
-        # After the token's four columns come those of `CUSTOMER`, and the facts.
-        [Known(*row[4:11]) for row in rows if row[4] is not None],
+        # After the token's four columns.
+        [known(row, 4) for row in rows if row[4] is not None],
         None if contact is None else orjson.loads(contact),
         closures.parse(rows[0]["closures"]),
     )
@@ -316,7 +316,7 @@ async def find_many(
     }
     found: dict[int, list[Known]] = {}
     for row in await work.connection.execute(_BATCH[_when(at, work.now)], parameters):
-        customer = known(row)
+        customer = known(row, 1)
         for position in row.positions:
             for number in numbers[position]:
                 found.setdefault(number, []).append(customer)

@@ -37,9 +37,6 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
-    for sent_to_all in (signal.SIGINT, signal.SIGHUP):
-        # A terminal sends them to every process; the one that serves says when to end.
-        loop.add_signal_handler(sent_to_all, lambda: None)
     await loop.connect_read_pipe(lambda: _Input(ending), sys.stdin)
     jobs = Jobs(load(settings.policy_dir), settings, JobMetrics())
     freeze()

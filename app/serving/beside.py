@@ -1,6 +1,7 @@
 """Keeping the background process running, from the process that serves or supervises."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,12 +10,13 @@ from typing import Self
 
 import structlog
 
+import app
 from app.http.metrics import FOLDER
 from app.settings import Settings
 
 _AGAIN_SECONDS = 1.0
-_END_SECONDS = 10.0
-"""Deliveries that are being made get half of it."""
+_END_SECONDS = 8.0
+"""Deliveries that are being made get 5 s of it."""
 
 log = structlog.get_logger("serving")
 
@@ -27,6 +29,10 @@ class Background:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self._environment = os.environ | settings.environment() | {FOLDER: str(folder)}
+        # This program, wherever it lies; `-P` keeps a package of the same name in the present
+        # directory from taking its place.
+        places = (str(Path(app.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+        self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         self._process: subprocess.Popen[bytes] | None = None
         self._ending = threading.Event()
         self._watch = threading.Thread(target=self._keep, name="background-watch", daemon=True)
@@ -49,29 +55,42 @@ class Background:
             self._ending.wait(_AGAIN_SECONDS)
 
     def _run_once(self) -> None:
-        command = [sys.executable, "-m", "app.serving.background"]
-        with subprocess.Popen(  # noqa: S603
-            command, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "app.serving.background"],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            # A terminal sends its signals to every process of a session.
+            start_new_session=True,
         ) as process:
             self._process = process
             if self._ending.is_set():
                 process.terminate()
             code = process.wait()
-        if code != 0 and not self._ending.is_set():
+        if code not in (0, -signal.SIGTERM) and not self._ending.is_set():
             log.error("background_died", pid=process.pid, exit_code=code)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Let the process end, without waiting for it."""
         self._ending.set()
+        if self._process is not None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._ending.set()
+        if self._process is not None:
+            self._process.kill()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
         if not self._watch.is_alive():
             return
-        process = self._process
-        if process is not None:
-            process.terminate()
         self._watch.join(_END_SECONDS)
-        if self._watch.is_alive() and (process := self._process) is not None:
-            log.error("background_killed", pid=process.pid)
-            process.kill()
+        if self._watch.is_alive():
+            log.error("background_killed")
+            self.kill()
             self._watch.join()

@@ -259,10 +259,14 @@ class Supervisor:
         for worker in running:
             worker.signal(number)
         drain = self._drain_seconds if number == signal.SIGTERM else 0
+        if self._background is not None and not drain:
+            self._background.end()
         gives_up_at = monotonic() + drain + GRACE_SECONDS + _KILL_SECONDS
         while any(worker.runs for worker in running) and monotonic() < gives_up_at:
             received = self._next_signal()
             if received is not None and received != signal.SIGHUP:
+                if self._background is not None:
+                    self._background.kill()
                 break
         self._kill(running)
 

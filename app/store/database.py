@@ -58,8 +58,7 @@ class Database:
     `raw`: single statements on the driver itself, without SQLAlchemy. `bound` (transactions)
     and `bound_raw` (single statements): for tokens bound to one customer, with the role
     assistenza_bound (R38). `exports`: long answers, which must not use up what writers need;
-    `exporting` has as many places. `operations`: readiness, housekeeping
-    and publishing.
+    `exporting` has as many places. `operations`: readiness, housekeeping and the jobs.
 
     `share`: the sizes of the pools; by default those of a worker. `long_statements`: for commands
     that lift `statement_timeout`.

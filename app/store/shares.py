@@ -5,7 +5,6 @@ from typing import NamedTuple
 from app.settings import BACKGROUND_CONNECTIONS, Settings
 
 _OPERATIONS = 2
-_OPERATIONS_WITHOUT_JOBS = 1
 # An export keeps the processor busy: more of them at once make each slower, and everybody else.
 _MOST_EXPORTS = 4
 
@@ -38,12 +37,11 @@ def shares(settings: Settings) -> Shares:
 
     Writes get most: a transaction holds its connection for several statements and a commit.
     """
-    operations = _OPERATIONS_WITHOUT_JOBS if settings.background_process else _OPERATIONS
     beside = BACKGROUND_CONNECTIONS if settings.background_process else 0
     part = (settings.connections - beside) // settings.workers
     exports = min(max(part // 10, 1), _MOST_EXPORTS)
-    rest = part - exports - operations
+    rest = part - exports - _OPERATIONS
     asking = reading = max(rest * 2 // 9, 1)
     bound_asking = bound = max(rest // 6, 1)
     writing = rest - asking - reading - bound_asking - bound
-    return Shares(asking, reading, writing, bound_asking, bound, exports, operations)
+    return Shares(asking, reading, writing, bound_asking, bound, exports, _OPERATIONS)

@@ -785,7 +785,7 @@ async def test_a_receiver_that_fails_at_random_hears_everything_in_order(
         )
 
     receiver.answering = answering
-    other = Deliveries(worker(service)._sender._allowed, service.app.state.jobs.metrics)
+    other = Deliveries(worker(service)._sender._allowed, worker(service)._metrics)
     running = [asyncio.create_task(one.run(service.database)) for one in (worker(service), other)]
 
     async def publishing() -> None:
@@ -870,7 +870,7 @@ async def test_what_a_process_had_taken_is_made_again_after_its_lease(
     await Customer.new(client, service.today())
     await handed_over(service)
     monkeypatch.setattr(deliveries, "LEASE_SECONDS", 0.5)
-    stopped_process = Deliveries(worker(service)._sender._allowed, service.app.state.jobs.metrics)
+    stopped_process = Deliveries(worker(service)._sender._allowed, worker(service)._metrics)
     receiver.answer(status=500, hang=1.5)
     assert await stopped_process.step(service.database) == 1
     assert await worker(service).step(service.database) == 0
@@ -920,7 +920,7 @@ async def test_the_metrics_count_results_and_tell_how_old_the_oldest_is(
     metrics = service.app.state.metrics
 
     async def value(name: str, **labels: str) -> float | None:
-        await service.app.state.jobs.metrics.measure(service.database)
+        await metrics.measure(service.database)
         found: float | None = metrics.get_sample_value(name, labels or None)
         return found
 

@@ -1,12 +1,13 @@
 """The reserved area, without a browser: what it shows, and what it answers to wrong input."""
 
 import asyncio
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from app import clock
 from app.http.errors.handlers import LARGEST_BODY
 from app.http.languages import LANGUAGES
 from app.pages.languages import WORDINGS
@@ -294,6 +295,19 @@ async def test_movements_of_a_period(visit: NewVisitor, customer: Customer) -> N
     for query in ("from=2026-13-01", "from=x&to=y", "from=2026-02-01&to=2026-01-01"):
         page = await visitor.open(f"/area/movements?{query}", 422)
         assert any(one.get("aria-invalid") for _, one in page.tags)
+
+
+async def test_the_day_is_the_vendor_s_right_after_its_midnight(
+    service: Service, visit: NewVisitor, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = datetime.combine(customer.today, time(0, 30), service.policies.zone)
+    instant = (local + timedelta(days=1)).astimezone(UTC)
+    assert instant.date() == customer.today
+    monkeypatch.setattr(clock, "now", lambda: instant)
+    await customer.work(await customer.open(), 75)
+    visitor = await visit()
+    for path in ("/area", "/area/movements"):
+        assert "Time charged" in (await visitor.open(path)).text
 
 
 HOSTILE: dict[str, tuple[int, dict[str, Any]]] = {

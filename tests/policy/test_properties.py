@@ -10,7 +10,15 @@ from app.policy.allocate import HOURS, Source, bind, charged, draw, pays_on
 from app.policy.civil import add_months
 from app.policy.decide import Answer, changing_days, decide
 from app.policy.document import Channel, Policies
-from app.policy.facts import Contract, Facts, Licence, LicenceKind, Pack, ServiceAnswer
+from app.policy.facts import (
+    Contract,
+    Facts,
+    Licence,
+    LicenceKind,
+    Pack,
+    ServiceAnswer,
+    ServiceYear,
+)
 from app.policy.standing import stand
 from tests.policy import strategies as some
 
@@ -35,6 +43,27 @@ def test_valid_until_is_exactly_the_next_change(policies: Policies, facts: Facts
             assert answer_of(policies, facts, day) == decision.answer, day
     if decision.valid_until:
         assert answer_of(policies, facts, decision.valid_until) != decision.answer
+
+
+def test_an_answer_ends_with_the_year_that_the_present_anchor_gives() -> None:
+    """A year recorded under a purchase that was withdrawn keeps its own end; what is shown, and
+    whether a purchase would renew the hours, follows the purchase that anchors it now (R12, R14).
+    """
+    facts = Facts(
+        (
+            Licence("l1", "S-1", "editor", date(2020, 2, 29)),
+            Licence("l2", "S-2", "editor", date(2023, 2, 28), withdrawn_on=date(2023, 4, 1)),
+            Licence("l3", "S-3", "runtime", date(2022, 6, 10)),
+        ),
+        service_years={
+            date(2023, 2, 28): ServiceYear(date(2023, 2, 28), date(2024, 2, 28), 300, 300)
+        },
+    )
+    decision = decide(some.PUBLISHED, facts, date(2023, 7, 1))
+    assert decision.valid_until == date(2024, 2, 29)
+    before, after = (decide(some.PUBLISHED, facts, date(2024, 2, day)).answer for day in (28, 29))
+    email = [answer.services[3].unlocked_by for answer in (before, after)]
+    assert email[0] != email[1]
 
 
 @given(some.policies, some.facts(), some.days, st.data())

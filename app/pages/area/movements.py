@@ -6,7 +6,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from app import clock
 from app.pages.api import Problem, path
 from app.pages.area.site import area, own_customer
 from app.pages.forms import Form
@@ -58,7 +57,7 @@ async def movements_file(visit: Visit) -> Response:
 
 def _period(visit: Visit) -> tuple[str, str]:
     """The period asked for; by default the last year, with today."""
-    today = clock.now().date()
+    today = visit.today
     start = visit.query.get("from") or str(today - timedelta(days=_DAYS))
     return start[:40], (visit.query.get("to") or str(today + timedelta(days=1)))[:40]
 

@@ -26,7 +26,7 @@ async def overview(visit: Visit) -> Response:
     """Everything at a glance; each part is absent where the token may not read it."""
     customer = await own_customer(visit)
     id_ = customer["id"]
-    today = clock.now().date()
+    today = visit.today
     usage_of = path("/v1/customers/{}/usage", id_)
     statement_of = path("/v1/customers/{}/statement", id_)
     series_from = today - timedelta(days=366)
@@ -38,7 +38,7 @@ async def overview(visit: Visit) -> Response:
         visit.api.get("/v1/help-desks"),
         visit.api.find(
             statement_of,
-            **{"from": today - timedelta(days=_MOVEMENT_DAYS), "to": today + timedelta(days=2)},
+            **{"from": today - timedelta(days=_MOVEMENT_DAYS), "to": today + timedelta(days=1)},
         ),
         visit.api.whole_list("/v1/licences"),
         visit.api.get("/v1/service-matrix"),

@@ -7,7 +7,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from app import clock
 from app.http.fields import EARLIEST
 from app.pages.api import Problem
 from app.pages.charts import line, pillars, share
@@ -44,15 +43,15 @@ def _first_month(today: date) -> date:
     return date(months // 12, months % 12 + 1, 1)
 
 
-def _monthly() -> dict[str, str]:
-    return {"from": str(_first_month(clock.now().date())), "window": "month"}
+def _monthly(visit: Visit) -> dict[str, str]:
+    return {"from": str(_first_month(visit.today)), "window": "month"}
 
 
 @staff.get("/dashboard")
 async def dashboard(visit: Visit) -> Response:
     """The figures of the last twelve months, and how things stand."""
     who = await whoami(visit)
-    monthly = _monthly()
+    monthly = _monthly(visit)
     earlier = {"from": str(EARLIEST), "to": monthly["from"], "window": "all"}
     before, usage, times, backlog, columns, ending = await asyncio.gather(
         visit.api.get("/v1/usage", **earlier),
@@ -98,7 +97,7 @@ async def file(visit: Visit) -> Response:
     address, query = _FILES.get(visit.request.path_params["name"], ("", {}))
     if asked is None or not address:
         raise Problem(404, {"code": "not_found"})
-    period = _monthly() if query is None else query
+    period = _monthly(visit) if query is None else query
     return visit.pass_on(address, **asked, **period)
 
 

@@ -25,7 +25,7 @@ _LONGEST_HOURS = 200
 async def closures(visit: Visit) -> Response:
     """What is to come of every desk, and the form for more."""
     who = await whoami(visit)
-    visit.form = Form(dict.fromkeys(_DAYS, str(clock.now().date())))
+    visit.form = Form(dict.fromkeys(_DAYS, str(visit.today)))
     return await _page(visit, who)
 
 

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from starlette.responses import Response
 
-from app import clock
 from app.pages.api import Problem, path
 from app.pages.area.movements import latest
 from app.pages.staff.site import staff, whoami, zone
@@ -44,8 +43,8 @@ async def customer(visit: Visit) -> Response:
     record = await visit.api.get(path("/v1/customers/{}", visit.request.path_params["name"]))
     id_ = record["id"]
     usage_of = path("/v1/customers/{}/usage", id_)
-    today = clock.now().date()
-    period = {"from": today - timedelta(days=_DAYS), "to": today + timedelta(days=2)}
+    today = visit.today
+    period = {"from": today - timedelta(days=_DAYS), "to": today + timedelta(days=1)}
     (
         licences,
         contracts,
@@ -76,17 +75,16 @@ async def customer(visit: Visit) -> Response:
         packs=packs,
         cases=cases and cases["items"],
         usage=usage,
-        series=_running(series),
+        series=_running(series, visit.today),
         movements=statement and latest(statement, _MOVEMENTS),
         events=events,
         zone=clock_of,
     )
 
 
-def _running(series: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The allowances that run today, each with how it went down."""
-    today = str(clock.now().date())
-    return [one for one in (series["items"] if series else ()) if one["ends_on"] > today]
+def _running(series: Mapping[str, Any] | None, on: date) -> list[Mapping[str, Any]]:
+    """The allowances that run on a day, each with how it went down."""
+    return [one for one in (series["items"] if series else ()) if one["ends_on"] > str(on)]
 
 
 async def _events(visit: Visit, customer_id: str) -> list[dict[str, Any]]:
@@ -109,7 +107,7 @@ async def movements_file(visit: Visit) -> Response:
     asked = _FORMATS.get(names["extension"])
     if asked is None:
         raise Problem(404, {"code": "not_found"})
-    today = clock.now().date()
+    today = visit.today
     return visit.pass_on(
         path("/v1/customers/{}/statement", names["name"]),
         **asked,

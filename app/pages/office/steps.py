@@ -9,7 +9,6 @@ from typing import Any, Literal, NamedTuple
 
 from starlette.responses import Response
 
-from app import clock
 from app.pages.api import Problem, path
 from app.pages.forms import Form
 from app.pages.staff.site import Person, staff, typed, whoami
@@ -167,7 +166,7 @@ async def new(visit: Visit) -> Response:
     who = await whoami(visit)
     collection, step = _new(visit)
     values = {"customer_id": visit.query.get("customer", "")[:64]}
-    values |= {one.name: str(clock.now().date()) for one in step.fields if one.kind == "date"}
+    values |= {one.name: str(visit.today) for one in step.fields if one.kind == "date"}
     return _form(visit, who, step, Form(values), title=f"office.new.{collection}")
 
 
@@ -204,7 +203,7 @@ async def show_step(visit: Visit) -> Response:
     who = await whoami(visit)
     name, collection, step, _ = _named(visit)
     record = await visit.api.get(path(f"/v1/{collection}/{{}}", visit.request.path_params["name"]))
-    values = {one.name: str(clock.now().date()) for one in step.fields if _is_a_day(one)}
+    values = {one.name: str(visit.today) for one in step.fields if _is_a_day(one)}
     return _form(visit, who, step, Form(values), title=f"office.step.{name}", record=record)
 
 
