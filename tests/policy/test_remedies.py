@@ -9,7 +9,7 @@ from app.policy.allowance_standings import AllowanceStanding, allowance_standing
 from app.policy.document import Policies
 from app.policy.facts import Contract, Facts, Licence, Pack
 from app.policy.remedies import Why, reasons, remedy
-from tests.policy.strategies import ANY_ANCHORS, PUBLISHED
+from tests.policy.strategies import ANY_ANCHORS, CHANGED, PUBLISHED
 
 _DAY = timedelta(days=1)
 STARTS, ENDS = date(2026, 3, 1), date(2027, 3, 1)
@@ -164,6 +164,12 @@ def test_free_hours_are_kept_by_any_licence_and_refilled_by_an_editor() -> None:
     assert helps(year(299), "ending") == "buy_any_licence"
     assert helps(year(300)) == "buy_editor_licence"
     assert helps(year(300), policies=ANY_ANCHORS) == "buy_any_licence"
+    # By the policy in force today (R17).
+    older = year(300, starts_on=date(2025, 6, 1))
+    days = (date(2026, 2, 28), date(2026, 3, 1))
+    licences = (EDITOR._replace(purchased_on=date(2025, 6, 1)),)
+    found = [helps(older, licences=licences, policies=CHANGED, on=day) for day in days]
+    assert found == ["buy_editor_licence", "buy_any_licence"]
     # Of two years that begin on one day there is one.
     assert helps(year(300), on=STARTS) is None
     assert helps(year(300), on=STARTS + _DAY) == "buy_editor_licence"

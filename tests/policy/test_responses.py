@@ -79,6 +79,31 @@ def test_a_desk_that_is_always_closed_ends_the_search() -> None:
 
 
 @pytest.mark.parametrize(
+    ("reopens", "beyond"),
+    [
+        # 1098 days after the start, and one more.
+        ("2029-11-26T00:00", "2029-11-26T08:31"),
+        ("2029-11-27T00:00", None),
+    ],
+)
+def test_the_search_ends_after_three_years(reopens: str, beyond: str | None) -> None:
+    time = WorkingTime(lambda _: italy(), (closure("2026-11-24T09:00", reopens),))
+    found = time.beyond(at_rome("2026-11-24T09:00"), MINUTE)
+    assert found == (None if beyond is None else at_rome(beyond))
+
+
+def test_a_day_far_in_the_west_is_that_of_the_desk() -> None:
+    """In UTC it is tomorrow already while the desk is still open."""
+    zone = ZoneInfo("America/New_York")
+    evenings = Hours(time(9), time(22))
+    desk = WorkingTime(lambda _: Schedule(zone, frozenset(range(5)), (evenings,), "US"))
+    start, end = (datetime(2026, 11, 24, hour, tzinfo=zone).astimezone(UTC) for hour in (21, 22))
+    assert minutes(desk.between(start, end)) == 60
+    assert desk.beyond(start, 59 * MINUTE) == start + 59 * MINUTE
+    assert desk.back(end, 60 * MINUTE) == start
+
+
+@pytest.mark.parametrize(
     ("end", "worked", "back"),
     [
         ("2026-11-23T10:00", 60, "2026-11-23T09:00"),
