@@ -33,7 +33,7 @@ def year_spans(policies: Policies, facts: Facts) -> dict[date, YearSpan]:
     Time alone changes nothing in it.
     """
     days = _changing_days(policies, facts.licences)
-    found: dict[date, YearSpan] = {}
+    paying: dict[date, tuple[date, date]] = {}
     running: dict[date, tuple[ServiceYear, date]] = {}
     pays: dict[date, date] = {}
     for day, until in pairwise([*days, date.max]):
@@ -44,19 +44,18 @@ def year_spans(policies: Policies, facts: Facts) -> dict[date, YearSpan]:
         starts_on = year.starts_on
         running[starts_on] = year, until
         if held.develops:
-            known = found.get(starts_on)
-            pays_from = day if known is None else known.pays_from
-            found[starts_on] = YearSpan(year, pays_from, until, until, None)
+            pays_from = paying.get(starts_on, (day,))[0]
+            paying[starts_on] = pays_from, until
             pays[day] = starts_on
     return {
         starts_on: YearSpan(
             running[starts_on][0],
-            span.pays_from,
-            span.pays_until,
+            pays_from,
+            pays_until,
             running[starts_on][1],
-            pays.get(span.pays_until),
+            pays.get(pays_until),
         )
-        for starts_on, span in found.items()
+        for starts_on, (pays_from, pays_until) in paying.items()
     }
 
 

@@ -56,6 +56,17 @@ def test_a_year_goes_on_when_that_editor_is_withdrawn() -> None:
     assert found["2026-09-01"].renewed_by == "2026-02-01"
 
 
+def test_a_year_goes_on_when_its_editor_comes_back() -> None:
+    """R44."""
+    earlier = ((EDITOR.purchased_on, date(2026, 4, 1)),)
+    back = EDITOR._replace(held_from=date(2026, 6, 1), earlier=earlier)
+    (span,) = year_spans(PUBLISHED, Facts((back,))).values()
+    assert (span.pays_from, span.pays_until) == (date(2026, 2, 1), date(2027, 2, 1))
+    gone = back._replace(withdrawn_on=date(2026, 9, 1))
+    (span,) = year_spans(PUBLISHED, Facts((gone,))).values()
+    assert (span.pays_until, span.runs_until) == (date(2026, 9, 1), date(2026, 9, 1))
+
+
 def test_a_year_ends_with_the_last_editor() -> None:
     withdrawn = EDITOR._replace(withdrawn_on=date(2026, 12, 24))
     (year,) = allowance_standings(PUBLISHED, Facts((withdrawn,)), date(2026, 11, 26))

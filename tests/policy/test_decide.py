@@ -192,6 +192,10 @@ def test_why_there_is_no_ticket() -> None:
     coming = PACK._replace(id="p8", purchased_on=ON + _DAY)
     for packs in ((), (void,), (coming,), (void, coming)):
         assert reasons(Facts(packs=packs))["TCK"] == ("no_tickets", {})
+    assert reasons(Facts(packs=(PACK._replace(cancelled_later=((ON, 1),)),)))["TCK"] == (
+        "no_tickets",
+        {},
+    )
     consumed = PACK._replace(quantity=3, consumed=3)
     assert reasons(Facts(packs=(consumed,)))["TCK"] == ("tickets_consumed", {"consumed": 3})
     held = PACK._replace(id="p2", quantity=3, consumed=1, held=2)
@@ -243,6 +247,18 @@ def test_a_kind_that_does_not_pay_for_a_channel_is_not_in_the_matrix() -> None:
     found = refusal(PUBLISHED, facts, decide(PUBLISHED, facts, ON), "phone", "free_hours")
     reason = Reason("DEV", "not_in_matrix")
     assert found == ServiceAnswer("phone_support", (), (reason,), ())
+
+
+def test_an_editor_is_not_advised_where_the_year_that_it_begins_is_spent() -> None:
+    """R12, R14: it would still bring what counts nothing."""
+    spent = ServiceYear(ON, date(2027, 11, 23), 300, 300)
+    facts = Facts(service_years={ON: spent})
+    assert service_of(facts, "email_support").unlocked_by == ("buy_tickets",)
+    portal = service_of(facts, "web_support_portal").unlocked_by
+    assert portal == ("buy_editor_licence", "buy_tickets")
+    left = Facts(service_years={ON: spent._replace(used_minutes=299)})
+    found = service_of(left, "email_support").unlocked_by
+    assert found == ("buy_editor_licence", "buy_tickets")
 
 
 # --- the days on which an answer may change (R13) -------------------------------------------------

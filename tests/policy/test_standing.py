@@ -8,7 +8,7 @@ from app.policy.allocate import Source, bind
 from app.policy.document import Policies
 from app.policy.facts import Contract, Facts, Licence, Pack
 from app.policy.standing import Possession, counting, holds_editor, possession, stand
-from tests.policy.strategies import PUBLISHED
+from tests.policy.strategies import CHANGED, PUBLISHED
 
 _DAY = timedelta(days=1)
 BOUGHT = date(2026, 3, 1)
@@ -81,6 +81,20 @@ def test_a_withdrawn_licence_is_left_out_with_its_upgrades() -> None:
         assert possession(PUBLISHED, licences, ON) == Possession(
             True, BOUGHT, date(2027, 3, 1), BOUGHT, True
         )
+
+
+@pytest.mark.parametrize(
+    ("bought", "anchor"),
+    [(date(2026, 2, 28), date(2025, 6, 1)), (BOUGHT, BOUGHT), (date(2026, 4, 1), date(2026, 4, 1))],
+)
+def test_whether_any_licence_begins_a_year_is_said_by_the_policy_of_its_day(
+    bought: date, anchor: date
+) -> None:
+    """R14: from 1 March 2026 on."""
+    editor = EDITOR._replace(purchased_on=date(2025, 6, 1))
+    licences = (editor, RUNTIME._replace(purchased_on=bought))
+    assert possession(CHANGED, licences, ON).anchor == anchor
+    assert possession(PUBLISHED, licences, ON).anchor == editor.purchased_on
 
 
 def test_the_standing_shows_what_it_rests_on() -> None:
