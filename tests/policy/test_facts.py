@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from app.policy.facts import Facts, LengthenedTicket, Licence, Pack
+from app.policy.facts import Contract, Facts, LengthenedTicket, Licence, Pack, ServiceYear
 
 _DAY = timedelta(days=1)
 BOUGHT = date(2026, 3, 1)
@@ -120,3 +120,11 @@ def test_lengthened_tickets_end_by_themselves() -> None:
 
 def test_a_pack_is_void_when_every_ticket_is_cancelled() -> None:
     assert [PACK._replace(cancelled=n).is_void for n in (4, 5)] == [False, True]
+
+
+def test_nothing_is_left_of_what_is_used_beyond_its_grant() -> None:
+    year = ServiceYear(BOUGHT, ENDS, 300)
+    contract = Contract("c1", "SA-1", BOUGHT, ENDS, None, 300)
+    for used, left in ((0, 300), (299, 1), (300, 0), (301, 0)):
+        assert year._replace(used_minutes=used).remaining_minutes == left
+        assert contract._replace(used_minutes=used).remaining_minutes == left
