@@ -467,6 +467,11 @@ _AFTER = """(customer > CAST(:after AS uuid) OR customer = CAST(:after AS uuid)
             AND NOT :whole AND coalesce({value} > :value, {value} IS NULL AND NOT :last))"""
 
 
+# Customers from a place on. One that is done is left out: a walk of one customer would stay there.
+_REST = """id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
+            AND NOT (CAST(:whole AS boolean) AND id = CAST(:after AS uuid))"""
+
+
 @lru_cache(maxsize=512)
 def _page_sql(
     group_by: Sequence[Dimension], filters: Sequence[Dimension], window: Window, *, walk: bool
@@ -484,9 +489,7 @@ def _page_sql(
         own = _summed(_figures("period", "w.id"), ("bucket", *others), filters, window)
         # In the order of the customers, so that the walk ends with the page.
         rows = f"""(SELECT w.id AS customer, s.* FROM (
-                SELECT id FROM customers
-                WHERE id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
-                ORDER BY id LIMIT :customers) w
+                SELECT id FROM customers WHERE {_REST} ORDER BY id LIMIT :customers) w
             CROSS JOIN LATERAL ({own}) s)"""
     else:
         rows = f"({_summed(_figures('period'), ('bucket', *group_by), filters, window)})"
@@ -497,9 +500,7 @@ def _page_sql(
 
 
 _FIRST_ID = UUID(int=0)
-_WALKED = text("""
-    SELECT id FROM customers WHERE id >= coalesce(CAST(:after AS uuid), CAST(:first AS uuid))
-    ORDER BY id OFFSET :others LIMIT 1""")
+_WALKED = text(f"SELECT id FROM customers WHERE {_REST} ORDER BY id OFFSET :others LIMIT 1")
 
 
 async def page(
@@ -529,6 +530,7 @@ async def walked_through(connection: AsyncConnection, after: Place) -> str | Non
     """The last customer that such a walk looks at; None if it reaches the last of all."""
     parameters = {
         "after": after.first and UUID(after.first),
+        "whole": after.whole,
         "first": _FIRST_ID,
         "others": MOST_CUSTOMERS - 1,
     }

@@ -1,5 +1,6 @@
 """Usage by time and dimension, against a computation of its own (`usage_model`)."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
@@ -268,6 +269,18 @@ async def test_a_moved_case_was_never_there(holder: Customer, travel: Travel) ->
     theirs = await of_day(other, T0)
     assert (theirs["cases_opened"], theirs["worked_minutes"]) == (1, 20)
     assert await of_day(other, T0 + DAY) == {"cases_closed": 1}
+
+
+async def test_a_walk_of_one_customer_at_a_time_ends(
+    client: httpx.AsyncClient, holder: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await holder.work(await holder.open(), 20)
+    asked = {"from_": model.FIRST, "to": model.LAST, "window": "all", "group_by": "customer"}
+    at_once = await usage(client, **asked)
+    few_figures(monkeypatch, 0, 1)
+    async with asyncio.timeout(30):
+        assert (await usage(client, **asked))["items"] == at_once["items"]
+    assert at_once["items"]
 
 
 async def test_a_merged_customer_is_its_survivor(holder: Customer) -> None:
