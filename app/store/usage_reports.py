@@ -486,10 +486,10 @@ def _page_sql(
             OR {_AFTER.format(value=value)}"""
     order = ["customer", *([value] if others else [])]
     if walk:
-        own = _summed(_figures("period", "w.id"), ("bucket", *others), filters, window)
+        own = _summed(_figures("period", "one.id"), ("bucket", *others), filters, window)
         # In the order of the customers, so that the walk ends with the page.
-        rows = f"""(SELECT w.id AS customer, s.* FROM (
-                SELECT id FROM customers WHERE {_REST} ORDER BY id LIMIT :customers) w
+        rows = f"""(SELECT one.id AS customer, s.* FROM (
+                SELECT id FROM customers WHERE {_REST} ORDER BY id LIMIT :customers) one
             CROSS JOIN LATERAL ({own}) s)"""
     else:
         rows = f"({_summed(_figures('period'), ('bucket', *group_by), filters, window)})"
