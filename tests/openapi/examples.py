@@ -678,8 +678,10 @@ def _refs(crm: str) -> dict[str, Any]:
     return {"external_refs": {"crm": crm}}
 
 
-async def make(settings: Settings) -> dict[str, Example]:
+async def make(url: str) -> dict[str, Example]:
     """The examples, made on a migrated and empty database."""
+    # The jobs of the application take ids too, which come one after another.
+    settings = Settings(database_url=url, background_process=False)
     with everything_fixed() as fixed:
         await prepare(settings)
         database = Database(settings)
@@ -730,7 +732,7 @@ def rendered(examples: dict[str, Example]) -> str:
 
 async def _migrate_and_make(url: str) -> dict[str, Example]:
     await migrations.upgrade(url.replace("postgresql://", "postgresql+asyncpg://", 1))
-    return await make(Settings(database_url=url))
+    return await make(url)
 
 
 def _main() -> None:
