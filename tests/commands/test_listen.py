@@ -36,6 +36,8 @@ async def test_it_forwards_what_happens_and_prints_each_answer(
             env={"PATH": os.environ["PATH"], "HOME": "/x", "ASSISTENZA_DATABASE_URL": url},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            # Tests that a shell runs in the background inherit that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert listening.stdout is not None
         assert listening.stderr is not None
