@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
 import httpx
-import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,86 +61,25 @@ def path(template: str, *names: object) -> str:
 
 
 class Client:
-    """The client of an application's own API, shared by all pages.
+    """The client of an application's own API, shared by all pages. It keeps no cookies.
 
     A page asks several things at once. All pages together have few calls under way, so that they
     wait for each other and not for database connections, which other clients need.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url=f"http://{_HOST}",
+            trust_env=False,
+            # The page that asks has a limit of its own.
+            timeout=3600,
+        )
 
-    async def request(
-        self,
-        method: str,
-        address: str,
-        headers: Mapping[str, str],
-        query: Mapping[str, Any],
-        body: Mapping[str, Any] | None,
-    ) -> httpx.Response:
-        """The answer of the API, or 500 where it fails before it answers."""
-        content = b""
-        if body is not None:
-            content = orjson.dumps(body)
-            length = str(len(content))
-            headers = {**headers, "Content-Type": "application/json", "Content-Length": length}
+    async def request(self, method: str, address: str, **options: Any) -> httpx.Response:
         async with self._places:
-            return await _answer(self._app, inner_scope(method, address, headers, query), content)
-
-
-def inner_scope(
-    method: str, address: str, headers: Mapping[str, str], query: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The scope of a call in this process. A list in `query` is a parameter that is repeated."""
-    asked = {
-        name: str(value).lower() if isinstance(value, bool) else value
-        for name, value in query.items()
-    }
-    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "scheme": "http",
-        "method": method,
-        "path": unquote(address),
-        "raw_path": address.encode(),
-        "root_path": "",
-        "query_string": urlencode(asked, doseq=True).encode(),
-        "headers": [(b"host", _HOST.encode()), *sent],
-        "server": (_HOST, None),
-        "client": ("127.0.0.1", 0),
-    }
-
-
-async def _answer(app: ASGIApp, scope: Scope, content: bytes) -> httpx.Response:
-    # httpx's own transport for this cost as much as half of the calls.
-    status, headers, body = 500, [], bytearray()
-    sent, complete = False, asyncio.Event()
-
-    async def receive() -> Message:
-        nonlocal sent
-        if sent:
-            await complete.wait()
-            return {"type": "http.disconnect"}
-        sent = True
-        return {"type": "http.request", "body": content, "more_body": False}
-
-    async def send(message: Message) -> None:
-        nonlocal status, headers
-        if message["type"] == "http.response.start":
-            status, headers = message["status"], message["headers"]
-            return
-        body.extend(message.get("body", b""))
-        if not message.get("more_body", False):
-            complete.set()
-
-    # The outermost layer has logged it.
-    with suppress(Exception):
-        await app(scope, receive, send)
-    complete.set()
-    return httpx.Response(status, headers=headers, content=bytes(body))
+            return await self._http.request(method, address, **options)
 
 
 class Api:
@@ -178,7 +115,7 @@ class Api:
     async def get(self, address: str, **query: Any) -> Any:
         """The body of a GET. Parameters that are None are left out."""
         asked = {name: value for name, value in query.items() if value is not None}
-        return (await self._call("GET", address, query=asked)).body
+        return (await self._call("GET", address, params=asked)).body
 
     async def find(self, address: str, **query: Any) -> Any:
         """As `get`; None where the token has not the scope, so that the page can say so."""
@@ -218,7 +155,7 @@ class Api:
             headers["Idempotency-Key"] = key
         if if_match is not None:
             headers["If-Match"] = if_match
-        return await self._call(method, address, body=body, headers=headers)
+        return await self._call(method, address, json=body, headers=headers)
 
     async def delete(self, address: str, *, if_match: str | None = None) -> None:
         """DELETE; with `if_match`, only what the visitor has seen."""
@@ -228,28 +165,22 @@ class Api:
     async def read(self, address: str, **query: Any) -> Answer:
         """As `get`, with the headers: for the `ETag` that a later `send` names."""
         asked = {name: value for name, value in query.items() if value is not None}
-        return await self._call("GET", address, query=asked)
+        return await self._call("GET", address, params=asked)
 
     async def _call(
-        self,
-        method: str,
-        address: str,
-        *,
-        headers: Mapping[str, str] = {},
-        query: Mapping[str, Any] = {},
-        body: Mapping[str, Any] | None = None,
+        self, method: str, address: str, *, headers: Mapping[str, str] = {}, **more: Any
     ) -> Answer:
         answer = await self._client.request(
-            method, address, {**self.headers, **headers}, query, body
+            method, address, headers={**self.headers, **headers}, **more
         )
         try:
-            found = orjson.loads(answer.content) if answer.content else None
+            body = answer.json() if answer.content else None
         except ValueError:
-            found = None
+            body = None
         self.position = answer.headers.get(POSITION, self.position)
         if answer.is_success:
-            return Answer(answer.status_code, found, answer.headers)
-        raise Problem(answer.status_code, found if isinstance(found, dict) else _UNAVAILABLE)
+            return Answer(answer.status_code, body, answer.headers)
+        raise Problem(answer.status_code, body if isinstance(body, dict) else _UNAVAILABLE)
 
 
 class PassedOn(Response):
@@ -270,14 +201,22 @@ class PassedOn(Response):
         self._app = app
         self._address = address
         self._query = query
-        self._asked_with = headers
+        self._sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # How long it takes depends on who reads it.
         record_of(scope).streams = True
-        inner = inner_scope(scope["method"], self._address, self._asked_with, self._query)
-        inner |= {name: scope[name] for name in ("http_version", "server", "client")}
+        inner = {
+            **{name: scope[name] for name in ("type", "asgi", "http_version", "server", "client")},
+            "scheme": "http",
+            "method": scope["method"],
+            "path": self._address,
+            "raw_path": self._address.encode(),
+            "root_path": "",
+            "query_string": urlencode(self._query).encode(),
+            "headers": [(b"host", _HOST.encode()), *self._sent],
+        }
         refused: int | None = None
 
         async def answer(message: Message) -> None:

@@ -1,4 +1,5 @@
-"""The phone system's question: every caller gets an answer, and what is no question a sentence."""
+"""The phone system's question: every caller gets an answer, and a wrong question a sentence to
+speak."""
 
 import asyncio
 import socket

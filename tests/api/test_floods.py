@@ -165,7 +165,7 @@ async def test_a_replayed_answer_does_not_count(flood: Flood) -> None:
     assert (await flood.comment(flood.theirs, **key)).status_code == 429
     flood.service.app.state.bound_writes.forget_refusals()
     assert (await flood.comment(flood.theirs, **key)).status_code == 201
-    # The key of another request is no replay.
+    # Another request with the same key is not taken for a repetition.
     path = f"/v1/cases/{flood.case['id']}/comments"
     assert (await flood.theirs.post(path, json={"body": "x"}, headers=key)).status_code == 429
 

@@ -288,7 +288,8 @@ async def test_what_is_no_link_gives_nothing(
 ) -> None:
     code = await link_of(client, customer)
     issued = await issue(client, customer, "usage:read")
-    # The code is no token, and a token is no code: its hash would be found.
+    # The code is not accepted as a token, although its hash is stored like one, nor a token as a
+    # code.
     async with service.client(code) as stranger:
         assert (await stranger.get("/v1/service-matrix")).status_code == 401
     for wrong in (issued["token"], code[:-1], LINK_PREFIX, "x", code.replace(LINK_PREFIX, "")):

@@ -42,7 +42,7 @@ async def test_a_licence_is_replaced_and_withdrawn(importer: Importer, customer:
     kinds = [kind for kind, _, _ in (await importer.events())[before:]]
     assert kinds == ["licence.registered", "licence.withdrawn"]
     assert "1 unchanged" in (await importer(licences=text)).said
-    # Without those columns the withdrawal is no affair of the file's.
+    # A file without those columns leaves the withdrawal as it is.
     assert "1 unchanged" in (await importer(licences=table(LICENCES, row[:6]))).said
 
 

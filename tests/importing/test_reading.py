@@ -1,4 +1,4 @@
-"""Files as other systems write them, and what is no file of ours."""
+"""Files as other systems write them, and files that cannot be imported."""
 
 import asyncio
 import codecs

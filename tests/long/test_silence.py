@@ -125,7 +125,7 @@ class Load:
                 except httpx.RemoteProtocolError:
                     # An export that was under way is cut.
                     status = 503
-                # Too many exports at once are refused; that is no failure.
+                # Too many exports at once are refused, which is right.
                 assert status in (200, 429, 503), answer.text
                 if status == 503:
                     self.failed += 1

@@ -1,5 +1,6 @@
 """The background process: it is there as long as the service, whatever ends either of them."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ import httpx
 import psutil
 import pytest
 
+from app.serving.beside import Background
+from app.settings import Settings
 from tests.operation.running import Running, command, directory, running
 
 
@@ -77,6 +80,8 @@ def test_it_publishes_reports_and_is_replaced_when_it_dies(
         api = Api(service, token)
         eventually(lambda: len(background(service)) == 1)
         (first,) = background(service)
+        # What a terminal sends to the service's session does not reach it.
+        assert os.getsid(first.pid) == first.pid
         assert api.is_told_of_a_new_customer()
         eventually(lambda: "assistenza_feed_lag_seconds 0.0" in api.metrics())
         assert 'assistenza_webhook_attempts_total{result="delivered"} 0.0' in api.metrics()
@@ -88,6 +93,21 @@ def test_it_publishes_reports_and_is_replaced_when_it_dies(
         service.signal(signal.SIGTERM)
         assert service.wait() == 0
         assert has_ended(second)
+
+
+def test_a_package_of_the_same_name_does_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    # It keeps trying while there is no database.
+    settings = Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    with Background(settings, folder) as beside:
+        beside.start()
+        eventually(lambda: list(folder.glob("counter_*.db")) != [])
 
 
 def test_it_ends_with_a_service_that_is_killed(data_dir: Path) -> None:

@@ -70,7 +70,8 @@ def test_an_upgrade_that_never_was_undoes_its_years() -> None:
 
 
 def test_a_purchase_that_moves_to_the_day_of_its_upgrade() -> None:
-    """The day on which an upgrade stays is no purchase of the licence that was moved away."""
+    """The licence moves to another day, its paid upgrade stays: the upgrade's day does not count as
+    the purchase of the licence."""
     upgrade = date(2025, 6, 1)
     before = EDITOR._replace(paid_upgrades=(upgrade,))
     after = before._replace(purchased_on=upgrade)

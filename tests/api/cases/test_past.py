@@ -28,7 +28,7 @@ async def test_a_tickets_states_as_they_were_recorded(customer: Customer, travel
     seen |= {1: (1, 0, 0), 2: (0, 1, 0)}
     travel(after(4))
     await customer.close(case)
-    # Nothing available and nothing held: the pack is no allowance any more.
+    # Nothing available and nothing held: the pack is not shown as an allowance any more.
     seen[4] = None
     travel(after(6))
     await customer.reopen(case)
