@@ -42,7 +42,8 @@ on them could overflow."""
 
 CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
-BASE64_PATTERN = r"^[A-Za-z0-9+/]+={0,2}$"
+BASE64_PATTERN = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
+"""RFC 4648, 4: whole groups of four characters, the last one padded."""
 _NO_NUL = r"^[^\u0000]*$"
 # Python counts more characters as white space than regular expressions in JSON Schema do.
 _SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"

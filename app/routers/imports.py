@@ -110,10 +110,7 @@ async def import_file(context: Ctx, body: NewImport) -> Response:
     TEMPORARY.
     """
     with tempfile.NamedTemporaryFile(prefix="assistenza-import-") as copy:
-        try:
-            copy.write(b64decode(body.file, validate=True))
-        except ValueError:
-            raise invalid("/file", "bad_format", expected="form_base64") from None
+        copy.write(b64decode(body.file, validate=True))
         copy.flush()
         try:
             source = look_at(Path(copy.name), {}, body.ignore_unknown, MOST_BYTES)

@@ -1,12 +1,16 @@
 """Files that are imported through the API: the importer of the command line, in a request."""
 
-from base64 import b64encode
+import re
+from base64 import b64decode, b64encode
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis.strategies import from_regex
 
+from app.http.fields import BASE64_PATTERN
 from app.http.languages import LANGUAGES
 from app.routers.imports import MOST_BYTES
 from tests.api.build import unique
@@ -134,11 +138,19 @@ async def test_files_that_are_not_of_any_kind(
 _ONE = b64encode(b"code,name,country\nC-ONE,One,IT\n").decode()
 
 
-@pytest.mark.parametrize("file", ["code,name,country", "YQ", "YQ=", ""])
+@pytest.mark.parametrize(
+    "file", ["code,name,country", "0", "YQ", "YQ=", "YQ=A", "YQ==\n", "YWJjZ", "YWJj=", "====", ""]
+)
 async def test_what_is_not_base64(client: httpx.AsyncClient, file: str) -> None:
+    assert not re.search(BASE64_PATTERN.replace("$", r"\Z"), file)
     answer = await client.post("/v1/imports", json={"file": file})
     (error,) = answer.json()["errors"]
     assert (error["pointer"], error["code"]) == ("/file", "bad_format")
+
+
+@given(from_regex(BASE64_PATTERN.replace("$", r"\Z")))
+def test_what_the_schema_takes_for_base64_can_be_decoded(file: str) -> None:
+    assert b64decode(file, validate=True)
 
 
 async def test_columns_may_be_left_out(client: httpx.AsyncClient) -> None:

@@ -40,6 +40,17 @@ _BEYOND_SCHEMAS_AT = {
     ("/url", "not_public"),
     # A header that the request itself needs, in whatever case.
     ("/headers", "invalid"),
+    # What the file contains.
+    ("/file", "not_csv"),
+    ("/file", "not_a_csv_file"),
+    ("/file", "not_utf8"),
+    ("/file", "blank"),
+    ("/file", "too_many"),
+    ("/file", "too_long"),
+    ("/file", "columns_missing"),
+    ("/file", "columns_repeated"),
+    ("/file", "columns_unknown"),
+    ("/file", "column_needed"),
 }
 _PROBLEMS_BEYOND_SCHEMAS = {
     "anonymous_caller",
@@ -48,6 +59,7 @@ _PROBLEMS_BEYOND_SCHEMAS = {
     "serial_number_not_of_customer",
     "worked_before_opening",
     "idempotency_key_reused",
+    "rows_refused",
 }
 
 _TAGS = ["*", '"x"', 'W/"x"', '"', ",,", '"x" "y"', 'W/"', "\xff"]
