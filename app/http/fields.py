@@ -44,6 +44,11 @@ CODE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 BASE64_PATTERN = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$"
 """RFC 4648, 4: whole groups of four characters, the last one padded."""
+URL_PATTERN = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\u0000-\u0020\u007f\u0085/?#\\]+"
+    r"([/?#][^\s\u0000-\u0020\u007f\u0085]*)?$"
+)
+"""An absolute URL with a host (RFC 3986, 3). Whether its port is a number is checked separately."""
 _NO_NUL = r"^[^\u0000]*$"
 # Python counts more characters as white space than regular expressions in JSON Schema do.
 _SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
@@ -56,7 +61,6 @@ _instant = re.compile(
 )
 _space_for_plus = re.compile(r" (?=\d{2}:\d{2}$)", re.ASCII)
 _whole_number = re.compile(r"(-?\d{1,18})(\.0{1,18})?", re.ASCII)
-_visible = re.compile(r"[^\s\x00-\x1f\x7f]+")
 
 # Territories of Unicode's list that ISO 3166-1 does not assign, such as the EU and test codes.
 _NO_COUNTRIES = {"AC", "CP", "CQ", "DG", "EA", "EU", "EZ", "IC", "QO", "TA", "UN", "XA", "XB", "ZZ"}
@@ -233,7 +237,7 @@ def _is_url(text: str) -> bool:
         host, _ = parts.hostname, parts.port  # an invalid port raises ValueError
     except ValueError:
         return False
-    return bool(parts.scheme in {"http", "https"} and host and _visible.fullmatch(text))
+    return bool(host)
 
 
 @dataclass(frozen=True)
@@ -343,7 +347,7 @@ Clock = Annotated[str, Field(max_length=5, pattern=CLOCK_PATTERN)]
 DeskName = Annotated[str, Field(max_length=32), Sound]
 HttpUrl = Annotated[
     str,
-    Field(max_length=2_000, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
+    Field(max_length=2_000, pattern=URL_PATTERN, json_schema_extra={"format": "uri"}),
     Sound,
     AfterValidator(_checked(_is_url, "bad_format", expected="form_url")),
 ]

@@ -1,5 +1,6 @@
 """Webhooks: made, changed, listed and deleted; their secrets."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, timedelta
 from typing import Any
@@ -82,6 +83,17 @@ async def test_a_webhook_with_everything(client: httpx.AsyncClient, customer: Cu
     assert (after["state"], after["header_names"]) == ("active", [])
 
 
+_NO_URLS = ("ftp://hooks.example.com/", "https://", "https:///x", "https://?x", "https://a/ b")
+
+
+@pytest.mark.parametrize("url", _NO_URLS)
+async def test_the_schema_says_what_a_url_is(client: httpx.AsyncClient, url: str) -> None:
+    document = (await client.get("/openapi.json")).json()
+    properties = document["components"]["schemas"]["NewWebhook"]["properties"]
+    assert not re.search(properties["url"]["pattern"], url)
+    assert re.search(properties["url"]["pattern"], "HTTPS://hooks.example.com:8443/a?b#c")
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -90,7 +102,7 @@ async def test_a_webhook_with_everything(client: httpx.AsyncClient, customer: Cu
         ({"url": "https://2130706433/"}, ("/url", "not_public")),
         ({"url": "https://[::ffff:169.254.169.254]/"}, ("/url", "not_public")),
         ({"url": "https://user:pass@hooks.example.com/"}, ("/url", "not_public")),
-        ({"url": "ftp://hooks.example.com/"}, ("/url", "bad_format")),
+        *(({"url": url}, ("/url", "bad_format")) for url in (*_NO_URLS, "https://a:99999/")),
         ({"url": "https://" + "x" * 2_000}, ("/url", "too_long")),
         ({"types": []}, ("/types", "too_few")),
         ({"types": ["contract.vanished"]}, ("/types/0", "not_allowed_value")),

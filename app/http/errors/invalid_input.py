@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from app.errors import MOST_ERRORS, InputCode, InputError
-from app.http.fields import BASE64_PATTERN, CLOCK_PATTERN, CODE_PATTERN
+from app.http.fields import BASE64_PATTERN, CLOCK_PATTERN, CODE_PATTERN, URL_PATTERN
 from app.http.references import REFERENCE_PATTERN
 
 _LONGEST_NAME = 100
@@ -58,6 +58,7 @@ _FORMS = {
     CODE_PATTERN: "form_code",
     CLOCK_PATTERN: "form_clock",
     REFERENCE_PATTERN: "form_reference",
+    URL_PATTERN: "form_url",
 }
 
 
