@@ -91,10 +91,10 @@ def before_call(
         if value == "once":
             value = "".join(_chance.choices(string.ascii_letters, k=2))
         case.headers[name] = value
-    wait = kwargs.get("params", {}).get("wait") if isinstance(kwargs.get("params"), dict) else None
+    wait = (case.query or {}).get("wait")
     if isinstance(wait, int) and not isinstance(wait, bool) and 1 < wait <= 30:
         # The time is for other requests.
-        kwargs["params"]["wait"] = 1
+        case.query["wait"] = 1
 
 
 @schemathesis.check
