@@ -145,7 +145,11 @@ def create_app(
 
 
 def from_environment() -> FastAPI:
-    """The application of a worker process, which has its settings in the environment."""
-    settings = Settings()
+    """The application for an ASGI server other than `assistenza serve`.
+
+    Its settings are in the environment. No background process stands beside it, so it runs the jobs
+    itself.
+    """
+    settings = Settings(background_process=False)
     logs.configure(settings.log_level, settings.log_format)
     return create_app(settings)

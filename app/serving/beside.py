@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from pathlib import Path
+from threading import Event, Thread
 from typing import Self
 
 import structlog
@@ -14,7 +15,9 @@ import app
 from app.http.metrics import FOLDER
 from app.settings import Settings
 
-_AGAIN_SECONDS = 1.0
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_STEADY_SECONDS = 60.0
+"""A process that ran for so long is started again after the shortest pause."""
 _END_SECONDS = 8.0
 """Deliveries that are being made get 5 s of it."""
 
@@ -34,8 +37,8 @@ class Background:
         places = (str(Path(app.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         self._process: subprocess.Popen[bytes] | None = None
-        self._ending = threading.Event()
-        self._watch = threading.Thread(target=self._keep, name="background-watch", daemon=True)
+        self._ending = Event()
+        self._watch = Thread(target=self._keep, name="background-watch", daemon=True)
 
     def start(self) -> None:
         """Start the process, and another one whenever it ends."""
@@ -47,14 +50,20 @@ class Background:
             self._process.terminate()
 
     def _keep(self) -> None:
+        pause = _SHORTEST_PAUSE
         while not self._ending.is_set():
+            started, failed = time.monotonic(), True
             try:
-                self._run_once()
+                failed = self._run_once()
             except OSError as error:
                 log.error("background_not_started", error=type(error).__name__)
-            self._ending.wait(_AGAIN_SECONDS)
+            if not failed or time.monotonic() - started > _STEADY_SECONDS:
+                pause = _SHORTEST_PAUSE
+            self._ending.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _run_once(self) -> None:
+    def _run_once(self) -> bool:
+        """Whether the process died by itself."""
         with subprocess.Popen(
             [sys.executable, "-P", "-m", "app.serving.background"],
             env=self._environment,
@@ -67,8 +76,10 @@ class Background:
             if self._ending.is_set():
                 process.terminate()
             code = process.wait()
-        if code not in (0, -signal.SIGTERM) and not self._ending.is_set():
+        died = code not in (0, -signal.SIGTERM) and not self._ending.is_set()
+        if died:
             log.error("background_died", pid=process.pid, exit_code=code)
+        return died
 
     def __enter__(self) -> Self:
         return self

@@ -18,9 +18,10 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.registry import Collector
 
+from app.http import logs
 from app.http.metrics import FOLDER, Together, served
 from app.http.uvicorn_protocol import Connections, Protocol
-from app.main import create_app, from_environment
+from app.main import create_app
 from app.serving.beside import Background
 from app.serving.freezing import freeze
 from app.serving.listening import CannotListen, cannot_listen, port_of
@@ -143,10 +144,10 @@ def _room_for(connections: int) -> int:
 
 
 def worker() -> FastAPI:
-    """The application of a worker process, which ends when the process that started it has died.
+    """The application of a worker process, which has its settings in the environment.
 
-    It finishes the requests in progress first, but does not drain: a worker that was left behind
-    keeps the port.
+    The process ends when the one that started it has died. It finishes the requests in progress
+    first, but does not drain: a worker that was left behind keeps the port.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:
@@ -159,7 +160,9 @@ def worker() -> FastAPI:
         os._exit(1)
 
     threading.Thread(target=end, name="supervisor-watch", daemon=True).start()
-    return settled(from_environment())
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format)
+    return settled(create_app(settings))
 
 
 def settled(app: FastAPI) -> FastAPI:

@@ -2,15 +2,19 @@
 
 import gc
 import multiprocessing
+import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
 import pytest
 import uvicorn
 
-from app.main import create_app
-from app.serving import server
+from app.http import logs
+from app.main import from_environment
+from app.serving import beside, server
 from app.settings import Settings
 
 _SETTINGS = Settings(database_url="postgresql://nobody@localhost/none")
@@ -45,5 +49,42 @@ def test_the_garbage_collector_leaves_the_application_of_a_worker_alone(
 ) -> None:
     supervisor = SimpleNamespace(join=Event().wait)
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: supervisor)
-    monkeypatch.setattr(server, "from_environment", lambda: create_app(_SETTINGS))
-    assert is_left_alone(server.worker())
+    monkeypatch.setattr(server, "Settings", lambda: _SETTINGS)
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    app = server.worker()
+    assert is_left_alone(app)
+    assert app.state.jobs is None
+
+
+def test_under_another_server_the_application_runs_the_jobs_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ASSISTENZA_DATABASE_URL", "postgresql://nobody@localhost/none")
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    assert from_environment().state.jobs is not None
+
+
+class Pauses(Event):
+    """Ends the eighth pause, and waits in none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.taken.append(timeout)
+        if len(self.taken) == 8:
+            self.set()
+        return self.is_set()
+
+
+def test_a_background_process_that_keeps_dying_is_started_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pauses = Pauses()
+    monkeypatch.setattr(beside, "Event", lambda: pauses)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with beside.Background(_SETTINGS, tmp_path) as background:
+        background.start()
+        assert Event.wait(pauses, 60)
+    assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60]
