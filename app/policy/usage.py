@@ -35,7 +35,8 @@ class Allowance(NamedTuple):
     expired_before: int = 0
     """Tickets that ended before the last one of their pack does (R19)."""
     never_began: bool = False
-    """A service year on record that no purchase begins as things are known now (R40)."""
+    """A service year on record that, as things are known now, no purchase begins (R40), or that
+    has slept from its first day on (R14)."""
 
     @property
     def lapsed(self) -> int:
@@ -73,8 +74,9 @@ def every_allowance(policies: Policies, facts: Facts, on: date) -> list[Allowanc
     runs = running_year(policies, facts, on)
     editor = holds_editor(facts.licences, on)
     found = [_service_year(year, pays, runs, on) for year in years.values()]
+    # None of the others pays: each that pays on a day is one of those above.
     found += [
-        _service_year(year, pays, runs, on)._replace(never_began=True)
+        _service_year(year, None, runs, on)._replace(never_began=True)
         for starts_on, year in facts.service_years.items()
         if starts_on not in years
     ]

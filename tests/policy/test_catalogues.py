@@ -163,3 +163,12 @@ def test_a_missing_catalogue_is_refused(catalogues: Path) -> None:
     (catalogues / "de.toml").unlink()
     with pytest.raises(MessagesError, match=r"de\.toml"):
         load(catalogues)
+
+
+def test_catalogues_are_read_alike_on_every_machine(
+    catalogues: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their encoding is UTF-8, whatever the machine's own is."""
+    usual, read = load(catalogues), Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding="latin-1": read(path, encoding))
+    assert load(catalogues) == usual

@@ -198,6 +198,8 @@ def test_why_there_is_no_ticket() -> None:
     )
     consumed = PACK._replace(quantity=3, consumed=3)
     assert reasons(Facts(packs=(consumed,)))["TCK"] == ("tickets_consumed", {"consumed": 3})
+    today = PACK._replace(id="p7", purchased_on=ON, consumed=1)
+    assert reasons(Facts(packs=(today,)))["TCK"] == ("tickets_consumed", {"consumed": 1})
     held = PACK._replace(id="p2", quantity=3, consumed=1, held=2)
     another = held._replace(id="p3", quantity=1, consumed=0, held=1)
     assert reasons(Facts(packs=(consumed, held, another)))["TCK"] == (
@@ -291,3 +293,32 @@ def test_tickets_that_are_cancelled_later_change_the_answer_then() -> None:
     facts = Facts(packs=(pack,))
     assert decide(PUBLISHED, facts, ON - _DAY).valid_until == ON
     assert decide(PUBLISHED, facts, ON).valid_until == pack.expires_on
+
+
+def test_a_year_that_sleeps_ends_as_its_own_purchase_says() -> None:
+    """R13, R14: not on the day that an earlier purchase gave it when it was recorded. With years
+    longer than DEV a purchase's first year can sleep.
+    """
+    first = PUBLISHED.versions[0]
+    terms = first.allowances.free_hours.model_copy(update={"months": 24})
+    allowances = first.allowances.model_copy(update={"free_hours": terms})
+    policies = Policies([first.model_copy(update={"allowances": allowances})])
+    begins = date(2026, 2, 28)
+    leapling = EDITOR._replace(purchased_on=date(2024, 2, 29))
+    second = EDITOR._replace(id="l2", purchased_on=begins)
+    spent = ServiceYear(begins, date(2028, 2, 29), 300, 300)
+    facts = Facts((leapling, second), service_years={begins: spent})
+    ends = date(2028, 2, 28)
+    assert decide(policies, facts, date(2027, 6, 1)).valid_until == ends
+    found = [
+        next(
+            one
+            for one in answer_on(policies, facts, day).services
+            if one.service == "email_support"
+        )
+        for day in (ends - _DAY, ends)
+    ]
+    assert [one.unlocked_by for one in found] == [
+        ("buy_editor_licence", "sign_contract", "buy_tickets"),
+        ("buy_any_licence", "sign_contract", "buy_tickets"),
+    ]

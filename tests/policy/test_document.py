@@ -213,3 +213,14 @@ def test_an_allowance_keeps_the_terms_of_its_first_day() -> None:
     year = service_year(policies, later, date(2026, 9, 1))
     assert year is not None
     assert year.granted_minutes == 60
+
+
+def test_documents_are_read_alike_on_every_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their encoding is UTF-8, whatever the machine's own is."""
+    (tmp_path / "ours.toml").write_text(TEXT, "utf-8")
+    usual, read = load().fingerprint, Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding="latin-1": read(path, encoding))
+    assert load().fingerprint == usual
+    assert load(tmp_path).fingerprint == usual

@@ -327,10 +327,28 @@ def test_a_duration_is_said_without_a_figure_for_one(
     assert text in say("allowed_minutes", facts, language)
 
 
+@pytest.mark.parametrize(
+    ("situation", "facts", "text"),
+    [
+        ("allowed_tickets", {"tickets": 2}, "You are entitled to X. You have 2 tickets left."),
+        ("allowed_tickets", {"tickets": 1}, "You are entitled to X. You have one ticket left."),
+        ("open_case_only", {"open_cases": 2}, "You are entitled to X for your 2 open cases only."),
+    ],
+)
+def test_what_is_counted_is_said_as_a_number(
+    situation: str, facts: Mapping[str, object], text: str
+) -> None:
+    assert say(situation, {"service": "X", **facts}, "en") == text
+
+
 def test_what_has_no_text_is_a_lookup_error() -> None:
     with pytest.raises(LookupError):
         message("no_such_code", {}, "en")
     with pytest.raises(LookupError):
         message("no_tickets", {}, "fr")
-    with pytest.raises(LookupError, match=r"say\.denied"):
+    with pytest.raises(LookupError) as error:
         say("denied", {}, "en")
+    assert str(error.value) == "en: say.denied has no text for no facts"
+    with pytest.raises(LookupError) as error:
+        say("denied", {"tickets": 2, "open_cases": 1, "held": None}, "en")
+    assert str(error.value) == "en: say.denied has no text for open_cases, tickets facts"

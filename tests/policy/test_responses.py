@@ -117,9 +117,18 @@ def test_back(end: str, worked: int, back: str) -> None:
     assert ITALY.back(at_rome(end), worked * MINUTE) == at_rome(back)
 
 
-def test_back_ends_somewhere() -> None:
+@pytest.mark.parametrize(
+    ("closed_from", "back"),
+    [
+        # The last minute of the first day that is looked at, and the beginning of the years.
+        ("2006-11-10T00:00", "2006-11-09T17:29"),
+        ("2006-11-09T00:00", "2006-11-08T10:00"),
+    ],
+)
+def test_the_search_back_ends_after_twenty_years(closed_from: str, back: str) -> None:
     end = at_rome("2026-11-23T10:00")
-    assert ITALY.back(end, timedelta(days=10_000)) < end - timedelta(days=7_000)
+    time = WorkingTime(lambda _: italy(), (closure(closed_from, "2026-11-23T10:00"),))
+    assert time.back(end, MINUTE) == at_rome(back)
 
 
 def test_each_day_has_the_hours_of_its_policy() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from app.policy.allocate import Source, bind
 from app.policy.document import Policies
-from app.policy.facts import Contract, Facts, Licence, Pack
+from app.policy.facts import Contract, Facts, Licence, Pack, ServiceYear
 from app.policy.standing import Possession, counting, holds_editor, possession, stand
 from tests.policy.strategies import CHANGED, PUBLISHED
 
@@ -81,6 +81,21 @@ def test_a_withdrawn_licence_is_left_out_with_its_upgrades() -> None:
         assert possession(PUBLISHED, licences, ON) == Possession(
             True, BOUGHT, date(2027, 3, 1), BOUGHT, True
         )
+
+
+@pytest.mark.parametrize("bought", [date(2000, 3, 1), date(2010, 3, 1), date(2025, 3, 1)])
+def test_years_are_counted_from_an_editor_however_old(bought: date) -> None:
+    """R14."""
+    runtimes = (RUNTIME, RUNTIME._replace(purchased_on=date(2027, 2, 1)))
+    facts = Facts((EDITOR._replace(purchased_on=bought), *runtimes))
+    for day, first in (
+        (BOUGHT, BOUGHT),
+        (ON, BOUGHT),
+        (date(2027, 2, 28), BOUGHT),
+        (date(2027, 3, 1), date(2027, 3, 1)),
+    ):
+        year = stand(PUBLISHED, facts, day).service_year
+        assert year == ServiceYear(first, first.replace(year=first.year + 1), 300)
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,11 @@ def test_a_contract_without_an_editor_is_suspended_and_resumed() -> None:
     held, given_back = Facts((EDITOR,), (CONTRACT,)), Facts((), (CONTRACT,))
     suspended = written(held, given_back, on)
     assert types(suspended) == [("contract.suspended", "c1"), ("free_hours.ended", None)]
+    days = {"number": "SA-1", "starts_on": "2026-01-01", "ends_on": "2027-01-01"}
+    assert suspended.happened[0] == Happened("contract.suspended", "c1", None, days)
     resumed = written(given_back, held, on)
     assert types(resumed) == [("contract.resumed", "c1"), ("free_hours.started", None)]
+    assert resumed.happened[0] == Happened("contract.resumed", "c1", None, days)
     # One that ends while it is suspended expires.
     (*_, step) = passed(given_back, on, date(2027, 1, 1))
     assert types(step) == [("contract.expired", "c1")]
@@ -134,11 +137,24 @@ def test_tickets_expire_by_their_own_ends() -> None:
     ]
 
 
-def test_a_ticket_that_comes_back_after_its_end_expires_then() -> None:
-    on = date(2027, 3, 5)
-    step = written(Facts(packs=(PACK._replace(held=2),)), Facts(packs=(PACK,)), on)
-    (expired,) = step.happened
-    assert (expired.data["quantity"], expired.on) == (2, None)
+@pytest.mark.parametrize("held", [2, 3])
+@pytest.mark.parametrize("on", [date(2027, 3, 1), date(2027, 3, 5)])
+def test_a_ticket_that_comes_back_after_its_end_expires_then(held: int, on: date) -> None:
+    """R19: also on the very day on which its own year ended, and where none was left unused."""
+    step = written(Facts(packs=(PACK._replace(held=held),)), Facts(packs=(PACK,)), on)
+    data: dict[str, str | int] = {"number": "TP-1", "quantity": held, "expired_on": "2027-03-01"}
+    assert step.happened == (Happened("tickets.expired", "p1", None, data),)
+
+
+def test_the_tickets_of_each_pack_expire() -> None:
+    """R19: of one beside which another is new, or goes on."""
+    on = date(2027, 3, 1)
+    new = PACK._replace(id="p2", purchased_on=on, expires_on=date(2028, 3, 1))
+    lasting = PACK._replace(id="p3", purchased_on=date(2026, 9, 1), expires_on=date(2027, 9, 1))
+    before = standing(Facts(packs=(lasting, PACK)), date(2026, 10, 1))
+    (step,) = steps(PUBLISHED, Facts(packs=(new, lasting, PACK)), before, on, on)
+    data: dict[str, str | int] = {"number": "TP-1", "quantity": 3, "expired_on": "2027-03-01"}
+    assert step.happened == (Happened("tickets.expired", "p1", on, data),)
 
 
 def test_consumed_and_cancelled_tickets_do_not_expire() -> None:

@@ -54,7 +54,11 @@ def test_what_is_left_and_what_has_lapsed() -> None:
     (contract,) = usage(Facts((EDITOR,), (CONTRACT,)), ENDS)[:1]
     assert (contract.kind, contract.left, contract.lapsed) == ("contract", 0, 100)
     (contract,) = usage(Facts((), (CONTRACT,)), STARTS)
-    assert (contract.left, contract.lapsed) == (100, 0)
+    assert (contract.left, contract.lapsed, contract.begun) == (100, 0, True)
+    (contract,) = usage(Facts((), (CONTRACT,)), STARTS - _DAY)
+    assert (contract.left, contract.lapsed, contract.begun) == (100, 0, False)
+    (contract,) = usage(Facts((), (CONTRACT._replace(cancelled_on=ENDS - _DAY),)), ENDS - _DAY)
+    assert (contract.state, contract.left, contract.lapsed) == ("cancelled", 0, 100)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +158,16 @@ def test_a_year_on_record_that_no_purchase_begins() -> None:
     assert (one.never_began, one.begun, one.state) == (True, False, "upcoming")
     (one,) = usage(Facts((editor,), service_years={STARTS: recorded}), STARTS)
     assert (one.never_began, one.begun, one.state) == (False, True, "in_force")
+
+
+def test_a_year_on_record_that_has_slept_from_its_first_day() -> None:
+    """R14: it runs, and pays once DEV returns."""
+    editor = EDITOR._replace(purchased_on=date(2025, 3, 1))
+    facts = Facts((editor,), service_years={STARTS: ServiceYear(STARTS, ENDS, 300, 250, 0)})
+    for day, state in ((STARTS, "suspended"), (ENDS - _DAY, "suspended"), (ENDS, "expired")):
+        found = {one.key: (one.state, one.begun) for one in usage(facts, day)}
+        assert found == {"2025-03-01": ("expired", True), "2026-03-01": (state, False)}
+    runtime = Licence("l2", "S-2", "runtime", date(2026, 9, 1))
+    woken = facts._replace(licences=(editor, runtime))
+    (_, one) = usage(woken, date(2026, 9, 1))
+    assert (one.key, one.state, one.begun, one.left) == ("2026-03-01", "in_force", True, 50)
