@@ -69,9 +69,19 @@ _UPGRADES = literal_column(
         FROM licence_upgrades WHERE licence_id = licences.id AND reversed_at IS NULL), '[]')""",
     JSON,
 ).label("upgrades")
-_SENT = ("kind", "product", "version", "purchased_on")
+SENT = ("kind", "product", "version", "purchased_on")
+"""The columns that a PUT or a file gives, and that a transfer takes along. `licences.sent` has
+their values as they were sent last (R40)."""
 _SERIAL = "serial_number"
-_AS_SENT = "jsonb_build_object(" + ", ".join(f"'{name}', r.{name}" for name in _SENT) + ")"
+
+
+def as_sent(row: str) -> str:
+    """SQL: the values that a row has in the columns `SENT`, as `licences.sent` keeps them; nulls
+    are left out."""
+    members = ", ".join(f"'{name}', {row}.{name}" for name in SENT)
+    return f"jsonb_strip_nulls(jsonb_build_object({members}))"
+
+
 STORED_AS_SENT = f"""SELECT * FROM (
     SELECT * FROM (
         (SELECT 1 AS place, s.* FROM licences s WHERE lower(s.serial_number COLLATE "C") = r.key
@@ -84,8 +94,8 @@ STORED_AS_SENT = f"""SELECT * FROM (
         s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on, false)
     ORDER BY place LIMIT 1) s
 WHERE s.customer_id <> c.id
-    OR ({" AND ".join(f"s.{name} = r.{name}" for name in _SENT)})
-    OR coalesce(s.sent - 'serial_number' = {_AS_SENT}, false)
+    OR ({" AND ".join(f"s.{name} IS NOT DISTINCT FROM r.{name}" for name in SENT)})
+    OR coalesce(s.sent - 'serial_number' = {as_sent("r")}, false)
     OR NOT coalesce(s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on, false)"""
 """SQL: the licence that a customer `c` means by what it sends, a row `r` with the serial number in
 lower case as `key`, kind, product, version and day of purchase; none if that is a new licence.
@@ -96,9 +106,8 @@ later, unless this was sent or is stored already.
 """
 _MEANT = text(f"""
     SELECT s.id, s.customer_id, s.sent FROM (
-        SELECT lower(:serial_number) AS key, CAST(:kind AS text) AS kind,
-            CAST(:product AS text) AS product, CAST(:version AS text) AS version,
-            CAST(:purchased_on AS date) AS purchased_on) r,
+        SELECT lower(:serial_number) AS key,
+            {", ".join(f"CAST(:{name} AS {licences.c[name].type}) AS {name}" for name in SENT)}) r,
         (SELECT CAST(:owner AS uuid) AS id) c, LATERAL ({STORED_AS_SENT}) s""").columns(
     licences.c.id, licences.c.customer_id, licences.c.sent
 )
@@ -304,7 +313,7 @@ async def _remember_sent(work: UnitOfWork, licence: Row[Any]) -> None:
     query = select(licences.c.sent).where(licences.c.id == licence.id)
     sent = await work.connection.scalar(query)
     if sent is None:
-        sent = _texts({name: getattr(licence, name) for name in _SENT})
+        sent = _texts({name: getattr(licence, name) for name in SENT})
     await _update(work, licence, {"sent": {_SERIAL: licence.serial_number} | sent})
 
 
@@ -360,9 +369,8 @@ async def transfer(
         raise invalid("/on", "wrong_order")
     ending = {"withdrawn_on": on, "withdrawal_reason": reason, "passed_on": True}
     await _update_and_follow(work, licence, ending)
-    names = ("serial_number", "kind", "product", "version", "purchased_on")
     passed = {
-        **{name: getattr(licence, name) for name in names},
+        **{name: getattr(licence, name) for name in (_SERIAL, *SENT)},
         "id": new_id(),
         "customer_id": holder,
         "held_from": on,
@@ -689,8 +697,8 @@ async def _record(
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, str]:
-    # The only field that is not text is the date of purchase.
-    return {name: str(value) for name, value in fields.items()}
+    # The only field that is not text is the date of purchase. As in `as_sent`, nulls are left out.
+    return {name: str(value) for name, value in fields.items() if value is not None}
 
 
 def _check_order(licence: Row[Any], purchased_on: date) -> None:

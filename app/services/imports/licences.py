@@ -11,15 +11,14 @@ from uuid import UUID
 from app.policy.facts import Licence
 from app.services.imports.owned import OWNED, Owned
 from app.services.imports.staging import Counts
-from app.services.licences import STORED_AS_SENT
+from app.services.licences import SENT, STORED_AS_SENT, as_sent
 from app.services.service_years import follow_licences
 from app.store.event_types import EventType
 from app.store.facts import load
 from app.store.ledger import Ledger
 
-_FACTS = ("kind", "product", "version", "purchased_on")
 _WITHDRAWAL = ("withdrawn_on", "withdrawal_reason")
-_SENT = "jsonb_build_object(" + ", ".join(f"'{name}', o.{name}" for name in _FACTS) + ")"
+_SENT = as_sent("o")
 """A row as the CRM sent it."""
 _SENT_ANEW = f"""jsonb_strip_nulls(
     {_SENT} || jsonb_build_object('serial_number', k.sent->'serial_number'))"""
@@ -47,7 +46,7 @@ class LicenceImport(Owned):
         return STORED_AS_SENT
 
     async def _compare(self) -> None:
-        facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in _FACTS)
+        facts = " OR ".join(f"o.{name} IS DISTINCT FROM k.{name}" for name in SENT)
         # What was sent last, sent again, changes nothing (R40).
         facts = f"({facts}) AND k.sent - 'serial_number' IS DISTINCT FROM {_SENT}"
         withdrawal = "false"
@@ -87,20 +86,19 @@ class LicenceImport(Owned):
         was, is_ = (
             f"""jsonb_strip_nulls(jsonb_build_object({
                 ", ".join(
-                    f"'{name}', CASE WHEN o.{name} <> k.{name} THEN {side}.{name} END"
-                    for name in _FACTS
+                    f"'{name}', CASE WHEN o.{name} IS DISTINCT FROM k.{name} THEN {side}.{name} END"
+                    for name in SENT
                 )
             }))"""
             for side in ("k", "o")
         )
-        new = ", ".join(f"'{name}', o.{name}" for name in _FACTS)
         await self.stage.record_each(
             f"""SELECT type, customer_id, subject_id,
                     jsonb_build_object('serial_number', serial_number) || data AS data
                 FROM (
                     SELECT o.line, 1 AS step, '{EventType.LICENCE_REGISTERED}' AS type,
                         o.customer_id, o.id AS subject_id, o.serial_number,
-                        jsonb_build_object('after', jsonb_build_object({new})) AS data
+                        jsonb_build_object('after', {_SENT}) AS data
                     FROM {OWNED} o WHERE known IS NULL
                     UNION ALL
                     SELECT o.line, 1, CASE WHEN corrected THEN '{EventType.LICENCE_CORRECTED}'
@@ -123,14 +121,14 @@ class LicenceImport(Owned):
                 ) AS happened ORDER BY line, step"""
         )
         followed = await self._followed()
-        columns = ", ".join((*_FACTS, *_WITHDRAWAL))
+        columns = ", ".join((*SENT, *_WITHDRAWAL))
         created = await self.stage.run(
             f"""INSERT INTO licences (id, customer_id, serial_number, {columns}, sent, created_at)
             SELECT id, customer_id, serial_number, {columns}, {_SENT}, CAST(:now AS timestamptz)
             FROM {OWNED} o WHERE known IS NULL ORDER BY line"""
         )
         for condition, names in (
-            ("changed", (*_FACTS, "sent")),
+            ("changed", (*SENT, "sent")),
             ("withdrawn", _WITHDRAWAL),
         ):
             columns = ", ".join(
