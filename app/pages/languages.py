@@ -53,6 +53,7 @@ class Wording:
         self.language = language
         self._texts = catalogue(language)
         self._locale = Locale.parse(_LOCALES[language])
+        self.own_name = str(self._locale.language_name).capitalize()
 
     def __call__(self, name: str, **values: object) -> str:
         """The text with this name, its placeholders filled. Raises KeyError."""

@@ -19,6 +19,7 @@ from starlette.types import Scope
 
 from app.http import logs
 from app.http.context import record_of
+from app.http.languages import LANGUAGES
 from app.pages import sessions
 from app.pages.api import Client, Problem
 from app.pages.sessions import ForgedRequest, Session
@@ -106,6 +107,6 @@ def _choose(visit: Visit, language: str) -> Response:
     """Remember a language, and lead back to the page without the parameter."""
     query = {name: value for name, value in visit.query.items() if name != "language"}
     response = visit.redirect(visit.request.scope["path"], **query)
-    if language in ("it", "en", "de"):
+    if language in LANGUAGES:
         sessions.keep_language(response, visit.request, language)
     return response

@@ -109,7 +109,7 @@ class Visit:
 
     def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """The page that a template makes of these values."""
-        known = {"customer": None, "form": self.form, "languages": LANGUAGES}
+        known = {"customer": None, "form": self.form, "languages": WORDINGS}
         html = _ENVIRONMENT.get_template(template).render(
             {**known, **values, "visit": self, "t": self.t}
         )

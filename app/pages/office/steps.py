@@ -5,10 +5,11 @@ before it is done: the page shows what it would change, and does it on a second 
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from starlette.responses import Response
 
+from app.http.languages import Language
 from app.pages.api import Problem, path
 from app.pages.forms import Form
 from app.pages.staff.site import Person, staff, typed, whoami
@@ -44,7 +45,7 @@ _NEW: Mapping[str, Step] = {
             Field("code"),
             Field("name"),
             Field("country"),
-            Field("language", "choice", False, ("", "it", "en", "de")),
+            Field("language", "choice", False, ("", *get_args(Language))),
             Field("vat_number", required=False),
         ),
     ),
