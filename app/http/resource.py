@@ -59,9 +59,10 @@ class Resource:
             declare(app)
 
     def install_heads(self, app: FastAPI) -> None:
-        """Add HEAD wherever there is GET: the same route without the body, which the server leaves
-        out. After every other route, because few ask for it, and not in the document: it has
-        nothing to say of it that GET does not.
+        """Add HEAD to every GET: the same route, whose body the server leaves out.
+
+        Install them after all other routes: routes are tried in order, and few clients send HEAD.
+        The OpenAPI document leaves them out, because they would only repeat GET.
         """
         for declare in self._heads:
             declare(app)

@@ -1,7 +1,7 @@
-"""Each allowance of a customer as it is kept beside the standing: what is left, and until when.
+"""Each allowance of a customer as it is stored beside the standing: what is left, and until when.
 
-Time alone changes none of these values. It brings a new service year, on a day on which the answer
-changes too (R13), so that whoever keeps them looks at the customer then.
+Only a write changes these values. Time alone adds an allowance, a new service year, but on a day on
+which the answer changes too (R13): the job that stores standings looks at the customer then anyway.
 """
 
 from bisect import bisect_right

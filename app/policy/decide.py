@@ -318,8 +318,9 @@ class _Reasons:
     def _left_after(self, *, editor: bool) -> int:
         """Free minutes that a new case would find if a licence were bought today (R12, R14).
 
-        An Editor begins a year today, which may be spent already if one begins today anyway. Any
-        other licence ends the sleep of the year that runs, unless the policy lets it begin one.
+        An Editor starts a service year today. If one starts today anyway, its minutes may be used
+        already. Any other licence lets the running year, which sleeps, pay again; where the policy
+        says that any purchase starts a year (`anchored_by_any`), it does what an Editor does.
         """
         left = self._left_if_bought.get(editor)
         if left is None:

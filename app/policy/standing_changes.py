@@ -18,7 +18,7 @@ _DAY = timedelta(days=1)
 
 
 class Stood(NamedTuple):
-    """A customer's standing as it is kept: the answer of a day, without what nobody is told of."""
+    """A customer's standing as it is stored: of the answer of a day, what events tell."""
 
     on: date
     """The last day that was looked at. The standing holds until `valid_until` nevertheless."""

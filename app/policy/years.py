@@ -14,11 +14,11 @@ from app.policy.facts import Facts, Licence, ServiceYear
 
 
 def anchors(policies: Policies, licence: Licence) -> Sequence[date]:
-    """The days on which a licence starts service years anew (R14).
+    """The days on which a licence starts a new service year: its purchase and paid upgrades (R14).
 
-    Its purchase and its paid upgrades: those of an Editor and, where the policy in force on that
-    day says so, those of any licence. A licence withdrawn as of such a day never was. A transfer
-    is not a purchase (R44).
+    Of a licence that is no Editor they count where the policy in force on that day says so. A
+    withdrawal on the same day or before takes the day away: then nothing was bought. A transfer is
+    not a purchase (R44).
     """
     # This runs several times for every answer, and few licences get past these two tests.
     if licence.kind != "editor" and not policies.anchor_by_any:

@@ -283,8 +283,8 @@ def refused(
     }
 
     async def record(connection: AsyncConnection) -> None:
-        # Again, because the lock went with the work. Without it the number of this event could be
-        # later than that of one which is committed after it.
+        # Lock again: the rollback has released the lock. Without it another event of this customer
+        # could be committed after this one and have a lower number.
         await lock.customer(connection, customer_id)
         if work.caller.customer_id is not None:
             await keep_refusal(connection, work, customer_id, event)

@@ -97,12 +97,13 @@ WHERE s.customer_id <> c.id
     OR ({" AND ".join(f"s.{name} IS NOT DISTINCT FROM r.{name}" for name in SENT)})
     OR coalesce(s.sent - 'serial_number' = {as_sent("r")}, false)
     OR NOT coalesce(s.withdrawn_on <= :today AND s.withdrawn_on <= r.purchased_on, false)"""
-"""SQL: the licence that a customer `c` means by what it sends, a row `r` with the serial number in
-lower case as `key`, kind, product, version and day of purchase; none if that is a new licence.
+"""SQL: the licence that a customer `c` means by what it sends; no row if it is a new licence.
 
-The last holder's (R44), failing that the customer's newest whose serial number staff have corrected
-since it was sent (R40). One that was withdrawn is registered anew by a purchase of that day or
-later, unless this was sent or is stored already.
+`r` is what was sent: the columns `SENT`, and the serial number in lower case as `key`. Look first
+for the latest holder of that serial number (R44), then for the customer's newest licence that was
+sent under it before staff corrected the number (R40). A licence that was withdrawn on or before the
+day of purchase does not count, because it is registered anew, unless what was sent equals what is
+stored or was sent last.
 """
 _MEANT = text(f"""
     SELECT s.id, s.customer_id, s.sent FROM (
@@ -421,8 +422,8 @@ async def _lock_chain(
 ) -> list[UUID]:
     """Lock the customers who hold or held these licences, and `more`, in the order of their ids.
 
-    A licence passes on only under its holder's lock, so that the second look is the last but for
-    one that has just passed on.
+    The holders are read before they are locked, and again after it: if a transfer came in between,
+    the new holder is locked too. A transfer takes the present holder's lock, so none follows then.
     """
     origins = select(func.coalesce(licences.c.origin_id, licences.c.id)).where(which)
     chain = or_(licences.c.id.in_(origins), licences.c.origin_id.in_(origins))
@@ -431,7 +432,7 @@ async def _lock_chain(
         found = set((await work.connection.execute(query)).scalars())
         wanted = sorted(found | {one for one in more if one is not None})
         if not found - {more[0] if more else None}:
-            return wanted  # the caller locks its own customer
+            return wanted  # at most the caller's own customer, which the caller locks itself
         await lock_customers(work, *wanted)
         if set((await work.connection.execute(query)).scalars()) <= found:
             return wanted
@@ -638,7 +639,8 @@ async def _correct(
     if "purchased_on" in changed:
         for row in rows:
             _check_order(row, changed["purchased_on"])
-    # Of those who held it twice, what they hold is one licence with the id of the last row.
+    # A customer who held it twice has two rows; the facts take them as one licence with the id of
+    # the later row.
     for row in {row.customer_id: row for row in rows}.values():
         was = (await facts.load(work.connection, row.customer_id)).facts().licences
         for own in rows:

@@ -154,11 +154,11 @@ def single_statement(
     shared: bool = False,
     contact: str = "NULL::text",
 ) -> TextClause:
-    """The token, and every customer `c` that fulfils `condition`, with its facts, and the closures.
+    """Read the token, each customer `c` that fulfils `condition` with its facts, and the closures.
 
-    There is no row without a valid token, and one whose `customer` is null if nobody is found. A
-    token bound to one customer finds only that one. `shared`: several customers may be found; then
-    one more than is named, and nobody's facts.
+    Without a valid token there is no row. If no customer is found, there is one row, in which
+    `customer` is null. A token bound to a customer finds no other. With `shared` the lookup may
+    find several customers: at most `MOST_CANDIDATES` and one more; the facts of one alone are read.
     """
     found = f"({condition}) AND (token.customer_id IS NULL OR c.id = token.customer_id)"
     if shared:

@@ -118,8 +118,8 @@ def visible(caller: Caller, table: Table) -> Select[Any]:
     return select(table).where(within(caller, table))
 
 
-# Of the holders of a serial number the one who holds it today, failing that the last (R44): nobody
-# gets a licence in the future.
+# Sorts the holders of a serial number by the day on which they got it, the latest first (R44). That
+# is whoever holds it today, or held it last: a licence is never got on a day in the future.
 _LAST = (
     func.coalesce(licences.c.held_from, licences.c.purchased_on).desc(),
     licences.c.id.desc(),

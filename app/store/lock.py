@@ -17,7 +17,7 @@ from app.store.tables import customers, merged_customers
 
 def _locking(customer_id: ColumnElement[UUID]) -> Select[Any]:
     # FOR NO KEY UPDATE: inserting rows that refer to the customer does not wait for this lock.
-    # Whoever had to wait gets `merged_at` as it is after the wait.
+    # A statement that had to wait returns `merged_at` as of the end of the wait: it sees a merge.
     locked = select(customers.c.id, customers.c.merged_at).where(customers.c.id == customer_id)
     return locked.with_for_update(key_share=True)
 

@@ -218,7 +218,7 @@ async def entries(
 
 
 async def overdue(connection: AsyncConnection, now: datetime, most: int) -> Sequence[UUID]:
-    """Cases of which a target has been missed that nobody was told of."""
+    """Cases that have missed a target for which no event has been published."""
     found = await connection.execute(_OVERDUE, {"now": now, "most": most})
     return found.scalars().all()
 
