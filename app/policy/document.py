@@ -225,10 +225,14 @@ class Calendar(_Part):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        known = holidays.list_supported_countries(include_aliases=False)
-        if self.country not in known:
+        # The library's list of all countries imports 250 modules.
+        try:
+            known = holidays.country_holidays(self.country)
+        except NotImplementedError:
+            known = None
+        if known is None or known.country != self.country:  # another one for an alias, as for "UK"
             raise ValueError(f"no holiday calendar for {self.country}")
-        if self.subdivision is not None and self.subdivision not in known[self.country]:
+        if self.subdivision is not None and self.subdivision not in known.subdivisions:
             raise ValueError(f"no holiday calendar for {self.country}-{self.subdivision}")
         return self
 

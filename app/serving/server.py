@@ -23,7 +23,7 @@ from app.http.metrics import FOLDER, Together, served
 from app.http.uvicorn_protocol import Connections, Protocol
 from app.main import create_app
 from app.serving.beside import Background
-from app.serving.freezing import freeze
+from app.serving.freezing import collect_nothing, freeze
 from app.serving.listening import CannotListen, cannot_listen, port_of
 from app.serving.processes import GRACE_SECONDS, Server, Supervisor
 from app.settings import Settings
@@ -85,6 +85,7 @@ def serve(
             port = port_of(listening)
             if greeting and port is not None:
                 _greet_once_it_answers(greeting, settings.host, port)
+            freeze()
             return Supervisor(config, listening, settings.drain_seconds, background).run()
 
         def started(port: int | None) -> None:
@@ -160,6 +161,7 @@ def worker() -> FastAPI:
         os._exit(1)
 
     threading.Thread(target=end, name="supervisor-watch", daemon=True).start()
+    collect_nothing()
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
     return settled(create_app(settings))

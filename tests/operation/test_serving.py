@@ -24,6 +24,7 @@ _SETTINGS = Settings(database_url="postgresql://nobody@localhost/none")
 def unfrozen() -> Iterator[None]:
     yield
     gc.unfreeze()
+    gc.enable()
 
 
 def is_left_alone(app: object) -> bool:
@@ -42,6 +43,7 @@ def test_the_garbage_collector_leaves_the_application_of_a_single_process_alone(
     monkeypatch.setattr(uvicorn.Server, "run", run)
     assert not server.serve(_SETTINGS)
     assert left_alone == [True]
+    assert gc.isenabled()
 
 
 def test_the_garbage_collector_leaves_the_application_of_a_worker_alone(
@@ -53,6 +55,7 @@ def test_the_garbage_collector_leaves_the_application_of_a_worker_alone(
     monkeypatch.setattr(logs, "configure", lambda *_: None)
     app = server.worker()
     assert is_left_alone(app)
+    assert gc.isenabled()
     assert app.state.jobs is None
 
 

@@ -29,6 +29,11 @@ TEXT = files("app.policy").joinpath("progea.toml").read_text("utf-8")
         ('time_zone = "Europe/Zurich"', 'time_zone = "Mars/1"', "help_desks[abroad]", "time zone"),
         ('country = "CH", subdivision = "TI"', 'country = "CH", subdivision = "XX"',
          "help_desks[abroad].calendar", "CH-XX"),
+        ('country = "CH", subdivision = "TI"', 'country = "QQ"',
+         "help_desks[abroad].calendar", "calendar for QQ"),
+        # The library's alias of GB, which is not a code of ISO 3166-1.
+        ('country = "CH", subdivision = "TI"', 'country = "UK"',
+         "help_desks[abroad].calendar", "calendar for UK"),
         ('phone = "+41919676610"', 'phone = "091 967"', "help_desks[abroad].phone", "pattern"),
         ("opens = 14:00:00", "opens = 11:00:00", "help_desks[it]", "overlap"),
         ('countries = ["DE"]', 'countries = ["IT"]', "document", "stands twice"),
