@@ -757,3 +757,28 @@ def test_what_is_bounded_is_still_asked(world: World) -> None:
         for name, value in query.items()
     }
     assert asked | {operation.name for operation in READS} >= BOUNDED.keys()
+
+
+@pytest.mark.parametrize("past", [False, True], ids=["now", "past"])
+@pytest.mark.parametrize("name", LOOKUPS)
+async def test_a_lookup_is_not_planned_for_each_key(world: World, name: str, past: bool) -> None:
+    query = {name: _LOOKUPS[name]}
+    if past:
+        query["at"] = f"{world.today - timedelta(days=60)}T00:00:00Z"
+    for client in (world.anyone, world.bound):
+        world.recorder.take()
+        await client.get("/v1/entitlements", params=query)
+        (statement,) = world.recorder.take()
+        connection = await asyncpg.connect(world.service.admin_url)
+        try:
+            prepared = await connection.prepare(statement.text)
+            # PostgreSQL plans five times for the values, and then compares the costs.
+            for _ in range(8):
+                await prepared.fetch(*statement.values)
+            kept = await connection.fetchval(
+                "SELECT generic_plans FROM pg_prepared_statements WHERE name = $1",
+                prepared.get_name(),
+            )
+            assert kept == 3, statement.text
+        finally:
+            await connection.close()
