@@ -376,3 +376,17 @@ def test_one_more_allowance_never_takes_a_service_away(
 def _purchase_today(day: date) -> st.SearchStrategy[Licence]:
     """An Editor bought on a day on which nothing has been used yet."""
     return st.just(Licence("new", "S-new", "editor", day))
+
+
+def test_what_one_contract_pays_leaves_the_others_as_they_are() -> None:
+    """R20, R21."""
+    starts, ends = date(2026, 3, 1), date(2027, 3, 1)
+    first, second, third = (Contract(f"c{n}", f"SA-{n}", starts, ends, None, 60) for n in (1, 2, 3))
+    facts = Facts((Licence("l1", "S-1", "editor", starts),), (first, second, third))
+    bound = Source("contract", "c2")
+    drawn = Drawn(((bound, 60), (Source("contract", "c1"), 10)), 5)
+    assert charged(some.PUBLISHED, facts, bound, drawn).contracts == (
+        first._replace(used_minutes=10),
+        second._replace(used_minutes=60, overrun_minutes=5),
+        third,
+    )

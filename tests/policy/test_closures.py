@@ -94,6 +94,17 @@ INVENTORY = closure("2026-11-28T00:00", "2026-11-30T10:00")
             "2026-11-30T10:00",
             closure("2026-11-30T08:00", "2026-11-30T10:00"),
         ),
+        # What begins only when the desk would open anyway is not why it opens sooner.
+        (
+            (
+                closure("2026-11-27T14:00", "2026-11-27T18:00"),
+                closure("2026-11-27T12:00", "2026-11-27T14:00", "13:00-14:00"),
+            ),
+            "2026-11-27T12:15",
+            False,
+            "2026-11-27T13:00",
+            closure("2026-11-27T12:00", "2026-11-27T14:00", "13:00-14:00"),
+        ),
         # Where two overlap, the desk is open only when both allow it.
         (
             (EVE, closure("2026-12-24T00:00", "2026-12-24T12:00", "10:00-12:00")),
