@@ -170,5 +170,7 @@ def test_catalogues_are_read_alike_on_every_machine(
 ) -> None:
     """Their encoding is UTF-8, whatever the machine's own is."""
     usual, read = load(catalogues), Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, encoding="latin-1": read(path, encoding))
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, encoding=None: read(path, encoding or "latin-1")
+    )
     assert load(catalogues) == usual

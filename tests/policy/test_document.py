@@ -226,6 +226,8 @@ def test_documents_are_read_alike_on_every_machine(
     """Their encoding is UTF-8, whatever the machine's own is."""
     (tmp_path / "ours.toml").write_text(TEXT, "utf-8")
     usual, read = load().fingerprint, Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, encoding="latin-1": read(path, encoding))
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, encoding=None: read(path, encoding or "latin-1")
+    )
     assert load().fingerprint == usual
     assert load(tmp_path).fingerprint == usual
