@@ -104,6 +104,29 @@ def test_a_day_far_in_the_west_is_that_of_the_desk() -> None:
 
 
 @pytest.mark.parametrize(
+    ("zone", "closed", "left"),
+    [
+        # Where it is evening, it is tomorrow in UTC; where it is morning, yesterday.
+        ("America/New_York", (20, 23), 11 * 60),
+        ("Pacific/Auckland", (8, 10), 12 * 60),
+    ],
+)
+def test_a_closure_on_another_day_in_utc_counts(
+    zone: str, closed: tuple[int, int], left: int
+) -> None:
+    """R48."""
+    there = ZoneInfo(zone)
+
+    def at(hour: int) -> datetime:
+        return datetime(2026, 11, 24, hour, tzinfo=there).astimezone(UTC)
+
+    begins, ends = map(at, closed)
+    schedule = Schedule(there, frozenset(range(5)), (Hours(time(9), time(22)),), "US")
+    desk = WorkingTime(lambda _: schedule, (Closure(begins, ends, (), (("en", "Strike"),)),))
+    assert minutes(desk.between(at(0), at(23))) == left
+
+
+@pytest.mark.parametrize(
     ("end", "worked", "back"),
     [
         ("2026-11-23T10:00", 60, "2026-11-23T09:00"),
