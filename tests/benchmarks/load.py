@@ -21,12 +21,14 @@ HOST = "127.0.0.1"
 
 
 class Plan(BaseModel):
-    """`request` is sent as it is. One of `PLACES` in it is filled for a random customer (1 to
-    `customers`). What is answered in the first `warm_up` seconds does not count."""
+    """`request` is sent as it is. One of `PLACES` in it is filled for a random customer, of
+    `customers` whose numbers are multiples of `step`. What is answered in the first `warm_up`
+    seconds does not count."""
 
     port: int
     request: str
     customers: int
+    step: int = Field(default=1, ge=1)
     connections: int = Field(ge=1, le=64)
     seconds: float = Field(gt=0, le=60)
     warm_up: float = Field(default=0.3, ge=0, le=30)
@@ -73,7 +75,7 @@ class _Connection(asyncio.Protocol):
         head, found, tail = plan.request.partition(place)
         self._head, self._tail = head.encode(), tail.encode()
         self._fill = PLACES[place] if found else None
-        self._customers = plan.customers
+        self._customers, self._step = plan.customers, plan.step
         self._begin, self._end = begin, end
         self._buffer = b""
         self._sent = 0.0
@@ -86,7 +88,7 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        filled = self._fill(random.randint(1, self._customers)) if self._fill else ""
+        filled = self._fill(self._step * random.randint(1, self._customers)) if self._fill else ""
         self._sent = perf_counter()
         self._transport.write(self._head + filled.encode() + self._tail)
 
