@@ -48,7 +48,7 @@ URL_PATTERN = (
     r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\u0000-\u0020\u007f\u0085/?#\\]+"
     r"([/?#][^\s\u0000-\u0020\u007f\u0085]*)?$"
 )
-"""An absolute URL with a host (RFC 3986, 3). Whether its port is a number is checked separately."""
+"""An absolute URL (RFC 3986, 3). Its host and port are looked at separately."""
 _NO_NUL = r"^[^\u0000]*$"
 # Python counts more characters as white space than regular expressions in JSON Schema do.
 _SOMETHING = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"

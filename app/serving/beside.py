@@ -37,7 +37,7 @@ class Background:
         places = (str(Path(app.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         self._process: subprocess.Popen[bytes] | None = None
-        self._ending = Event()
+        self._ending, self._wake = Event(), Event()
         self._watch = Thread(target=self._keep, name="background-watch", daemon=True)
 
     def start(self) -> None:
@@ -45,25 +45,38 @@ class Background:
         self._watch.start()
 
     def replace(self) -> None:
-        """Let the process end, so that another one takes its place."""
+        """Let the process end, if there is one, and start another one at once."""
+        self._wake.set()
         if self._process is not None:
             self._process.terminate()
 
     def _keep(self) -> None:
         pause = _SHORTEST_PAUSE
         while not self._ending.is_set():
-            started, failed = time.monotonic(), True
+            started = time.monotonic()
             try:
-                failed = self._run_once()
+                process = self._run()
             except OSError as error:
-                log.error("background_not_started", error=type(error).__name__)
-            if not failed or time.monotonic() - started > _STEADY_SECONDS:
-                pause = _SHORTEST_PAUSE
-            self._ending.wait(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                log.error(
+                    "background_not_started", error=type(error).__name__, again_in_seconds=pause
+                )
+            else:
+                if time.monotonic() - started > _STEADY_SECONDS:
+                    pause = _SHORTEST_PAUSE
+                code = process.returncode
+                if code not in (0, -signal.SIGTERM) and not self._ending.is_set():
+                    log.error(
+                        "background_died",
+                        pid=process.pid,
+                        exit_code=code,
+                        again_in_seconds=pause,
+                    )
+            woken = self._wake.wait(pause)
+            self._wake.clear()
+            pause = _SHORTEST_PAUSE if woken else min(2 * pause, _LONGEST_PAUSE)
 
-    def _run_once(self) -> bool:
-        """Whether the process died by itself."""
+    def _run(self) -> subprocess.Popen[bytes]:
+        """Start the process, and return it once it has ended."""
         with subprocess.Popen(
             [sys.executable, "-P", "-m", "app.serving.background"],
             env=self._environment,
@@ -75,11 +88,8 @@ class Background:
             self._process = process
             if self._ending.is_set():
                 process.terminate()
-            code = process.wait()
-        died = code not in (0, -signal.SIGTERM) and not self._ending.is_set()
-        if died:
-            log.error("background_died", pid=process.pid, exit_code=code)
-        return died
+            process.wait()
+        return process
 
     def __enter__(self) -> Self:
         return self
@@ -87,12 +97,14 @@ class Background:
     def end(self) -> None:
         """Let the process end, without waiting for it."""
         self._ending.set()
+        self._wake.set()
         if self._process is not None:
             self._process.terminate()
 
     def kill(self) -> None:
         """End the process at once."""
         self._ending.set()
+        self._wake.set()
         if self._process is not None:
             self._process.kill()
 

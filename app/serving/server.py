@@ -23,7 +23,7 @@ from app.http.metrics import FOLDER, Together, served
 from app.http.uvicorn_protocol import Connections, Protocol
 from app.main import create_app
 from app.serving.beside import Background
-from app.serving.freezing import collect_nothing, freeze
+from app.serving.freezing import freeze
 from app.serving.listening import CannotListen, cannot_listen, port_of
 from app.serving.processes import GRACE_SECONDS, Server, Supervisor
 from app.settings import Settings
@@ -161,7 +161,6 @@ def worker() -> FastAPI:
         os._exit(1)
 
     threading.Thread(target=end, name="supervisor-watch", daemon=True).start()
-    collect_nothing()
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
     return settled(create_app(settings))

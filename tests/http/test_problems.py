@@ -246,7 +246,7 @@ def test_every_problem_has_an_example_that_is_one(error: type[ServiceError]) -> 
         (fields.Id, "4711", "an id, as the service gave it"),
         (fields.Country, "Italia", "such as IT"),
         (fields.Email, "nobody", "an e-mail address"),
-        (fields.HttpUrl, "ftp://example.com", "https://"),
+        (fields.HttpUrl, "ftp://example.com", "an http or https address"),
         (fields.Code, "a b", "1 to 64 letters, digits"),
         (fields.Key, "a b", "1 to 64 letters, digits"),
         (fields.Clock, "9:00", "HH:MM"),

@@ -38,7 +38,7 @@ _BEYOND_SCHEMAS_AT = {
     ("/customer_id", "missing"),
     # The address of a link of this service, say.
     ("/url", "not_public"),
-    # A port that is none, or an address with half of its brackets.
+    # A port out of range, no host before the port, or an address with half of its brackets.
     ("/url", "bad_format"),
     ("/example_url", "bad_format"),
     # A header that the request itself needs, in whatever case.

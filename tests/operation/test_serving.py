@@ -2,12 +2,17 @@
 
 import gc
 import multiprocessing
+import os
 import shutil
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
+from time import monotonic, sleep
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import uvicorn
@@ -15,6 +20,8 @@ import uvicorn
 from app.http import logs
 from app.main import from_environment
 from app.serving import beside, server
+from app.serving.freezing import collect_nothing
+from app.serving.processes import Supervisor
 from app.settings import Settings
 
 _SETTINGS = Settings(database_url="postgresql://nobody@localhost/none")
@@ -25,6 +32,13 @@ def unfrozen() -> Iterator[None]:
     yield
     gc.unfreeze()
     gc.enable()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 30
+    while not condition():
+        assert monotonic() < deadline, "it never came true"
+        sleep(0.01)
 
 
 def is_left_alone(app: object) -> bool:
@@ -41,6 +55,7 @@ def test_the_garbage_collector_leaves_the_application_of_a_single_process_alone(
         left_alone.append(is_left_alone(server.config.app))
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
+    collect_nothing()
     assert not server.serve(_SETTINGS)
     assert left_alone == [True]
     assert gc.isenabled()
@@ -59,6 +74,24 @@ def test_the_garbage_collector_leaves_the_application_of_a_worker_alone(
     assert app.state.jobs is None
 
 
+def test_the_process_that_supervises_workers_collects_garbage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collects: list[bool] = []
+
+    def run(_supervisor: Supervisor) -> bool:
+        collects.append(gc.isenabled())
+        return True
+
+    monkeypatch.setattr(Supervisor, "run", run)
+    settings = Settings(database_url=_SETTINGS.database_url, workers=2)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    collect_nothing()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert server.serve(settings, sockets=[listening])
+    assert collects == [True]
+
+
 def test_under_another_server_the_application_runs_the_jobs_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -68,26 +101,79 @@ def test_under_another_server_the_application_runs_the_jobs_itself(
 
 
 class Pauses(Event):
-    """Ends the eighth pause, and waits in none."""
+    """Notes how long somebody would wait, and ends the background process at the eighth time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.taken: list[float | None] = []
+        self.wakes: set[int] = set()
+        """Which of them somebody ends before its time."""
+        self.end: Callable[[], None]
 
     def wait(self, timeout: float | None = None) -> bool:
         self.taken.append(timeout)
         if len(self.taken) == 8:
-            self.set()
-        return self.is_set()
+            self.end()
+        return len(self.taken) in self.wakes
+
+
+def pauses_of(background: beside.Background, monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    pauses = Pauses()
+    pauses.end = background.end
+    monkeypatch.setattr(background, "_wake", pauses)
+    return pauses
+
+
+@pytest.fixture
+def background(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[beside.Background]:
+    """Its process ends at once, with an error."""
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with beside.Background(_SETTINGS, tmp_path) as background:
+        yield background
 
 
 def test_a_background_process_that_keeps_dying_is_started_less_and_less_often(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    background: beside.Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses = Pauses()
-    monkeypatch.setattr(beside, "Event", lambda: pauses)
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with beside.Background(_SETTINGS, tmp_path) as background:
-        background.start()
-        assert Event.wait(pauses, 60)
+    pauses = pauses_of(background, monkeypatch)
+    background._keep()
     assert pauses.taken == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_replacement_does_not_wait(
+    background: beside.Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = pauses_of(background, monkeypatch)
+    pauses.wakes = {4}
+    background._keep()
+    assert pauses.taken == [1, 2, 4, 8, 1, 2, 4, 8]
+
+
+def test_a_background_process_that_ran_for_long_is_started_again_soon(
+    background: beside.Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Four times a process that ends at once, and then one that ran for an hour.
+    read = chain([0, 0] * 4, [0, 3_600], repeat(3_600))
+    monkeypatch.setattr(beside, "time", SimpleNamespace(monotonic=lambda: next(read)))
+    pauses = pauses_of(background, monkeypatch)
+    background._keep()
+    assert pauses.taken == [1, 2, 4, 8, 1, 2, 4, 8]
+
+
+def test_a_pause_ends_with_the_service_and_by_a_replacement(
+    background: beside.Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "_SHORTEST_PAUSE", 600.0)
+    starts: list[float] = []
+    run = background._run
+
+    def counted() -> Any:
+        starts.append(0)
+        return run()
+
+    monkeypatch.setattr(background, "_run", counted)
+    background.start()
+    eventually(lambda: len(starts) == 1)
+    background.replace()
+    eventually(lambda: len(starts) == 2)
+    # Leaving the fixture ends the pause too; otherwise it would be killed after eight seconds.
