@@ -143,7 +143,9 @@ def test_the_clock_is_read_in_one_place() -> None:
 
 def test_everything_imported_is_a_declared_dependency() -> None:
     # Parts of FastAPI and of pydantic, which choose their versions.
-    names = ["starlette", "pydantic-core", *(requirement.name for requirement in DEPENDENCIES)]
+    traces = map(Requirement, PYPROJECT["project"]["optional-dependencies"]["traces"])
+    needed = [requirement.name for requirement in (*DEPENDENCIES, *traces)]
+    names = ["starlette", "pydantic-core", *needed]
     declared = {canonicalize_name(name) for name in names}
     owners = packages_distributions()
     for place, package in _imports():

@@ -10,9 +10,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -70,7 +71,15 @@ class Running:
         "os.execv(sys.executable, [sys.executable, '-m', 'app.cli', 'serve'])"
     )
 
-    def __init__(self, passed: socket.socket | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        passed: socket.socket | None = None,
+        *,
+        before: Sequence[str | Path] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
+        **settings: Any,
+    ) -> None:
+        """`before` is a program that starts it, with these `variables` besides its settings."""
         own = settings.pop("port", None) or free_port()
         self.port: int = passed.getsockname()[1] if passed else own
         self.address = f"http://127.0.0.1:{self.port}"
@@ -81,8 +90,8 @@ class Running:
             start = ["-c", self._PASS, str(passed.fileno())]
             descriptors = (passed.fileno(),)
         self.process = subprocess.Popen(
-            [sys.executable, *start],
-            env=environment(self.settings),
+            [*map(str, before), sys.executable, *start],
+            env=environment(self.settings) | dict(variables),
             cwd=ROOT,
             pass_fds=descriptors,
         )
@@ -130,9 +139,9 @@ class Running:
 
 
 @contextmanager
-def running(passed: socket.socket | None = None, **settings: Any) -> Iterator[Running]:
-    """A service that is ready."""
-    service = Running(passed, **settings)
+def running(passed: socket.socket | None = None, **how: Any) -> Iterator[Running]:
+    """A service that is ready, started as `Running` says."""
+    service = Running(passed, **how)
     try:
         service.wait_until_ready()
         yield service
