@@ -4,8 +4,15 @@
 #   docker run --rm -e ASSISTENZA_MIGRATION_DATABASE_URL=… assistenza migrate
 #   docker run -p 8000:8000 -e ASSISTENZA_DATABASE_URL=… assistenza
 #
-# It brings no PostgreSQL of its own.
-FROM python:3.13-slim-trixie AS build
+# It brings no PostgreSQL of its own, runs as any user, and writes to /tmp alone:
+#
+#   docker run --user 54321:54321 --read-only --tmpfs /tmp -p 8000:8000 -e ASSISTENZA_DATABASE_URL=… assistenza
+#
+# The base is pinned, so that the same checkout builds on the same base. This is Python 3.13.14 on
+# Debian 13; the digest of the newest one: docker buildx imagetools inspect python:3.13-slim-trixie
+ARG PYTHON=python:3.13-slim-trixie@sha256:9662417aace5ae7b8e2609cce472b72a8958e134ba372808abe9cc1a0c0125e6
+
+FROM ${PYTHON} AS build
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
@@ -21,7 +28,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && pip --python /opt/assistenza/bin/python install --no-deps /wheels/*.whl
 
 
-FROM python:3.13-slim-trixie
+FROM ${PYTHON}
 
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent assistenza
 COPY --from=build /opt/assistenza /opt/assistenza

@@ -140,6 +140,12 @@ async def prepare_on(server: str, superuser: str = "postgres") -> None:
 
     `superuser` may have its password with it: `postgres:secret`.
     """
+    await create_on(server, superuser)
+    await migrations.upgrade(f"postgresql+asyncpg://{OWNER}:two@{server}/{DATABASE}")
+
+
+async def create_on(server: str, superuser: str = "postgres") -> None:
+    """The roles and an empty database of the service."""
     admin = await asyncpg.connect(f"postgresql://{superuser}@{server}/postgres")
     try:
         for statement in roles_sql("one", "two"):
@@ -147,7 +153,6 @@ async def prepare_on(server: str, superuser: str = "postgres") -> None:
         await admin.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
     finally:
         await admin.close()
-    await migrations.upgrade(f"postgresql+asyncpg://{OWNER}:two@{server}/{DATABASE}")
 
 
 @contextmanager
