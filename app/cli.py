@@ -44,7 +44,7 @@ from app.policy.document import load
 from app.services import standings, usage_reports
 from app.services.help_desks import check_default
 from app.serving import listening
-from app.serving.freezing import collect_nothing
+from app.serving.freezing import pause_collection
 from app.settings import Settings
 from app.store import addresses, migrations, reconcile
 from app.store.database import Database
@@ -169,7 +169,7 @@ def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:
             greeting = asyncio.run(prepare(settings))
         except DemoRefused as refused:
             raise failure(str(refused)) from refused
-    collect_nothing()
+    pause_collection()
     from app.serving.server import serve
 
     if not serve(settings, greeting, sockets):

@@ -53,10 +53,11 @@ class _Kind(NamedTuple):
 
     @property
     def _hidden_key(self) -> str:
-        """The parameter `key`, whose value the planner does not see.
+        """The parameter `key`, in a subquery that hides its value from the planner.
 
-        It knows how rare a phone number is. A plan without the number would seem dearer than one
-        with it, and PostgreSQL would plan anew each time, which took four fifths of the statement.
+        A planner that sees the value estimates that it finds hardly any row, so that a plan made
+        for any value seems dearer. PostgreSQL then plans the statement for each call, which took
+        four fifths of its time.
         """
         return "(SELECT CAST(:key AS text))" if self.shared else ":key"
 
@@ -165,9 +166,9 @@ def single_statement(
 ) -> TextClause:
     """Read the token, each customer `c` that fulfils `condition` with its facts, and the closures.
 
-    Without a valid token there is no row. If no customer is found, there is one row, in which
-    `customer` is null. A token bound to a customer finds no other. With `shared` the lookup may
-    find several customers: at most `MOST_CANDIDATES` and one more; the facts of one alone are read.
+    The statement returns no row if the token is invalid, and one row whose `customer` is null if no
+    customer is found. A token bound to a customer finds that customer alone. With `shared` it
+    returns up to `MOST_CANDIDATES` customers and one more, and reads facts only if it finds one.
     """
     found = f"({condition}) AND (token.customer_id IS NULL OR c.id = token.customer_id)"
     if shared:

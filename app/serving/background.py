@@ -7,6 +7,7 @@ and at the end of its standard input: then the process that started it has died.
 """
 
 import asyncio
+import gc
 import signal
 import sys
 
@@ -16,7 +17,7 @@ from app.http import logs
 from app.http.metrics import JobMetrics
 from app.jobs.together import Jobs
 from app.policy.document import load
-from app.serving.freezing import collect_nothing, freeze
+from app.serving.freezing import freeze
 from app.settings import Settings
 from app.store.database import Database
 from app.store.shares import BACKGROUND
@@ -39,7 +40,7 @@ async def run(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     await loop.connect_read_pipe(lambda: _Input(ending), sys.stdin)
     jobs = Jobs(load(settings.policy_dir), settings, JobMetrics())
-    collect_nothing()
+    gc.collect()
     freeze()
     async with Database(settings, share=BACKGROUND) as database, jobs.running(database):
         await ending.wait()

@@ -3,8 +3,8 @@
 import gc
 
 
-def collect_nothing() -> None:
-    """Collect the garbage that there is, and then none until `freeze`.
+def pause_collection() -> None:
+    """Collect the garbage that there is now, and pause the garbage collector until `freeze`.
 
     Hardly anything is garbage that is made while the application is loaded: the search for it took
     a seventh of the start.

@@ -2,10 +2,9 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_hex
-from time import monotonic, sleep
 
 import httpx
 import psutil
@@ -13,6 +12,7 @@ import pytest
 
 from app.serving.beside import Background
 from app.settings import Settings
+from tests.eventually import eventually
 from tests.operation.running import Running, command, directory, running
 
 
@@ -27,13 +27,6 @@ def token(data_dir: Path) -> str:
     scopes = ("admin", "customers:write", "events:read")
     chosen = [part for scope in scopes for part in ("--scope", scope)]
     return command({"data_dir": data_dir}, "keys", "create", "--name", "a", *chosen)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline, "it never came true"
-        sleep(0.05)
 
 
 def background(service: Running) -> list[psutil.Process]:
@@ -103,7 +96,7 @@ def test_a_package_of_the_same_name_does_not_take_its_place(
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "metrics"
     folder.mkdir()
-    # It keeps trying while there is no database.
+    # The process does not end without a database; it tries to connect again and again.
     settings = Settings(database_url="postgresql://nobody@127.0.0.1:1/nothing")
     with Background(settings, folder) as beside:
         beside.start()

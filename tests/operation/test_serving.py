@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from threading import Event
-from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,9 +19,10 @@ import uvicorn
 from app.http import logs
 from app.main import from_environment
 from app.serving import beside, server
-from app.serving.freezing import collect_nothing
+from app.serving.freezing import pause_collection
 from app.serving.processes import Supervisor
 from app.settings import Settings
+from tests.eventually import eventually
 
 _SETTINGS = Settings(database_url="postgresql://nobody@localhost/none")
 
@@ -32,13 +32,6 @@ def unfrozen() -> Iterator[None]:
     yield
     gc.unfreeze()
     gc.enable()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = monotonic() + 30
-    while not condition():
-        assert monotonic() < deadline, "it never came true"
-        sleep(0.01)
 
 
 def is_left_alone(app: object) -> bool:
@@ -55,7 +48,7 @@ def test_the_garbage_collector_leaves_the_application_of_a_single_process_alone(
         left_alone.append(is_left_alone(server.config.app))
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
-    collect_nothing()
+    pause_collection()
     assert not server.serve(_SETTINGS)
     assert left_alone == [True]
     assert gc.isenabled()
@@ -86,7 +79,7 @@ def test_the_process_that_supervises_workers_collects_garbage(
     monkeypatch.setattr(Supervisor, "run", run)
     settings = Settings(database_url=_SETTINGS.database_url, workers=2)
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    collect_nothing()
+    pause_collection()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         assert server.serve(settings, sockets=[listening])
     assert collects == [True]
@@ -176,4 +169,6 @@ def test_a_pause_ends_with_the_service_and_by_a_replacement(
     eventually(lambda: len(starts) == 1)
     background.replace()
     eventually(lambda: len(starts) == 2)
-    # Leaving the fixture ends the pause too; otherwise it would be killed after eight seconds.
+    background.end()
+    background._watch.join(5)
+    assert not background._watch.is_alive()

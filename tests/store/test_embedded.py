@@ -34,6 +34,7 @@ from app.store.embedded import (
     cluster,
 )
 from app.store.embedded.access import run_in_thread
+from tests.eventually import eventually
 
 ROOT = Path(app.__file__).parent.parent
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -103,13 +104,6 @@ def gone(pid: int) -> bool:
         return not cluster.alive(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return True
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager
@@ -361,7 +355,7 @@ def test_its_server_ends_when_the_service_is_killed(data_dir: Path) -> None:
             pid = shared.pid
         first.kill()
         first.wait()
-        eventually(lambda: gone(pid))
+        eventually(lambda: gone(pid), 10)
     assert not (data_dir / "cluster/postmaster.pid").exists(), "it ended in good order"
     with quick(data_dir).serve() as server:
         assert sql(server.owner_dsn, "SELECT word FROM kept") == "committed"
@@ -373,12 +367,12 @@ def test_a_server_that_was_restarted_ends_with_a_killed_service_too(data_dir: Pa
         with quick(data_dir).share() as shared:
             before, dsn = shared.pid, shared.app_dsn
         os.kill(before, signal.SIGKILL)
-        eventually(lambda: gone(before) and answers(dsn))
+        eventually(lambda: gone(before) and answers(dsn), 10)
         with quick(data_dir).share() as shared:
             pid = shared.pid
         first.kill()
         first.wait()
-        eventually(lambda: gone(pid))
+        eventually(lambda: gone(pid), 10)
 
 
 def test_a_server_that_outlives_the_service_is_replaced(data_dir: Path) -> None:
@@ -461,7 +455,7 @@ def test_a_server_started_by_hand_on_our_data_is_never_pushed_aside(used_dir: Pa
     with subprocess.Popen(
         [program, "-D", str(directory), *options], stderr=subprocess.DEVNULL, **how
     ) as by_hand:
-        eventually(lambda: answers(server.app_dsn))
+        eventually(lambda: answers(server.app_dsn), 10)
         pid_file = directory / "postmaster.pid"
         pid_file.rename(used_dir / "kept")
         with (
@@ -491,7 +485,7 @@ def test_the_start_waits_for_the_backends_of_a_killed_server(data_dir: Path) -> 
         backend.suspend()
         first.kill()
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: gone(pid))
+        eventually(lambda: gone(pid), 10)
     try:
         with (
             pytest.raises(ServerFailed, match=f"{backend.pid}.* have not ended"),
