@@ -341,6 +341,11 @@ async def every_customer(
     The connection is in a transaction; a bound caller's is one that sees its customer's rows.
     """
     parameters = {"customer_id": caller.customer_id, "at": at, "on": on}
-    result = await connection.stream(_EXPORT[_when(at, now)], parameters)
+    result = await connection.stream(
+        _EXPORT[_when(at, now)],
+        parameters,
+        # Otherwise a thousand rows are read at once, which holds the event loop.
+        execution_options={"yield_per": _EXPORTED_TOGETHER},
+    )
     async for rows in result.partitions(_EXPORTED_TOGETHER):
         yield [known(row) for row in rows]

@@ -87,8 +87,13 @@ entitlements = Resource("Entitlements")
 _SCOPE = "entitlements:read"
 _NDJSON = "application/x-ndjson"
 _LONGEST_FORECAST_MONTHS = 120
-# Of a batch, until other requests may run.
-_SECONDS_AT_ONCE = 0.01
+# Of a batch and of an export, until other requests may run. Each of these goes through the event
+# loop several times, and may wait as long each time.
+_BATCH_SECONDS = 0.002
+_EXPORT_SECONDS = 0.0005
+# An export rests for so long when others have run meanwhile.
+_REST_SECONDS = 0.002
+_OTHERS_RAN_SECONDS = 0.0002
 
 MOST_STEPS = 100
 """Of a forecast. Only a customer with a hundred packs that end on different days has more."""
@@ -227,7 +232,7 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
     on = civil.civil_date(at, context.policies.zone)
     language = context.language
     exchange = exchange_of(context.request)
-    pace = _Pace()
+    pace = _Pace(_BATCH_SECONDS)
     asked: list[Lookup | ServiceError] = []
     room = MOST_ERRORS
     for sent in body.lookups:
@@ -264,15 +269,24 @@ async def batch_entitlements(context: Ctx, body: Batch) -> Response:
 
 
 class _Pace:
-    """Lets other requests run whenever a batch has computed for some time without a pause."""
+    """Lets other requests run whenever one has computed for `seconds` without a pause.
 
-    def __init__(self) -> None:
+    With `yields` it rests as well while there are others.
+    """
+
+    def __init__(self, seconds: float, *, yields: bool = False) -> None:
+        self._seconds = seconds
+        self._yields = yields
         self._since = monotonic()
 
     async def keep(self) -> None:
-        if monotonic() - self._since > _SECONDS_AT_ONCE:
+        paused = monotonic()
+        if paused - self._since > self._seconds:
             await asyncio.sleep(0)
             self._since = monotonic()
+            if self._yields and self._since - paused > _OTHERS_RAN_SECONDS:
+                await asyncio.sleep(_REST_SECONDS)
+                self._since = monotonic()
 
 
 def _read(lookup: dict[str, Any], exchange: Exchange, most: int) -> Lookup | ServiceError:
@@ -344,12 +358,13 @@ async def export_entitlements(context: Ctx, query: Annotated[ExportQuery, Query(
     }
 
     async def lines(connection: Connection) -> AsyncGenerator[bytes, None]:
-        count = 0
+        count, pace = 0, _Pace(_EXPORT_SECONDS, yields=True)
         every = lookups.every_customer(connection, context.caller, now=context.now, at=at, on=on)
         async with aclosing(every) as customers:
             async for some in customers:
                 chunk = bytearray()
                 for customer in some:
+                    await pace.keep()
                     asked_of = (customer, policies, on, at, closures, language)
                     chunk += await computed(len(customer.document), _answer, *asked_of)
                     chunk += b"\n"
