@@ -307,6 +307,8 @@ def import_command(
         sources = importing.prepare(files, mapping or [], ignore_unknown, most_bytes)
     except importing.FileRefused as refused:
         raise failure(str(refused)) from refused
+    # Beside a service it takes what processor's time requests leave.
+    os.nice(10)
     with database_settings() as settings:
         work = importing.run(settings, sources, dry_run=dry_run, batches=batches)
         if not asyncio.run(work):

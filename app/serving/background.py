@@ -8,6 +8,7 @@ and at the end of its standard input: then the process that started it has died.
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 
@@ -46,7 +47,12 @@ async def run(settings: Settings) -> None:
         await ending.wait()
 
 
+_NICE = 10
+"""Where processors are short, requests get about nine parts of ten."""
+
+
 def main() -> None:
+    os.nice(_NICE)
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
     uvloop.run(run(settings))
