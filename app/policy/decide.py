@@ -56,17 +56,33 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
     answer = _answer(policies, facts, standing)
     for day in changing_days(policies, facts, on):
         later = stand(policies, facts, day)
-        # If the standings differ, so do the answers. They are compared first because building an
-        # answer costs more.
+        # If the standings differ, so do the answers. They are compared first because the rest costs
+        # more.
         if (
             later.columns != standing.columns
             or later.service_year != standing.service_year
             or later.contracts != standing.contracts
             or later.packs != standing.packs
-            or _answer(policies, facts, later) != answer
+            or _differs(policies, facts, later, answer)
         ):
             return Decision(on, answer, standing, day)
     return Decision(on, answer, standing, None)
+
+
+def _differs(policies: Policies, facts: Facts, later: Standing, answer: Answer) -> bool:
+    """Whether a later answer differs from one with the same columns, year, contracts and packs."""
+    if (
+        later.policy.id != answer.policy
+        or _suspended(later) != answer.suspended
+        or _available(later) != answer.packs
+    ):
+        return True
+    # As much is left, so the same services are granted. The others may be denied for other reasons.
+    reasons = _Reasons(policies, facts, later)
+    for row, service in zip(later.policy.services, answer.services, strict=True):
+        if not service.granted_by and reasons.denial(row) != (service.reasons, service.unlocked_by):
+            return True
+    return False
 
 
 def answer_on(policies: Policies, facts: Facts, on: date) -> Answer:
@@ -131,31 +147,66 @@ def changing_days(policies: Policies, facts: Facts, after: date) -> list[date]:
 
 
 def _answer(policies: Policies, facts: Facts, standing: Standing) -> Answer:
-    reasons = _Reasons(policies, facts, standing)
+    policy, columns, left = standing.policy, standing.columns, standing.left
+    reasons: _Reasons | None = None
+    services: list[ServiceAnswer] = []
+    # One loop, written out: this runs for every answer.
+    for row, known, cells in policy.derived.get(columns) or _granting(policy, columns):
+        if known is None:
+            # R9: allowed when a column grants it and, where something pays, something is left.
+            grants = [
+                Grant(column, pays, left[pays]) if pays else _UNCOUNTED[column]
+                for column, needs, pays in cells
+                if needs is None or left[needs] > 0
+            ]
+            if grants:
+                known = ServiceAnswer(row.id, tuple(grants), (), ())
+            else:
+                if reasons is None:
+                    reasons = _Reasons(policies, facts, standing)
+                known = ServiceAnswer(row.id, (), *reasons.denial(row))
+        services.append(known)
     return Answer(
-        standing.policy.id,
-        standing.columns,
-        tuple([_service(row, standing, reasons) for row in standing.policy.services]),
+        policy.id,
+        columns,
+        tuple(services),
         standing.service_year,
         standing.contracts,
-        bool(standing.contracts) and not standing.holds_editor,
-        tuple([(pack, pack.available(standing.on)) for pack in standing.packs]),
+        _suspended(standing),
+        _available(standing),
     )
 
 
-def _service(row: ServiceRow, standing: Standing, reasons: "_Reasons") -> ServiceAnswer:
-    left = standing.left
-    granting = row.grants
-    grants = []
-    for column in standing.columns:
-        if column in granting:
-            needs, pays = granting[column]
-            # R9: allowed when a column grants it and, where something pays, something is left.
-            if needs is None or left[needs] > 0:
-                grants.append(Grant(column, pays, left[pays]) if pays else _UNCOUNTED[column])
-    if grants:
-        return ServiceAnswer(row.id, tuple(grants), (), ())
-    return ServiceAnswer(row.id, (), *reasons.denial(row))
+def _suspended(standing: Standing) -> bool:
+    return bool(standing.contracts) and not standing.holds_editor
+
+
+def _available(standing: Standing) -> tuple[tuple[Pack, int], ...]:
+    return tuple([(pack, pack.available(standing.on)) for pack in standing.packs])
+
+
+class _Granting(NamedTuple):
+    """What grants a service to customers who stand in certain columns."""
+
+    row: ServiceRow
+    answer: ServiceAnswer | None
+    """The same for all of them, if nothing has to be left and nothing pays."""
+    cells: tuple[tuple[Column, PaidBy | None, PaidBy | None], ...]
+    """Each column that grants it, what it needs something left of, and what pays."""
+
+
+def _granting(policy: Policy, columns: tuple[Column, ...]) -> tuple[_Granting, ...]:
+    """For each service, in the order of the matrix."""
+    found = []
+    for row in policy.services:
+        cells = tuple((one, *row.grants[one]) for one in columns if one in row.grants)
+        answer = None
+        if cells and all(needs is None for _, needs, _ in cells):
+            uncounted = tuple(_UNCOUNTED[column] for column, _, _ in cells)
+            answer = ServiceAnswer(row.id, uncounted, (), ())
+        found.append(_Granting(row, answer, cells))
+    policy.derived[columns] = granting = tuple(found)
+    return granting
 
 
 _UNCOUNTED = {column: Grant(column, None, None) for column in COLUMNS}

@@ -357,6 +357,12 @@ class Policy(_Part):
         return self.allowances.free_hours.anchor == "any"
 
     @cached_property
+    def derived(self) -> dict[tuple[Column, ...], Any]:
+        """What `app.policy.decide` derives from this version once for each combination of columns,
+        instead of once for each answer."""
+        return {}
+
+    @cached_property
     def covers(self) -> dict[PaidBy, frozenset[Channel]]:
         """The channels whose cases each kind of allowance pays for (R14-R16)."""
         return {

@@ -94,11 +94,10 @@ def possession(policies: Policies, licences: Iterable[Licence], on: date) -> Pos
         for day in anchors(policies, licence):
             if day <= on and (anchor is None or day > anchor):
                 anchor = day
-    development_ends = (
-        None if latest is None else add_months(latest, policies.in_force(latest).development.months)
-    )
-    develops = editor and development_ends is not None and on < development_ends
-    return Possession(editor, latest, development_ends, anchor, develops)
+    if latest is None:
+        return Possession(editor, None, None, anchor, False)
+    development_ends = add_months(latest, policies.in_force(latest).development.months)
+    return Possession(editor, latest, development_ends, anchor, editor and on < development_ends)
 
 
 def stand(policies: Policies, facts: Facts, on: date) -> Standing:
@@ -106,17 +105,19 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
     editor, latest, development_ends, anchor, develops = possession(policies, facts.licences, on)
     # R14: no new case is bound to a year while DEV is lapsed.
     year = year_of(policies, facts, anchor, on) if develops and anchor is not None else None
-    contracts = sorted([one for one in facts.contracts if one.in_force(on)], key=burn_order)
+    contracts = [one for one in facts.contracts if one.in_force(on)]
     # A pack with a held ticket counts while that case is open, even after it has expired (R5), but
     # not on a day before its purchase as known now, which may have been corrected since (R13).
-    packs = sorted(
-        [
-            pack
-            for pack in facts.packs_by(on)
-            if pack.purchased_on <= on and (pack.held or pack.available(on))
-        ],
-        key=pack_order,
-    )
+    packs = [
+        pack
+        for pack in facts.packs_by(on)
+        if pack.purchased_on <= on and (pack.held or pack.available(on))
+    ]
+    # Most customers have one or none, and this runs several times for every answer.
+    if len(contracts) > 1:
+        contracts.sort(key=burn_order)
+    if len(packs) > 1:
+        packs.sort(key=pack_order)
 
     columns: list[Column] = []
     if develops:
@@ -129,8 +130,8 @@ def stand(policies: Policies, facts: Facts, on: date) -> Standing:
         columns.append("TCK")
     left: dict[PaidBy, int] = {
         "free_hours": year.remaining_minutes if year else 0,
-        "contract": sum(c.remaining_minutes for c in contracts) if editor else 0,
-        "ticket": sum(pack.available(on) for pack in packs),
+        "contract": sum([c.remaining_minutes for c in contracts]) if editor and contracts else 0,
+        "ticket": sum([pack.available(on) for pack in packs]) if packs else 0,
     }
     return Standing(
         on,
