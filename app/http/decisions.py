@@ -1,20 +1,23 @@
 """A decision on the wire: names, messages and contacts in the caller's language."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
 from pydantic import Field
 
+from app.http.encoding import json_bytes
 from app.http.fields import Output
 from app.http.languages import Language
 from app.policy import civil
 from app.policy.civil import Closures, DeskState
 from app.policy.decide import Answer, Decision, continuing
-from app.policy.document import Column, HelpDesk, Policies, Policy, Service, ServiceRow
+from app.policy.document import Column, HelpDesk, Policies, Policy, Service
 from app.policy.explain import explain
-from app.policy.facts import Contract, Facts, ReasonCode, ServiceAnswer, ServiceYear, Step
+from app.policy.facts import Contract, Facts, Grant, ReasonCode, ServiceAnswer, ServiceYear, Step
 from app.policy.messages import message
 from app.store.facts import Known
 
@@ -177,29 +180,33 @@ def sales_contact(policy: Policy, language: Language) -> dict[str, str]:
     return {"email": contact.email, "name": getattr(contact.names, language)}
 
 
-def refusal_body(
-    answer: ServiceAnswer,
-    policy: Policy,
-    language: Language,
-    told: dict[int, dict[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Why a service is denied, and what would change that.
+# Most customers have one of few grants of a service, and are denied it for one of few reasons: what
+# is sent for these is kept as bytes.
+_cached = lru_cache(4096)
 
-    `told` caches what is sent for a reason, by identity: one reason denies several services.
-    """
-    told = {} if told is None else told
-    reasons = []
-    for reason in answer.reasons:
-        known = told.get(id(reason))
-        if known is None:
-            known = told[id(reason)] = {
-                "column": reason.column,
-                "code": reason.code,
-                "message": message(reason.code, reason.facts, language),
-                "facts": reason.facts,
-            }
-        reasons.append(known)
-    body: dict[str, Any] = {"reasons": reasons, "unlocked_by": answer.unlocked_by}
+
+@_cached
+def _reason(
+    column: Column, code: ReasonCode, facts: tuple[tuple[str, Any], ...], language: Language
+) -> orjson.Fragment:
+    known = dict(facts)
+    told = message(code, known, language)
+    return _fragment({"column": column, "code": code, "message": told, "facts": known})
+
+
+def _fragment(content: object) -> orjson.Fragment:
+    return orjson.Fragment(json_bytes(content))
+
+
+def refusal_body(answer: ServiceAnswer, policy: Policy, language: Language) -> dict[str, Any]:
+    """Why a service is denied, and what would change that."""
+    body: dict[str, Any] = {
+        "reasons": [
+            _reason(one.column, one.code, tuple(one.facts.items()), language)
+            for one in answer.reasons
+        ],
+        "unlocked_by": answer.unlocked_by,
+    }
     if answer.unlocked_by:
         body["sales_contact"] = sales_contact(policy, language)
     return body
@@ -230,45 +237,51 @@ def help_desk_body(desk: HelpDesk, state: DeskState, language: Language) -> dict
     return body
 
 
-def _service_body(
-    row: ServiceRow,
-    answer: ServiceAnswer,
-    policy: Policy,
-    continues: Mapping[str, list[str]],
-    language: Language,
-    told: dict[int, dict[str, Any]],
-) -> dict[str, Any]:
+def _granted(
+    service: Service, name: str, granted_by: tuple[Grant, ...], continues: Sequence[str] = ()
+) -> orjson.Fragment:
+    """A service that is allowed."""
     granted = []
-    for grant in answer.granted_by:
+    for grant in granted_by:
         entry: dict[str, Any] = {"column": grant.column, "paid_by": grant.paid_by or "none"}
         if grant.paid_by is not None:
             unit = "remaining_tickets" if grant.paid_by == "ticket" else "remaining_minutes"
             entry[unit] = grant.remaining
         granted.append(entry)
     body = {
-        "service": row.id,
-        "name": getattr(row.names, language),
-        "allowed": bool(granted),
+        "service": service,
+        "name": name,
+        "allowed": True,
         "granted_by": granted,
-        "reasons": [],
+        "reasons": (),
         "unlocked_by": (),
-        "continues": continues.get(row.id, [])[:MOST_CONTINUING],
+        "continues": continues,
     }
-    if not granted:
-        body |= refusal_body(answer, policy, language, told)
-    return body
+    return _fragment(body)
+
+
+_granted_without_cases = _cached(_granted)
 
 
 def services_body(
     policy: Policy, answer: Answer, facts: Facts, language: Language
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any] | orjson.Fragment]:
     """All services, in the order of the matrix."""
-    continues = continuing(policy, facts)
-    told: dict[int, dict[str, Any]] = {}
-    return [
-        _service_body(row, service, policy, continues, language, told)
-        for row, service in zip(policy.services, answer.services, strict=True)
-    ]
+    continues = continuing(policy, facts) if facts.open_cases else {}
+    bodies: list[dict[str, Any] | orjson.Fragment] = []
+    for row, service in zip(policy.services, answer.services, strict=True):
+        name = getattr(row.names, language)
+        cases = continues[row.id][:MOST_CONTINUING] if row.id in continues else ()
+        if not service.granted_by:
+            body = {"service": row.id, "name": name, "allowed": False, "granted_by": ()}
+            body |= refusal_body(service, policy, language)
+            body["continues"] = cases
+            bodies.append(body)
+        elif cases:
+            bodies.append(_granted(row.id, name, service.granted_by, cases))
+        else:
+            bodies.append(_granted_without_cases(row.id, name, service.granted_by))
+    return bodies
 
 
 def _minutes_body(hours: ServiceYear | Contract) -> dict[str, Any]:
