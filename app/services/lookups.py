@@ -4,6 +4,7 @@ A single read, a batch and the export share the conditions below and the facts o
 that they cannot disagree.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
@@ -347,5 +348,15 @@ async def every_customer(
         # Otherwise a thousand rows are read at once, which holds the event loop.
         execution_options={"yield_per": _EXPORTED_TOGETHER},
     )
-    async for rows in result.partitions(_EXPORTED_TOGETHER):
-        yield [known(row) for row in rows]
+    parts = result.partitions(_EXPORTED_TOGETHER)
+    rows: Sequence[Any] | None = await anext(parts, None)
+    while rows is not None:
+        # The database reads the next ones while these are answered.
+        following = asyncio.ensure_future(anext(parts, None))
+        try:
+            yield [known(row) for row in rows]
+            rows = await following
+        finally:
+            # Whoever closes the connection must not meet a read that is still under way.
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
