@@ -5,8 +5,9 @@
 The service is the real one on a PostgreSQL of the benchmark's own, as durable as a real one; load,
 service and database share the machine. Each call is measured alone, then all three as a cycle, with
 every connection on customers of its own; then the cycle with all connections on one customer, who
-has one lock. pgbench sends what the service was seen to send for the same calls. Interleaved, and
-medians shown; the service's CPU time is the least of the rounds.
+has one lock. pgbench sends what the service sent for the same calls at commit 48d63d9: a baseline
+that stays the same while the service changes. Interleaved, and medians shown; the service's CPU
+time is the least of the rounds.
 """
 
 import argparse
@@ -22,7 +23,6 @@ from app.policy.civil import civil_date
 from app.policy.document import load
 from tests.benchmarks import pgbench
 from tests.benchmarks.busy import add_busy
-from tests.benchmarks.case_sql import Captured, Generator, capture
 from tests.benchmarks.common import (
     databases,
     middle,
@@ -33,17 +33,15 @@ from tests.benchmarks.common import (
     token_for,
 )
 from tests.benchmarks.load import Sample
+from tests.benchmarks.pgbench import CaseStatements
 from tests.benchmarks.seen import count, watched
-from tests.benchmarks.working import Step, Work, do, opening
+from tests.benchmarks.working import Step, Work, closing, do, logging, opening
 
 _CONNECTIONS = (1, 8)
 _ROUNDS = 5
 _BUSY = 400
 _STEPS: tuple[Step, ...] = ("open", "log", "close", "cycle")
 _NAMES = {"open": "open", "log": "log time", "close": "close", "cycle": "cycle"}
-# Published by others for its two calls, not measured here.
-_DJANGO_HELPDESK = {"open": 110.0, "log": 154.0}
-_WANTED = 10
 
 Key = tuple[Step, bool, int]
 """A step, whether on one customer, the connections."""
@@ -58,12 +56,10 @@ class Runs:
 
 
 def _measure(
-    port: int, pid: int, token: str, first: int, calls: int, generator: Generator | None
+    port: int, pid: int, token: str, first: int, calls: int, alone: CaseStatements | None
 ) -> Runs:
     """`calls` of each kind in each round, whatever the connections."""
     runs = Runs({}, {})
-    # pgbench's cases have ids of their own: its counter goes on from run to run.
-    start = 0
     for round_number in range(-1, _ROUNDS):
         # The first warms up, and is shorter.
         share = calls if round_number >= 0 else max(8, calls // 4)
@@ -74,7 +70,7 @@ def _measure(
                 for step in ("cycle",) if shared else _STEPS:
                     work = Work(
                         port=port,
-                        token=token,
+                        credentials=f"Authorization: Bearer {token}",
                         step=step,
                         calls=each,
                         connections=connections,
@@ -87,33 +83,32 @@ def _measure(
                     if round_number >= 0:
                         key = (step, shared, connections)
                         runs.ours.setdefault(key, []).append(done.samples[step])
-            if generator is None:
+            if alone is None:
                 continue
             for shared in (False, True):
                 for step in ("cycle",) if shared else _STEPS:
-                    if step == "cycle":
-                        start += each
-                    one = generator.run(step, connections, each, start, shared=shared)
+                    one = alone.run(step, connections, each, shared=shared)
                     if round_number >= 0:
                         runs.alone.setdefault((step, shared, connections), []).append(one)
-            start += each
     return runs
 
 
-async def _statements(url: str, token: str, customer: int) -> Captured:
-    """What the calls send; says how many statements, and how many more in other cases."""
+async def _count_statements(url: str, token: str, customer: int) -> None:
+    """Says how many statements the calls send now, and how many more in other cases."""
     async with watched(url, token) as seen:
-        captured = await capture(seen, customer)
+        # Once before, so that nothing is counted but what every call sends.
+        for _ in range(2):
+            case, opened = await seen.ask("POST", *opening(customer))
+            _, logged = await seen.ask("POST", *logging(case["id"]))
+            _, closed = await seen.ask("POST", *closing(case["id"]))
         path, body = opening(customer)
         _, repeatable = await seen.ask("POST", path, body, **{"Idempotency-Key": "benchmark"})
         _, ticket = await seen.ask("POST", path, {**body, "pay_with": "ticket"})
-    counts = {step: count(sent) for step, sent in captured.sent.items()}
     say(
-        "statements, with BEGIN and COMMIT besides: "
-        + ", ".join(f"{_NAMES[step]} {number}" for step, number in counts.items())
-        + f"; open with an Idempotency-Key {count(repeatable)}, on a ticket {count(ticket)}"
+        "statements, with BEGIN and COMMIT besides:"
+        f" open {count(opened)}, log time {count(logged)}, close {count(closed)};"
+        f" open with an Idempotency-Key {count(repeatable)}, on a ticket {count(ticket)}"
     )
-    return captured
 
 
 async def compare(directory: Path, customers: int, calls: int) -> None:
@@ -124,18 +119,18 @@ async def compare(directory: Path, customers: int, calls: int) -> None:
         say("pgbench is absent here: the statements alone are not measured")
     with postgres(directory) as server:
         async with databases(server, customers) as (database,):
-            # One more, whom only `_statements` serves.
+            # One more, whom only `_count_statements` serves.
             last = customers + _BUSY + 1
-            await add_busy(database.owner_url, first, last, civil_date(now, load().zone))
+            today = civil_date(now, load().zone)
+            await add_busy(database.owner_url, first, last, today)
             scopes = ("cases:read", "cases:write", "cases:work")
             token = await token_for(database.owner_url, now, *scopes)
-            captured = await _statements(database.app_url, token, last)
-            generator = None
+            await _count_statements(database.app_url, token, last)
+            alone = None
             if program is not None:
-                scripts = captured.scripts()
-                generator = Generator(program, directory, database.app_url, scripts, first, _BUSY)
+                alone = CaseStatements(program, directory, database, str(today), first, _BUSY)
             with service(directory, database) as (port, pid):
-                runs = await asyncio.to_thread(_measure, port, pid, token, first, calls, generator)
+                runs = await asyncio.to_thread(_measure, port, pid, token, first, calls, alone)
     _show(runs, customers, calls)
 
 
@@ -169,14 +164,6 @@ def _show(runs: Runs, customers: int, calls: int) -> None:
             f"{one.rate / beside.rate:.2f}" if beside else "-",
         )
     Console(width=100).print(table)
-    for step in _STEPS:
-        if step in _DJANGO_HELPDESK:
-            published = _DJANGO_HELPDESK[step]
-            say(
-                f"{_NAMES[step]}: {ours[step, False, _CONNECTIONS[-1]].rate / published:.1f} times"
-                f" django-helpdesk's {published:,.0f}/s (published, not measured here; wanted:"
-                f" {_WANTED} times)"
-            )
 
 
 def main() -> None:

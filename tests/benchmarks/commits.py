@@ -107,7 +107,7 @@ class Side:
         for step, name in _STEPS.items():
             work = Work(
                 port=self.port,
-                token=self.worker,
+                credentials=f"Authorization: Bearer {self.worker}",
                 step=step,
                 calls=max(1, options.calls // _CONNECTIONS),
                 connections=_CONNECTIONS,

@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+from pydantic import BaseModel
 
 from app import clock
 from app.ids import new_id
@@ -161,11 +162,27 @@ def process(
     logs: Path, ready_path: str, *arguments: str, directory: Path | None = None, **environment: str
 ) -> Iterator[tuple[int, int]]:
     """A server that runs as `python ARGUMENTS --port PORT` (in `directory`), once it answers
-    `ready_path`: its port and process. It logs to a file, as under a service manager."""
+    `ready_path`: its port and process."""
     port = free_port()
+    command = [sys.executable, *arguments, "--port", str(port)]
+    with program(logs, port, ready_path, command, directory, environment) as pid:
+        yield port, pid
+
+
+@contextmanager
+def program(
+    logs: Path,
+    port: int,
+    ready_path: str,
+    command: list[str],
+    directory: Path | None,
+    environment: dict[str, str],
+) -> Iterator[int]:
+    """A server's process, once it answers `ready_path` with 200. It logs to a file, as under a
+    service manager."""
     with (logs / f"server-{port}.log").open("wb") as log:
         started = subprocess.Popen(
-            [sys.executable, *arguments, "--port", str(port)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -174,7 +191,7 @@ def process(
         )
     try:
         _wait_until_ready(started, f"http://{HOST}:{port}{ready_path}", Path(log.name))
-        yield port, started.pid
+        yield started.pid
     finally:
         started.send_signal(signal.SIGTERM)
         try:
@@ -215,36 +232,51 @@ def get(port: int, path: str, token: str | None = None) -> str:
     return f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n{authorization}Accept: */*\r\n\r\n"
 
 
-def measure(plan: Plan, pid: int | None = None) -> Sample:
-    """Runs the load in a process of its own; `pid` is the server's, whose CPU time is then told.
+def measure(plan: Plan, pid: int | None = None, database_pid: int | None = None) -> Sample:
+    """Runs the load in a process of its own. `pid` is the server's and `database_pid` PostgreSQL's,
+    whose CPU time is then told.
 
     Raises RuntimeError if anything but 200 came back.
     """
-    before = cpu_seconds(pid)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.load"],
-        input=plan.model_dump_json().encode(),
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=plan.warm_up + plan.seconds + 60,
-    )
-    used = cpu_seconds(pid) - before
-    sample = Sample.model_validate_json(done.stdout)
+    timeout = plan.warm_up + plan.seconds + 60
+    answer, used, database_used = run_client("load", plan, timeout, pid, database_pid)
+    sample = Sample.model_validate_json(answer)
     if set(sample.statuses) != {200}:
         raise RuntimeError(f"not every answer was 200: {sample.statuses}")
-    if pid is not None:
-        # The warm-up's answers are not counted but cost the same.
-        sample.cpu = used * 1e6 / (sample.rate * (plan.seconds + plan.warm_up))
+    # The warm-up's answers are not counted but cost the same.
+    answers = sample.rate * (plan.seconds + plan.warm_up)
+    sample.cpu = used * 1e6 / answers if pid else None
+    sample.database_cpu = database_used * 1e6 / answers if database_pid else None
     return sample
 
 
+def run_client(
+    module: str, order: BaseModel, timeout: float, pid: int | None, database_pid: int | None
+) -> tuple[bytes, float, float]:
+    """What a client among the benchmarks printed for `order`, and the CPU seconds that the server
+    and PostgreSQL used meanwhile. Raises CalledProcessError where the client fails."""
+    before = cpu_seconds(pid), cpu_seconds(database_pid)
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.benchmarks.{module}"],
+        input=order.model_dump_json().encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=timeout,
+    )
+    return done.stdout, cpu_seconds(pid) - before[0], cpu_seconds(database_pid) - before[1]
+
+
 def cpu_seconds(pid: int | None) -> float:
-    """The processor's time of a service and of what it has started."""
+    """The processor's time of a server and of what it has started, ended processes included."""
     if pid is None:
         return 0.0
-    service = psutil.Process(pid)
-    each = [one.cpu_times() for one in (service, *service.children(recursive=True))]
-    return float(sum(times.user + times.system for times in each))
+    server = psutil.Process(pid)
+    used = 0.0
+    for one in (server, *server.children(recursive=True)):
+        # A process that ends meanwhile is counted by its parent from then on.
+        with suppress(psutil.NoSuchProcess):
+            used += sum(one.cpu_times()[:4])
+    return used
 
 
 def wait_until_idle(*pids: int) -> None:
@@ -269,8 +301,13 @@ def middle(samples: list[Sample]) -> Sample:
         p50=median(sample.p50 for sample in samples),
         p99=median(sample.p99 for sample in samples),
         # What else runs can only add to it.
-        cpu=min((sample.cpu for sample in samples if sample.cpu is not None), default=None),
+        cpu=_least([sample.cpu for sample in samples]),
+        database_cpu=_least([sample.database_cpu for sample in samples]),
     )
+
+
+def _least(figures: list[float | None]) -> float | None:
+    return min((figure for figure in figures if figure is not None), default=None)
 
 
 def say(line: str = "") -> None:

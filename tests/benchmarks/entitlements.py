@@ -106,7 +106,7 @@ def _interleave(
             process(
                 directory,
                 "/bare",
-                *("-m", "tests.benchmarks.peers"),
+                *("-m", "tests.benchmarks.bare_and_raw"),
                 BENCHMARK_DATABASE_URL=database.app_url,
                 BENCHMARK_TOKEN_HASH=database.token_hash.hex(),
             )

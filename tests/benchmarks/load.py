@@ -1,8 +1,9 @@
 """The load: a small HTTP/1.1 client in a process of its own, for a fixed time, on loopback only.
 
-A general client would be slower than what it measures. This one keeps its connections, sends a
-request when the answer before it is complete (no pipelining), and reads no more of an answer than
-its status and its length. It takes a `Plan` as JSON on standard input and prints a `Sample`.
+A general client would be slower than what it measures. This one keeps its connections as long as
+the server does, sends a request when the answer before it is complete (no pipelining), and reads no
+more of an answer than its status and its length. It takes a `Plan` as JSON on standard input and
+prints a `Sample`.
 """
 
 import asyncio
@@ -22,12 +23,14 @@ HOST = "127.0.0.1"
 
 class Plan(BaseModel):
     """`request` is sent as it is. One of `PLACES` in it is filled for a random customer, of
-    `customers` whose numbers are multiples of `step`. What is answered in the first `warm_up`
-    seconds does not count."""
+    `customers` whose numbers are multiples of `step`; or `{value}` by one of `values`, of which
+    there are as many as `customers`. What is answered in the first `warm_up` seconds does not
+    count."""
 
     port: int
     request: str
     customers: int
+    values: list[str] = Field(default_factory=list)
     step: int = Field(default=1, ge=1)
     connections: int = Field(ge=1, le=64)
     seconds: float = Field(gt=0, le=60)
@@ -35,12 +38,14 @@ class Plan(BaseModel):
 
 
 class Sample(BaseModel):
-    """Answers a second, times in milliseconds, and the server's CPU microseconds an answer."""
+    """Answers a second, times in milliseconds, and the CPU microseconds an answer of the server's
+    processes and of PostgreSQL's."""
 
     rate: float
     p50: float
     p99: float
     cpu: float | None = None
+    database_cpu: float | None = None
     statuses: dict[int, int] = Field(default_factory=dict)
 
 
@@ -71,12 +76,14 @@ def sample_of(times: list[float], seconds: float, statuses: dict[int, int]) -> S
 
 class _Connection(asyncio.Protocol):
     def __init__(self, plan: Plan, begin: float, end: float) -> None:
-        place = next((one for one in PLACES if one in plan.request), "{id}")
+        places = PLACES | {"{value}": lambda number: plan.values[number - 1]}
+        place = next((one for one in places if one in plan.request), "{id}")
         head, found, tail = plan.request.partition(place)
         self._head, self._tail = head.encode(), tail.encode()
-        self._fill = PLACES[place] if found else None
+        self._fill = places[place] if found else None
         self._customers, self._step = plan.customers, plan.step
-        self._begin, self._end = begin, end
+        self._port, self._begin, self._end = plan.port, begin, end
+        self._is_last_answer = False
         self._buffer = b""
         self._sent = 0.0
         self.times: list[float] = []
@@ -108,13 +115,19 @@ class _Connection(asyncio.Protocol):
             self.times.append((now - self._sent) * 1000)
             self.statuses[int(head[9:12])] += 1
         self._buffer = b""
-        if now >= self._end:
+        self._is_last_answer = b"connection: close" in head
+        if now >= self._end or self._is_last_answer:
             self._transport.close()
         else:
             self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
         if perf_counter() < self._end:
+            if self._is_last_answer:
+                loop = asyncio.get_running_loop()
+                again = loop.create_connection(lambda: self, HOST, self._port)
+                self._connecting = loop.create_task(again)
+                return
             error = error or ConnectionError("the server closed a connection")
         if error is None:
             self.done.set_result(None)

@@ -1,11 +1,12 @@
-"""What we are measured beside: the same framework doing nothing, and doing only our statement.
+"""The same framework doing nothing, and doing only our statement: a server to be measured beside.
 
-Run as `python -m tests.benchmarks.peers --port PORT`, with BENCHMARK_DATABASE_URL and
+Run as `python -m tests.benchmarks.bare_and_raw --port PORT`, with BENCHMARK_DATABASE_URL and
 BENCHMARK_TOKEN_HASH (hexadecimal) in the environment.
 """
 
 import argparse
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -20,15 +21,19 @@ from app.services.lookups import single_statement
 from tests.benchmarks.load import HOST
 
 _STATEMENT = single_statement("now", "c.id = :key")
-_PARAMETERS = {"token_hash": "$1::bytea", "now": "$2::timestamptz", "key": "$3::uuid"}
+_PARAMETERS = {
+    "token_hash": "$1::bytea",
+    "now": "$2::timestamptz",
+    "at": "$2::timestamptz",
+    "key": "$3::uuid",
+}
+_PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
 
 
 def statement(**values: str) -> str:
     """The statement of GET /v1/entitlements?customer_id=, `values` in its parameters' place."""
-    text = _STATEMENT.text
-    for name, value in (_PARAMETERS | values).items():
-        text = text.replace(f":{name}", value)
-    return text
+    parameters = _PARAMETERS | values
+    return _PARAMETER.sub(lambda match: parameters[match[1]], _STATEMENT.text)
 
 
 async def _leave(_: object) -> None:
