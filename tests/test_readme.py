@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from app.cli import cli
+from app.commands.program import cli
 from app.importing.columns import LAYOUTS
 from app.main import create_app
 from app.policy.document import load

@@ -15,6 +15,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Process
 
 from app.serving.beside import Background
+from app.serving.freezing import pause_collection
 
 GRACE_SECONDS = 20
 """Time for requests in progress, once the service accepts no more."""
@@ -120,6 +121,8 @@ class Worker(Process):
         """Serve, in the worker process."""
         # A terminal that is closed sends it to all processes; the supervisor replaces its workers.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Until the application is made (`serving.server`).
+        pause_collection()
         super().target(sockets)
 
     @property
