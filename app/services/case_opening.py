@@ -43,6 +43,7 @@ from app.services.phones import e164
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, lock_customer
 from app.store import events, lock
+from app.store.direct import DirectStatement
 from app.store.event_types import (
     CaseOpened,
     CaseRefused,
@@ -239,7 +240,7 @@ _RUNNING_NUMBER: ColumnElement[str] = literal_column(
     "(SELECT lpad(n::text, greatest(6, length(n::text)), '0') FROM nextval('case_numbers') n)",
     Text,
 )
-_INSERT = (
+_INSERT = DirectStatement(
     insert(cases)
     .values(number=bindparam("opening_year", type_=Text).concat(_RUNNING_NUMBER))
     .returning(*WHOLE)
@@ -249,7 +250,7 @@ _INSERT = (
 async def insert_case(work: UnitOfWork, day: date, values: dict[str, Any]) -> Row[Any]:
     """The new case. Its number: year of opening, then one sequence that never restarts (R26)."""
     values["opening_year"] = f"{day.year}-"
-    return (await work.connection.execute(_INSERT, values)).one()
+    return await _INSERT.one(work.connection, values)
 
 
 def kept(decision: Decision, allowance_id: UUID | None) -> DecisionRecord:

@@ -14,6 +14,7 @@ from app.policy.civil import civil_date
 from app.services.cases import WHOLE, Binding
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find_locked
+from app.store.direct import DirectStatement
 from app.store.entries import Work
 from app.store.event_types import CaseChanged, CaseDetails, EventType
 from app.store.ledger import Ledger
@@ -33,8 +34,10 @@ _SHOWN = {
 }
 _REQUESTER = "requester_"
 # It sets the columns that are named in the parameters of an execution.
-_UPDATE = update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE)
-_YEAR_STARTS = text("SELECT starts_on FROM service_years WHERE id = :id")
+_UPDATE = DirectStatement(
+    update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE)
+)
+_YEAR_STARTS = DirectStatement(text("SELECT starts_on FROM service_years WHERE id = :id"))
 _WORK = (
     select(*(time_entries.c[name] for name in ("id", "worked_on", "worked_at", "minutes")))
     .where(time_entries.c.case_id == bindparam("of_case"), time_entries.c.reversed_at.is_(None))
@@ -73,8 +76,8 @@ class LockedCase:
             return None
         if bound.paid_by != "free_hours":
             return Source(bound.paid_by, str(bound.allowance_id))
-        starts_on = await self.work.connection.scalar(_YEAR_STARTS, {"id": bound.allowance_id})
-        return Source("free_hours", starts_on=starts_on)
+        year = await _YEAR_STARTS.one(self.work.connection, {"id": bound.allowance_id})
+        return Source("free_hours", starts_on=year.starts_on)
 
     async def worked(self) -> list[Work]:
         """Its time entries that are not reversed, oldest work first."""
@@ -92,7 +95,7 @@ class LockedCase:
         Everything else that a step writes comes before, because the case shows its sums.
         """
         values = {**fields, "changed_case": self.id, "updated_at": self.work.now}
-        changed = (await self.work.connection.execute(_UPDATE, values)).one()
+        changed = await _UPDATE.one(self.work.connection, values)
         await self.record(event_type, details, fields)
         return changed
 

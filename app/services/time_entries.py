@@ -9,7 +9,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Row,
-    Select,
     and_,
     bindparam,
     case,
@@ -28,6 +27,7 @@ from app.services.case_steps import LockedCase
 from app.services.cases import PAYER
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find, visible
+from app.store.direct import DirectStatement
 from app.store.entries import Work
 from app.store.event_types import EventType, RecordedTime, ReversedTime, on_the_wire
 from app.store.tables import cases, time_entries
@@ -50,13 +50,15 @@ _STANDING: tuple[ColumnElement[Any], ...] = (
 )
 # What staff write for themselves looks to a bound token as if it had not been written.
 _SHOWN = or_(~time_entries.c.internal, bindparam("to_staff", type_=Boolean))
-_WHOLE: Select[Any] = select(
-    *(column for column in time_entries.c if column.name not in ("note", "internal")),
-    case((_SHOWN, time_entries.c.note)).label("note"),
-    and_(_SHOWN, time_entries.c.internal).label("internal"),
-    *_STANDING,
-).where(time_entries.c.id == bindparam("entry"), time_entries.c.case_id == bindparam("of_case"))
-_INSERT = insert(time_entries)
+_WHOLE = DirectStatement(
+    select(
+        *(column for column in time_entries.c if column.name not in ("note", "internal")),
+        case((_SHOWN, time_entries.c.note)).label("note"),
+        and_(_SHOWN, time_entries.c.internal).label("internal"),
+        *_STANDING,
+    ).where(time_entries.c.id == bindparam("entry"), time_entries.c.case_id == bindparam("of_case"))
+)
+_INSERT = DirectStatement(insert(time_entries))
 _REVERSE = update(time_entries).where(time_entries.c.id == bindparam("entry"))
 
 
@@ -73,8 +75,7 @@ async def _read(work: UnitOfWork, case_id: UUID, entry_id: UUID) -> Row[Any]:
     # The case was found in the caller's sight, and its entries are its customer's.
     to_staff = work.caller.customer_id is None
     parameters = {"entry": entry_id, "of_case": case_id, "to_staff": to_staff}
-    found = await work.connection.execute(_WHOLE, parameters)
-    row: Row[Any] | None = found.one_or_none()
+    row = await _WHOLE.one_or_none(work.connection, parameters)
     if row is None:
         raise NotFound
     return row
@@ -106,8 +107,8 @@ async def record(
     if worked_on < locked.row.opened_on:
         raise WorkedBeforeOpening
     entry_id = new_id()
-    await work.connection.execute(
-        _INSERT,
+    await _INSERT.rows(
+        work.connection,
         {
             "id": entry_id,
             "customer_id": locked.row.customer_id,

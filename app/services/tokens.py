@@ -19,8 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.errors import CustomerNotFound, InsufficientScope, LinkExpired, Unauthorized
 from app.ids import as_id, new_id
 from app.services.unit_of_work import Caller, UnitOfWork
-from app.services.visibility import called, find, find_locked, records
-from app.store import lock
+from app.services.visibility import find, find_locked, lock_owner, records
 from app.store.event_types import EventType, TokenIssued
 from app.store.tables import customers, tokens
 
@@ -267,8 +266,7 @@ async def create_key(
     customer_id: UUID | None = None
     if customer is not None:
         # Locked, because a merge ends the tokens of the record that it finds (R49).
-        owner = select(customers.c.id).where(called(customers, customer)).scalar_subquery()
-        customer_id = await lock.customer(connection, owner)
+        customer_id = await lock_owner(connection, customers, customer)
         if customer_id is None:
             raise CustomerNotFound
     _, token = await store(

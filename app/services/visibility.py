@@ -12,7 +12,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Row,
-    ScalarSelect,
     Select,
     String,
     Table,
@@ -24,11 +23,13 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import CustomerNotFound, NotFound
 from app.ids import as_id
 from app.services.unit_of_work import Caller, UnitOfWork
 from app.store import lock
+from app.store.direct import DirectStatement
 from app.store.tables import (
     cases,
     contracts,
@@ -132,11 +133,13 @@ def latest(rows: Select[Any], table: Table) -> Select[Any]:
 
 
 @cache
-def _by_key(table: Table, by_id: bool, of_customer: bool, bound: bool) -> Select[Any]:
-    """The row with `:key`, and of `:customer` if `of_customer`; for a bound token if `bound`.
+def _by_key(table: Table, by_id: bool, of_customer: bool, bound: bool) -> DirectStatement:
+    # Built once: building it for each request cost 60 µs.
+    return DirectStatement(_rows_by_key(table, by_id, of_customer, bound))
 
-    Built once: building it for each request cost 60 µs.
-    """
+
+def _rows_by_key(table: Table, by_id: bool, of_customer: bool, bound: bool) -> Select[Any]:
+    """The row with `:key`, and of `:customer` if `of_customer`; for a bound token if `bound`."""
     key: BindParameter[Any] = bindparam("key", type_=Uuid if by_id else String)
     if table is customers:
         found = customers.c.id == _leads_to(key, by_id)
@@ -149,9 +152,9 @@ def _by_key(table: Table, by_id: bool, of_customer: bool, bound: bool) -> Select
 
 
 @cache
-def _owner_by_key(table: Table, by_id: bool, bound: bool) -> ScalarSelect[UUID]:
-    rows = _by_key(table, by_id, bound, bound)
-    return rows.with_only_columns(_owner(table)).scalar_subquery()
+def _owner_by_key(table: Table, by_id: bool, bound: bool) -> lock.Owner:
+    rows = _rows_by_key(table, by_id, bound, bound)
+    return lock.Owner(rows.with_only_columns(_owner(table)).scalar_subquery())
 
 
 async def find(
@@ -172,15 +175,23 @@ async def find_locked(
     `rows` as for `find`. What decides is read after the lock, never before (the customer of a row
     changes by a merge alone). Raises RecordMerged.
     """
-    own = work.caller.customer_id
-    identity = _identity(key)
-    whose = _owner_by_key(table, identity is not None, own is not None)
-    parameters = {"key": identity or key, "customer": own}
-    locked = await lock.customer(work.connection, whose, parameters)
+    locked = await lock_owner(work.connection, table, key, work.caller.customer_id)
     if locked is None:
         raise NotFound
     # During the wait the code may have moved to another customer, who is not locked.
     return await _find(work, table, key, rows, locked)
+
+
+async def lock_owner(
+    connection: AsyncConnection, table: Table, key: str | UUID, own: UUID | None = None
+) -> UUID | None:
+    """Lock the customer to whom a row with this id or name belongs, and return its id.
+
+    None if there is no such row, or it does not belong to the customer `own`. Raises RecordMerged.
+    """
+    identity = _identity(key)
+    whose = _owner_by_key(table, identity is not None, own is not None)
+    return await lock.customer(connection, whose, {"key": identity or key, "customer": own})
 
 
 async def _find(
@@ -193,14 +204,14 @@ async def _find(
     identity = _identity(key)
     if rows is None:
         bound = work.caller.customer_id is not None
-        query = _by_key(table, identity is not None, customer_id is not None, bound)
+        statement = _by_key(table, identity is not None, customer_id is not None, bound)
+        parameters = {"key": identity or key, "customer": customer_id}
+        row = await statement.one_or_none(work.connection, parameters)
     else:
         query = rows.where(called(table, key))
         if customer_id is not None:
             query = query.where(_owner(table) == customer_id)
-        query = latest(query, table)
-    parameters = {"key": identity or key, "customer": customer_id}
-    row: Row[Any] | None = (await work.connection.execute(query, parameters)).one_or_none()
+        row = (await work.connection.execute(latest(query, table))).one_or_none()
     if row is None:
         raise NotFound
     return row
@@ -241,9 +252,7 @@ async def lock_customer(work: UnitOfWork, key: str | UUID) -> UUID:
     if identity is not None and work.caller.sees(identity):
         locked = await lock.customer(work.connection, identity)
     else:
-        whose = _owner_by_key(customers, identity is not None, own is not None)
-        parameters = {"key": identity or key, "customer": own}
-        locked = await lock.customer(work.connection, whose, parameters)
+        locked = await lock_owner(work.connection, customers, key, own)
     if locked is None:
         raise CustomerNotFound
     return locked

@@ -8,7 +8,7 @@ paid once, and not by each connection in turn.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -30,7 +30,10 @@ log = structlog.get_logger(__name__)
 
 
 class DriverConnection(asyncpg.Connection):
-    """A connection that knows when the server was last heard on it, in monotonic seconds."""
+    """A connection that knows when the server was last heard on it, in monotonic seconds, and whom
+    to tell that a statement on it reached the limit."""
+
+    silent: Callable[[], None]
 
     def __init__(self, protocol: Any, transport: Any, *more: Any) -> None:
         super().__init__(protocol, transport, *more)
@@ -119,6 +122,7 @@ class OpenConnections:
         connection: DriverConnection = await self._connector.connect(
             *arguments, connection_class=DriverConnection, command_timeout=self._limit, **options
         )
+        connection.silent = self.silent
         self._connections.add(connection)
         return connection
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.direct import DirectStatement
 from app.store.event_types import EventData, EventType
 from app.store.tables import events
 
@@ -19,8 +20,7 @@ class Actor(NamedTuple):
     id: UUID | None = None
 
 
-# Built once: building it for each event would cost more than running it.
-_INSERT = insert(events).returning(events.c.id)
+_INSERT = DirectStatement(insert(events).returning(events.c.id))
 
 
 async def record(
@@ -38,8 +38,8 @@ async def record(
 
     Returns the event's id.
     """
-    recorded = await connection.scalar(
-        _INSERT,
+    recorded = await _INSERT.one(
+        connection,
         {
             "type": event_type,
             "actor": actor.name,
@@ -51,7 +51,7 @@ async def record(
             "data": data,
         },
     )
-    return int(recorded)
+    return int(recorded.id)
 
 
 async def latest_data(

@@ -25,6 +25,7 @@ from app.policy.facts import (
     Pack,
     ServiceYear,
 )
+from app.store.direct import DirectStatement
 
 # A pack's tickets that a bug lengthened (R19): position, end and state. Few packs have any.
 _LENGTHENED = """CASE WHEN b.lengthened_days > 0 THEN (
@@ -179,7 +180,7 @@ CUSTOMER = "c.id AS customer, c.code, c.name AS customer_name, c.country, c.lang
 FACTS_NOW = _facts("now")
 FACTS_PAST = _facts("past")
 
-_LOAD = text(f"SELECT {CUSTOMER}, {FACTS_NOW} FROM customers c WHERE c.id = :id")
+_LOAD = DirectStatement(text(f"SELECT {CUSTOMER}, {FACTS_NOW} FROM customers c WHERE c.id = :id"))
 _LOAD_PAST = text(f"SELECT {CUSTOMER}, {FACTS_PAST} FROM customers c WHERE c.id = :id").bindparams(
     bindparam("at"), bindparam("on")
 )
@@ -219,10 +220,9 @@ async def load(
     In a transaction that decides, call it after the customer's lock is taken.
     """
     if past is None:
-        result = await connection.execute(_LOAD, {"id": customer_id})
-    else:
-        at, on = past
-        result = await connection.execute(_LOAD_PAST, {"id": customer_id, "at": at, "on": on})
+        return known(await _LOAD.one(connection, {"id": customer_id}))
+    at, on = past
+    result = await connection.execute(_LOAD_PAST, {"id": customer_id, "at": at, "on": on})
     return known(result.one())
 
 

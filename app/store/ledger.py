@@ -29,6 +29,7 @@ from app.policy.document import Policies
 from app.policy.facts import Facts
 from app.policy.years import year_from
 from app.store import entries as standing
+from app.store.direct import DirectStatement
 from app.store.entries import Work
 from app.store.facts import load
 from app.store.tables import ledger, service_years
@@ -418,7 +419,11 @@ class Ledger:
     async def write(self, *rows: dict[str, Any]) -> None:
         if rows:
             common = {"customer_id": self.customer_id, "recorded_at": self.now}
-            await self.connection.execute(_INSERT, [_BLANK | common | row for row in rows])
+            written = [_BLANK | common | row for row in rows]
+            if len(written) == 1:
+                await _INSERT_ONE.rows(self.connection, written[0])
+            else:
+                await self.connection.execute(_INSERT, written)
 
 
 # All entries have the same columns, so that the statement is prepared once.
@@ -445,6 +450,8 @@ _UNDO = {
     "release": "hold",
 }
 _INSERT = insert(ledger).values({name: bindparam(name) for name in _COLUMNS})
+# Without the id, which nobody asks for.
+_INSERT_ONE = DirectStatement(_INSERT.inline())
 
 
 def reversal(

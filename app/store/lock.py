@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, Select, Uuid, bindparam, fun
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.errors import RecordMerged
+from app.store.direct import DirectStatement
 from app.store.tables import customers, merged_customers
 
 
@@ -24,34 +25,45 @@ def _locking(customer_id: ColumnElement[UUID]) -> Select[Any]:
 
 # Built once: building and comparing them would cost every opening of a case 35 µs.
 _ID = bindparam("customer_id", type_=Uuid)
-_RECORD = _locking(_ID)
-_BY_ID = _locking(
-    func.coalesce(
-        select(merged_customers.c.survivor_id)
-        .where(merged_customers.c.customer_id == _ID)
-        .scalar_subquery(),
-        _ID,
+_RECORD = DirectStatement(_locking(_ID))
+_BY_ID = DirectStatement(
+    _locking(
+        func.coalesce(
+            select(merged_customers.c.survivor_id)
+            .where(merged_customers.c.customer_id == _ID)
+            .scalar_subquery(),
+            _ID,
+        )
     )
 )
 
 
+class Owner:
+    """The customer whom a query finds as the owner of a thing; it changes by a merge alone.
+
+    Made once for each query: making one costs more than its statement.
+    """
+
+    def __init__(self, found: ScalarSelect[UUID]) -> None:
+        self.statement = DirectStatement(_locking(found))
+
+
 async def customer(
     connection: AsyncConnection,
-    customer_id: UUID | ScalarSelect[UUID],
+    customer_id: UUID | Owner,
     parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> UUID | None:
     """Lock a customer until the transaction ends. Returns its id, None if it does not exist.
 
-    The id of a merged record means its survivor (R49). `customer_id` may be a query, with its
-    `parameters`, that finds the owner of a thing; an owner changes by a merge alone.
+    The id of a merged record means its survivor (R49). An `Owner` takes `parameters`.
 
     Call this before reading anything that the decision depends on, as a separate statement: a
     statement that locks and reads at once sees the data as they were before it waited. Raises
     RecordMerged, and RuntimeError outside a transaction, because the lock would end with the
     statement.
     """
-    if isinstance(customer_id, ScalarSelect):
-        return await _lock(connection, _locking(customer_id), parameters)
+    if isinstance(customer_id, Owner):
+        return await _lock(connection, customer_id.statement, parameters)
     return await _lock(connection, _BY_ID, {"customer_id": customer_id})
 
 
@@ -64,10 +76,10 @@ async def record(connection: AsyncConnection, customer_id: UUID) -> None:
 
 
 async def _lock(
-    connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]
+    connection: AsyncConnection, statement: DirectStatement, parameters: Mapping[str, Any]
 ) -> UUID | None:
     _require_transaction(connection)
-    row = (await connection.execute(statement, parameters)).one_or_none()
+    row = await statement.one_or_none(connection, parameters)
     if row is None:
         return None
     if row.merged_at is not None:

@@ -12,6 +12,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.services import help_desks, webhooks
+from app.store import direct
 from app.store.raw_reads import RawReadPool, Row
 from tests.conftest import Service, follow_all
 from tests.matrix.requests import Request
@@ -95,11 +96,18 @@ def statements(service: Service) -> Iterator[list[str]]:
         seen.append(statement)
         return await answer(self, connection, statement, values)
 
+    send = direct._send
+
+    async def note(connection: Any, driver: Any, statement: str, values: list[Any]) -> Any:
+        seen.append(statement)
+        return await send(connection, driver, statement, values)
+
     for engine in engines:
         event.listen(engine.sync_engine, "before_cursor_execute", see)
-    # The question asked most goes past the engines.
+    # Two go past the engines: the question asked most, and the steps of cases.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RawReadPool, "_fetch_on", ask)
+        patch.setattr(direct, "_send", note)
         yield seen
     for engine in engines:
         event.remove(engine.sync_engine, "before_cursor_execute", see)

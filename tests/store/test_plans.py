@@ -22,7 +22,7 @@ from sqlalchemy import TextClause, event
 from app import clock
 from app.services import usage_reports
 from app.services.tokens import BOUND_SCOPES, hash_of
-from app.store import feed, webhooks
+from app.store import direct, feed, webhooks
 from app.store.raw_reads import PreparedQuery, RawReadPool, prepare
 from app.store.tables.usage_days import SUMMED, WITHIN_CUSTOMERS
 from app.store.usage_reports import SUM_DAYS
@@ -275,6 +275,14 @@ class Recorder:
                 self.sent.append(Statement(text, tuple(values), bound))
 
             event.listen(engine.sync_engine, "before_cursor_execute", add)
+        send = direct._send
+
+        async def send_and_add(connection: Any, driver: Any, text: str, values: list[Any]) -> Any:
+            of = connection.engine.sync_engine
+            self.sent.append(Statement(text, tuple(values), of is database.bound.sync_engine))
+            return await send(connection, driver, text, values)
+
+        monkeypatch.setattr(direct, "_send", send_and_add)
         fetch = RawReadPool.fetch
 
         async def fetch_and_add(
