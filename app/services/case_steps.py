@@ -1,7 +1,6 @@
 """A case's steps from state to state, and what they do to its ticket (R19, R29)."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from app.policy.civil import civil_date
 from app.services.cases import WHOLE, Binding
 from app.services.unit_of_work import UnitOfWork
 from app.services.visibility import find_locked
+from app.store import events
 from app.store.direct import DirectStatement
 from app.store.entries import Work
 from app.store.event_types import CaseChanged, CaseDetails, EventType
@@ -35,7 +35,7 @@ _SHOWN = {
 _REQUESTER = "requester_"
 # It sets the columns that are named in the parameters of an execution.
 _UPDATE = DirectStatement(
-    update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE)
+    events.recording(update(cases).where(cases.c.id == bindparam("changed_case")).returning(*WHOLE))
 )
 _YEAR_STARTS = DirectStatement(text("SELECT starts_on FROM service_years WHERE id = :id"))
 _WORK = (
@@ -94,18 +94,32 @@ class LockedCase:
 
         Everything else that a step writes comes before, because the case shows its sums.
         """
-        values = {**fields, "changed_case": self.id, "updated_at": self.work.now}
-        changed = await _UPDATE.one(self.work.connection, values)
-        await self.record(event_type, details, fields)
-        return changed
+        work, customer_id = self.work, self.row.customer_id
+        event = events.row(
+            event_type,
+            work.caller.actor,
+            work.now,
+            customer_id=customer_id,
+            subject_id=self.id,
+            case_id=self.id,
+            data=self._told(fields, details),
+        )
+        work.concerned.add(customer_id)
+        changed = {**fields, "changed_case": self.id, "updated_at": work.now}
+        return await _UPDATE.one(work.connection, {**changed, **events.recorded(event)})
 
-    async def record(
-        self,
-        event_type: EventType,
-        details: CaseDetails | None,
-        fields: Mapping[str, Any] = MappingProxyType({}),
-    ) -> None:
-        """Record the event of a step that changes `fields`, with what they were before."""
+    async def record(self, event_type: EventType, details: CaseDetails) -> None:
+        """Record the event of a step that changes no field of the case."""
+        await self.work.record(
+            event_type,
+            self._told({}, details),
+            customer_id=self.row.customer_id,
+            subject_id=self.id,
+            case_id=self.id,
+        )
+
+    def _told(self, fields: Mapping[str, Any], details: CaseDetails | None) -> CaseChanged:
+        """The data of the event of a step that changes `fields`, with what they were before."""
         row = self.row._mapping
         before = {name: row[name] for name, value in fields.items() if row[name] != value}
         event: CaseChanged = {
@@ -116,13 +130,7 @@ class LockedCase:
         if shown := _shown(before):
             event["before"] = shown
             event["after"] = _shown({name: fields[name] for name in before})
-        await self.work.record(
-            event_type,
-            cast("CaseChanged", {**event, **(details or {})}),
-            customer_id=self.row.customer_id,
-            subject_id=self.id,
-            case_id=self.id,
-        )
+        return cast("CaseChanged", {**event, **(details or {})})
 
 
 def _shown(fields: Mapping[str, Any]) -> dict[str, Any]:

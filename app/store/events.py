@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import bindparam, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.store.direct import DirectStatement
 from app.store.event_types import EventData, EventType
@@ -20,7 +21,33 @@ class Actor(NamedTuple):
     id: UUID | None = None
 
 
+# The columns that are given; the others are the database's.
+_GIVEN = tuple(column.name for column in events.c if column.name not in ("id", "xid"))
 _INSERT = DirectStatement(insert(events).returning(events.c.id))
+_OF_EVENT = "event_"
+
+
+def row(
+    event_type: EventType,
+    actor: Actor,
+    now: datetime,
+    *,
+    customer_id: UUID | None,
+    subject_id: UUID | None,
+    case_id: UUID | None,
+    data: EventData,
+) -> dict[str, Any]:
+    """An event of a type, with `data` in its shape, as a row of the table."""
+    return {
+        "type": event_type,
+        "actor": actor.name,
+        "actor_id": actor.id,
+        "occurred_at": now,
+        "customer_id": customer_id,
+        "subject_id": subject_id,
+        "case_id": case_id,
+        "data": data,
+    }
 
 
 async def record(
@@ -34,24 +61,31 @@ async def record(
     case_id: UUID | None = None,
     data: EventData,
 ) -> int:
-    """Append an event of a type, with `data` in its shape, in the transaction of the change.
-
-    Returns the event's id.
-    """
-    recorded = await _INSERT.one(
-        connection,
-        {
-            "type": event_type,
-            "actor": actor.name,
-            "actor_id": actor.id,
-            "occurred_at": now,
-            "customer_id": customer_id,
-            "subject_id": subject_id,
-            "case_id": case_id,
-            "data": data,
-        },
+    """Append an event, made as by `row`, in the transaction of the change. Returns its id."""
+    event = row(
+        event_type,
+        actor,
+        now,
+        customer_id=customer_id,
+        subject_id=subject_id,
+        case_id=case_id,
+        data=data,
     )
-    return int(recorded.id)
+    return int((await _INSERT.one(connection, event)).id)
+
+
+def recording(statement: ReturningUpdate[Any]) -> ReturningUpdate[Any]:
+    """A change that appends its event too, which saves a round trip to the database.
+
+    Its parameters are its own and those of `recorded`.
+    """
+    values = {name: bindparam(_OF_EVENT + name, type_=events.c[name].type) for name in _GIVEN}
+    return statement.add_cte(insert(events).values(values).cte("recorded"))
+
+
+def recorded(event: dict[str, Any]) -> dict[str, Any]:
+    """A `row` as parameters of a statement that is `recording`."""
+    return {_OF_EVENT + name: event[name] for name in _GIVEN}
 
 
 async def latest_data(
