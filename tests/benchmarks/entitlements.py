@@ -54,6 +54,15 @@ _ASKED_AGAIN = 1000
 _WANTED_RATIO = 1.3
 # Answers at one size come from warm caches, as they would in the long run.
 _FIRST_WARM_UP = 2.0
+LOOKUPS = {
+    "customer_id": "{id}",
+    "customer_code": "C-{n}",
+    "serial_number": "S-{n}-0",
+    "phone": "%2B39059{seven_digits}",
+    "email": "contact{n}@example.com",
+    "external_ref": "crm:R-{n}",
+}
+"""What a lookup asks for, by the name of its parameter."""
 _SCOPES = (
     "cases:read",
     "contracts:read",
@@ -180,14 +189,6 @@ class Question(NamedTuple):
 
 
 def _questions(today: date) -> list[Question]:
-    lookups = {
-        "customer_id": "{id}",
-        "customer_code": "C-{n}",
-        "serial_number": "S-{n}-0",
-        "phone": "%2B39059{seven_digits}",
-        "email": "contact{n}@example.com",
-        "external_ref": "crm:R-{n}",
-    }
     instant = f"{today - timedelta(days=10)}T00:00:00Z"
     lists = {
         "customers": ["", "country=IT", "external_ref=crm:R-{n}", "q=customer"],
@@ -234,7 +235,7 @@ def _questions(today: date) -> list[Question]:
     return [
         *(
             Question(f"entitlements by {name}", f"/v1/entitlements?{name}={value}")
-            for name, value in lookups.items()
+            for name, value in LOOKUPS.items()
         ),
         *(
             Question(f"{kind}?{query}".rstrip("?"), f"/v1/{kind}?{query}".rstrip("?"))
