@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starlette.convertors import StringConvertor
 from starlette.requests import Request
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.errors.handlers import ANSWERED, on_error
 from app.http.lookups import LookupRoute
@@ -65,6 +65,13 @@ class ShortWay:
         scope["route"] = found.route
         scope["endpoint"] = found.route.endpoint
         request = Request(scope, receive, send)
+        has_begun = False
+
+        async def begin(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
         try:
             if found.bare:
                 response = await found.handler(request)
@@ -72,9 +79,13 @@ class ShortWay:
                 async with AsyncExitStack() as stack:
                     scope.update(dict.fromkeys(_STACKS, stack))
                     response = await found.handler(request)
+            # A stream may be refused too, until its answer begins.
+            await response(scope, receive, begin)
         except ANSWERED as error:
+            if has_begun:
+                raise
             response = await on_error(request, error)
-        await response(scope, receive, send)
+            await response(scope, receive, send)
 
 
 def _is_plain(route: StrictRoute) -> bool:

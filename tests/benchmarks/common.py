@@ -232,17 +232,19 @@ def get(port: int, path: str, token: str | None = None) -> str:
     return f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n{authorization}Accept: */*\r\n\r\n"
 
 
-def measure(plan: Plan, pid: int | None = None, database_pid: int | None = None) -> Sample:
+def measure(
+    plan: Plan, pid: int | None = None, database_pid: int | None = None, *, status: int = 200
+) -> Sample:
     """Runs the load in a process of its own. `pid` is the server's and `database_pid` PostgreSQL's,
     whose CPU time is then told.
 
-    Raises RuntimeError if anything but 200 came back.
+    Raises RuntimeError if anything but `status` came back.
     """
     timeout = plan.warm_up + plan.seconds + 60
     answer, used, database_used = run_client("load", plan, timeout, pid, database_pid)
     sample = Sample.model_validate_json(answer)
-    if set(sample.statuses) != {200}:
-        raise RuntimeError(f"not every answer was 200: {sample.statuses}")
+    if set(sample.statuses) != {status}:
+        raise RuntimeError(f"not every answer was {status}: {sample.statuses}")
     # The warm-up's answers are not counted but cost the same.
     answers = sample.rate * (plan.seconds + plan.warm_up)
     sample.cpu = used * 1e6 / answers if pid else None

@@ -105,9 +105,9 @@ class _Connection(asyncio.Protocol):
         if end_of_head < 0:
             return
         head = self._buffer[:end_of_head].lower()
-        at = head.index(b"content-length:") + 15
-        line_end = head.find(b"\r", at)
-        length = int(head[at : line_end if line_end > 0 else len(head)])
+        # An answer without a body, as 304, states no length.
+        _, _, rest = head.partition(b"content-length:")
+        length = int(rest.partition(b"\r")[0] or 0)
         if len(self._buffer) < end_of_head + 4 + length:
             return
         now = perf_counter()
