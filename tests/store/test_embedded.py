@@ -34,9 +34,11 @@ from app.store.embedded import (
     cluster,
 )
 from app.store.embedded.access import run_in_thread
+from app.store.embedded.memory import shared_buffers, usable_memory
 from tests.eventually import eventually
 
 ROOT = Path(app.__file__).parent.parent
+MIB = 2**20
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -244,6 +246,59 @@ def test_durability_is_on_unless_given_up(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir).serve() as server:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
             assert sql(server.admin_dsn, f"SHOW {setting}") == "on"
+
+
+@pytest.mark.parametrize(
+    ("memory", "buffers"),
+    [
+        (256 * MIB, "128MB"),
+        (512 * MIB, "128MB"),
+        (2048 * MIB, "512MB"),
+        (4096 * MIB, "1024MB"),
+        (65_536 * MIB, "1024MB"),
+    ],
+)
+def test_its_buffers_follow_the_memory(memory: int, buffers: str) -> None:
+    assert shared_buffers(memory) == buffers
+
+
+def test_its_buffers_are_set(server: EmbeddedPostgres) -> None:
+    bytes_set = "SELECT pg_size_bytes(current_setting('shared_buffers'))"
+    assert sql(server.admin_dsn, bytes_set) == sql(
+        server.admin_dsn, "SELECT pg_size_bytes($1)", shared_buffers(usable_memory())
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        ("0::/\n", {"memory.max": 300 * MIB}),
+        ("0::/a/b\n", {"a/b/memory.max": 300 * MIB, "a/memory.max": 400 * MIB}),
+        ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": 300 * MIB}),
+        (
+            "5:cpu:/\n4:memory:/a\n0::/\n",
+            {
+                "memory/a/memory.limit_in_bytes": 300 * MIB,
+                "memory/memory.limit_in_bytes": 2**63 - 4096,
+            },
+        ),
+        # The group as the machine sees it, in a container that sees it as the topmost.
+        ("4:cpu,memory:/far/away\n", {"memory/memory.limit_in_bytes": 300 * MIB}),
+    ],
+    ids=["container", "within", "above", "version 1", "version 1 in a container"],
+)
+def test_a_limit_of_memory_counts(tmp_path: Path, own: str, limits: dict[str, object]) -> None:
+    group = tmp_path / "own"
+    group.write_text(own)
+    for name, limit in limits.items():
+        file = tmp_path / "groups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{limit}\n")
+    assert usable_memory(tmp_path / "groups", group) == 300 * MIB
+
+
+def test_without_a_limit_all_memory_counts(tmp_path: Path) -> None:
+    assert usable_memory(tmp_path, tmp_path / "absent") == psutil.virtual_memory().total
 
 
 def test_the_files_are_private(server: EmbeddedPostgres) -> None:

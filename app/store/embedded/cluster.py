@@ -25,6 +25,7 @@ from app.store.embedded.account import Account, Programs, version, with_a_name
 from app.store.embedded.errors import ServerFailed, VersionMismatch
 from app.store.embedded.files import open_private, sync_directory
 from app.store.embedded.guard import Guard
+from app.store.embedded.memory import shared_buffers, usable_memory
 from app.store.embedded.sockets import PORT
 
 SUPERUSER = "postgres"
@@ -196,7 +197,7 @@ class Cluster:
             "unix_socket_permissions": "0600",
             "password_encryption": "scram-sha-256",
             "max_connections": str(self._max_connections),
-            "shared_buffers": "128MB",
+            "shared_buffers": shared_buffers(usable_memory()),
             "timezone": "UTC",
             "fsync": durable,
             "synchronous_commit": durable,
