@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -242,9 +242,7 @@ def measure(
     """
     timeout = plan.warm_up + plan.seconds + 60
     answer, used, database_used = run_client("load", plan, timeout, pid, database_pid)
-    sample = Sample.model_validate_json(answer)
-    if set(sample.statuses) != {status}:
-        raise RuntimeError(f"not every answer was {status}: {sample.statuses}")
+    sample = _sample(answer, status)
     # The warm-up's answers are not counted but cost the same.
     answers = sample.rate * (plan.seconds + plan.warm_up)
     sample.cpu = used * 1e6 / answers if pid else None
@@ -266,6 +264,36 @@ def run_client(
         timeout=timeout,
     )
     return done.stdout, cpu_seconds(pid) - before[0], cpu_seconds(database_pid) - before[1]
+
+
+@contextmanager
+def loading() -> Iterator[Callable[[Plan], Sample]]:
+    """Runs many plans, one after another, in one process: starting one for each takes longer than
+    a short measurement.
+
+    The function raises RuntimeError if anything but 200 came back.
+    """
+    command = [sys.executable, "-m", "tests.benchmarks.load"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load:
+        assert load.stdin is not None
+        assert load.stdout is not None
+        send, answers = load.stdin, load.stdout
+
+        def run(plan: Plan) -> Sample:
+            send.write(plan.model_dump_json().encode() + b"\n")
+            send.flush()
+            return _sample(answers.readline())
+
+        yield run
+
+
+def _sample(line: bytes, status: int = 200) -> Sample:
+    if not line:
+        raise RuntimeError("the load has failed")
+    sample = Sample.model_validate_json(line)
+    if set(sample.statuses) != {status}:
+        raise RuntimeError(f"not every answer was {status}: {sample.statuses}")
+    return sample
 
 
 def cpu_seconds(pid: int | None) -> float:

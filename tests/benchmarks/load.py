@@ -2,15 +2,16 @@
 
 A general client would be slower than what it measures. This one keeps its connections as long as
 the server does, sends a request when the answer before it is complete (no pipelining), and reads no
-more of an answer than its status and its length. It takes a `Plan` as JSON on standard input and
-prints a `Sample`.
+more of an answer than its status and its length. It takes a `Plan` as JSON on each line of standard
+input and prints a `Sample` for it.
 """
 
 import asyncio
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import inf
 from time import perf_counter
 from typing import cast
 
@@ -25,7 +26,10 @@ class Plan(BaseModel):
     """`request` is sent as it is. One of `PLACES` in it is filled for a random customer, of
     `customers` whose numbers are multiples of `step`; or `{value}` by one of `values`, of which
     there are as many as `customers`. What is answered in the first `warm_up` seconds does not
-    count."""
+    count.
+
+    With `once` each of the customers is asked about once instead, in order, and all answers count.
+    """
 
     port: int
     request: str
@@ -35,6 +39,7 @@ class Plan(BaseModel):
     connections: int = Field(ge=1, le=64)
     seconds: float = Field(gt=0, le=60)
     warm_up: float = Field(default=0.3, ge=0, le=30)
+    once: bool = False
 
 
 class Sample(BaseModel):
@@ -74,16 +79,24 @@ def sample_of(times: list[float], seconds: float, statuses: dict[int, int]) -> S
     )
 
 
+def _numbers(plan: Plan) -> Iterator[int]:
+    if plan.once:
+        yield from range(plan.step, plan.step * plan.customers + 1, plan.step)
+    else:
+        while True:
+            yield plan.step * random.randint(1, plan.customers)
+
+
 class _Connection(asyncio.Protocol):
-    def __init__(self, plan: Plan, begin: float, end: float) -> None:
+    def __init__(self, plan: Plan, numbers: Iterator[int], begin: float, end: float) -> None:
         places = PLACES | {"{value}": lambda number: plan.values[number - 1]}
         place = next((one for one in places if one in plan.request), "{id}")
         head, found, tail = plan.request.partition(place)
         self._head, self._tail = head.encode(), tail.encode()
         self._fill = places[place] if found else None
-        self._customers, self._step = plan.customers, plan.step
+        self._numbers = numbers
         self._port, self._begin, self._end = plan.port, begin, end
-        self._is_last_answer = False
+        self._is_last_answer = self._is_done = False
         self._buffer = b""
         self._sent = 0.0
         self.times: list[float] = []
@@ -95,7 +108,11 @@ class _Connection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        filled = self._fill(self._step * random.randint(1, self._customers)) if self._fill else ""
+        number = next(self._numbers, None)
+        if number is None:
+            self._close()
+            return
+        filled = self._fill(number) if self._fill else ""
         self._sent = perf_counter()
         self._transport.write(self._head + filled.encode() + self._tail)
 
@@ -116,13 +133,19 @@ class _Connection(asyncio.Protocol):
             self.statuses[int(head[9:12])] += 1
         self._buffer = b""
         self._is_last_answer = b"connection: close" in head
-        if now >= self._end or self._is_last_answer:
+        if now >= self._end:
+            self._close()
+        elif self._is_last_answer:
             self._transport.close()
         else:
             self._send()
 
+    def _close(self) -> None:
+        self._is_done = True
+        self._transport.close()
+
     def connection_lost(self, error: Exception | None) -> None:
-        if perf_counter() < self._end:
+        if not self._is_done:
             if self._is_last_answer:
                 loop = asyncio.get_running_loop()
                 again = loop.create_connection(lambda: self, HOST, self._port)
@@ -136,11 +159,18 @@ class _Connection(asyncio.Protocol):
 
 
 async def run(plan: Plan) -> Sample:
-    begin = perf_counter() + plan.warm_up
-    end = begin + plan.seconds
+    started = perf_counter()
+    begin, end = started + plan.warm_up, started + plan.warm_up + plan.seconds
+    if plan.once:
+        begin, end = started, inf
     loop = asyncio.get_running_loop()
+    numbers = _numbers(plan)
     connections = [
-        (await loop.create_connection(lambda: _Connection(plan, begin, end), HOST, plan.port))[1]
+        (
+            await loop.create_connection(
+                lambda: _Connection(plan, numbers, begin, end), HOST, plan.port
+            )
+        )[1]
         for _ in range(plan.connections)
     ]
     async with asyncio.timeout(plan.warm_up + plan.seconds + 30):
@@ -149,14 +179,16 @@ async def run(plan: Plan) -> Sample:
     for connection in connections:
         statuses.update(connection.statuses)
     times = [time for connection in connections for time in connection.times]
-    return sample_of(times, plan.seconds, dict(statuses))
+    seconds = perf_counter() - started if plan.once else plan.seconds
+    return sample_of(times, seconds, dict(statuses))
 
 
 def main() -> None:
-    plan = Plan.model_validate_json(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(
-        orjson.dumps(uvloop.run(run(plan)).model_dump(), option=orjson.OPT_NON_STR_KEYS)
-    )
+    for line in sys.stdin.buffer:
+        sample = uvloop.run(run(Plan.model_validate_json(line)))
+        done = orjson.dumps(sample.model_dump(), option=orjson.OPT_NON_STR_KEYS)
+        sys.stdout.buffer.write(done + b"\n")
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
