@@ -309,6 +309,19 @@ def cpu_seconds(pid: int | None) -> float:
     return used
 
 
+async def postmaster(url: str) -> int | None:
+    """The process of the database server; None if it runs on another machine."""
+    connection = await asyncpg.connect(url)
+    try:
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        process = psutil.Process(backend) if psutil.pid_exists(backend) else None
+        if process is None or not process.name().startswith("postgres"):
+            return None
+        return process.ppid()
+    finally:
+        await connection.close()
+
+
 def wait_until_idle(*pids: int) -> None:
     """Wait until these processes do almost nothing. A service that finds a filled database follows
     it first: it looks at every customer's standing, and sums every day of usage."""

@@ -34,9 +34,6 @@ from datetime import date
 from itertools import chain
 from pathlib import Path
 
-import asyncpg
-import psutil
-
 from app import clock
 from app.policy.civil import civil_date
 from app.policy.document import load as load_policies
@@ -50,6 +47,7 @@ from tests.benchmarks.common import (
     measure,
     middle,
     postgres,
+    postmaster,
     process,
     say,
     scratch,
@@ -90,7 +88,7 @@ class Bench:
 
     directory: Path
     database: Filled
-    postmaster: int
+    postmaster: int | None
     today: date
     answering: dict[str, tuple[Plan, int]] = field(default_factory=dict)
     """Requests that answer what a customer may use, and the process that is asked."""
@@ -167,16 +165,6 @@ async def _empty_databases(server: Server, *names: str) -> AsyncIterator[list[st
         await server.run(*(f"DROP DATABASE {name} WITH (FORCE)" for name in names))
 
 
-async def _postmaster(url: str) -> int:
-    """The process that has started PostgreSQL's others. The server has to run on this machine."""
-    connection = await asyncpg.connect(url)
-    try:
-        backend = await connection.fetchval("SELECT pg_backend_pid()")
-        return psutil.Process(backend).ppid()
-    finally:
-        await connection.close()
-
-
 def _start(bench: Bench, servers: ExitStack, options: Options, token: str, urls: list[str]) -> None:
     """Starts the service and each peer that is there; says which are not."""
 
@@ -249,8 +237,8 @@ async def compare(directory: Path, options: Options) -> None:
             await add_busy(database.owner_url, first, options.customers + _BUSY, today)
             scopes = ("cases:read", "cases:write", "cases:work")
             token = await token_for(database.owner_url, now, *scopes)
-            postmaster = await _postmaster(database.owner_url)
-            bench = Bench(directory, database, postmaster, today)
+            server_pid = await postmaster(database.owner_url)
+            bench = Bench(directory, database, server_pid, today)
             await asyncio.to_thread(_run, bench, options, token, urls)
     say(
         f"\n{options.customers:,} customers, {_CONNECTIONS} connections,"

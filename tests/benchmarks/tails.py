@@ -25,7 +25,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +38,7 @@ from tests.benchmarks.common import (
     cpu_seconds,
     databases,
     postgres,
+    postmaster,
     say,
     scratch,
     service,
@@ -137,19 +137,6 @@ def _busy_seconds() -> float:
     return float(
         sum(times[name] for name in ("user", "nice", "system", "irq", "softirq") if name in times)
     )
-
-
-async def postmaster(url: str) -> int | None:
-    """The process of the database server; None if it runs on another machine."""
-    connection = await asyncpg.connect(url)
-    try:
-        backend = await connection.fetchval("SELECT pg_backend_pid()")
-        process = psutil.Process(backend) if psutil.pid_exists(backend) else None
-        if process is None or not process.name().startswith("postgres"):
-            return None
-        return process.ppid()
-    finally:
-        await connection.close()
 
 
 def _measure(
