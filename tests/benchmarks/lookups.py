@@ -28,6 +28,7 @@ from tests.benchmarks.common import (
     say,
     scratch,
     service,
+    wait_until_idle,
 )
 from tests.benchmarks.entitlements import LOOKUPS
 from tests.benchmarks.load import HOST, Plan, Sample, customer_id
@@ -84,6 +85,8 @@ def _interleave(
             path = f"/v1/entitlements?{name}={value}"
             plans[name] = plan(ours, path, database.customers)
         plans[_AGAIN] = plan(ours, by_id, _ASKED_AGAIN)
+        # After the fill it first looks at what each customer may use.
+        wait_until_idle(our_pid)
         request, values = _unchanged(ours, database.token)
         plans[_UNCHANGED] = plans[_AGAIN].model_copy(update={"request": request, "values": values})
         for _ in range(rounds):
