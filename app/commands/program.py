@@ -5,6 +5,7 @@ than most of the others run.
 """
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -170,6 +171,8 @@ def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:
             greeting = asyncio.run(prepare(settings))
         except DemoRefused as refused:
             raise failure(str(refused)) from refused
+        # What the demo left would be frozen with the application.
+        gc.collect()
     pause_collection()
     from app.serving.server import serve
 

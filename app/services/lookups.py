@@ -357,6 +357,6 @@ async def every_customer(
             yield [known(row) for row in rows]
             rows = await following
         finally:
-            # Whoever closes the connection must not meet a read that is still under way.
-            following.cancel()
+            # Whoever closes the connection must not meet a read that is still under way. It is not
+            # cancelled, because the pool gives up a connection whose read was.
             await asyncio.gather(following, return_exceptions=True)

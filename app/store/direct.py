@@ -1,7 +1,7 @@
 """Statements of a transaction that go past SQLAlchemy to the driver: DECISION-direct-statements.md.
 
 They are written with SQLAlchemy, compiled once for each set of parameters, and sent on the very
-connection of the transaction. They take and give what SQLAlchemy's own execution does.
+connection of the transaction. Parameters and rows are those of SQLAlchemy's own execution.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from app.store.database import count_statement
+from app.store.driver import DriverConnection
 
 _DIALECT = dialects.dialect()  # type: ignore[no-untyped-call]
 # Of one statement. A caller who changes some columns of many chooses the set.
@@ -50,12 +51,16 @@ class DirectStatement:
 
         The first statement of a transaction, and one outside of any, is left to SQLAlchemy, which
         begins a transaction by its first statement. So is one that `compiled_for` does not compile.
-        Raises the driver's errors.
+        Raises the driver's errors, or SQLAlchemy's if the statement is left to it.
         """
         sync = connection.sync_connection
         driver: Any = sync and sync.connection.driver_connection
         compiled = self.compiled_for(tuple(parameters))
-        if driver is None or compiled is None or not driver.is_in_transaction():
+        if (
+            compiled is None
+            or not isinstance(driver, DriverConnection)
+            or not driver.is_in_transaction()
+        ):
             result = await connection.execute(self._statement, parameters)
             return result.all() if result.returns_rows else ()
         if compiled.constants:
@@ -72,14 +77,14 @@ class DirectStatement:
         return [self._row(record) for record in records]
 
     async def one(self, connection: AsyncConnection, parameters: Mapping[str, Any]) -> Row[Any]:
-        """The one row that it always gives. Raises the driver's errors."""
+        """The one row that it always gives. Raises as `rows`, and ValueError without that row."""
         (row,) = await self.rows(connection, parameters)
         return row
 
     async def one_or_none(
         self, connection: AsyncConnection, parameters: Mapping[str, Any]
     ) -> Row[Any] | None:
-        """The one row that it gives, if any. Raises the driver's errors."""
+        """The one row that it gives, if any. Raises as `rows`, and ValueError for several."""
         rows = await self.rows(connection, parameters)
         if not rows:
             return None
@@ -95,7 +100,7 @@ class DirectStatement:
         if names in self._compiled:
             return self._compiled[names]
         if len(self._compiled) == _MOST_SETS:
-            self._compiled.clear()
+            del self._compiled[next(iter(self._compiled))]
         compiled = self._compiled[names] = self._compile(names)
         return compiled
 

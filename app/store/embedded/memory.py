@@ -15,7 +15,7 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 def shared_buffers(memory: int) -> str:
     """PostgreSQL's setting on a machine with `memory` bytes: a quarter of them, within bounds.
 
-    PostgreSQL takes the memory page by page as it reads, so a small database never has all of it.
+    PostgreSQL takes a page of it when it is first used, so a small database never has all of it.
     """
     return f"{min(max(memory // 4, _LEAST), _MOST) // _MIB}MB"
 
