@@ -18,37 +18,32 @@ from typing import Annotated, cast
 
 import orjson
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 import app as package
-from app import clock
 from app.commands.after_restore import after_restore
 from app.commands.deploy import deploy
 from app.commands.events import events
 from app.commands.help import HOST, PORT, SETTINGS, WHICH_DATABASE
+from app.commands.import_files import import_files
 from app.commands.keys import keys
 from app.commands.listen import listen
+from app.commands.reconcile import reconcile
 from app.commands.shared import (
     check_schema,
-    database_settings,
     embedded,
     failure,
     on_embedded,
     operator_errors,
-    printer,
     quiet_logs,
     screen,
 )
 from app.http.logs import configure
 from app.policy.document import load
-from app.services import standings, usage_reports
 from app.services.help_desks import check_default
 from app.serving import listening
 from app.serving.freezing import pause_collection
 from app.settings import Settings
-from app.store import addresses, migrations, reconcile
-from app.store.database import Database
+from app.store import addresses, migrations
 from app.store.roles import CREATE_DATABASE_IN_PSQL, roles_sql
 
 cli = typer.Typer(
@@ -62,6 +57,8 @@ cli.add_typer(events, name="events")
 cli.command("listen", epilog=WHICH_DATABASE)(listen)
 cli.command("after-restore", epilog=WHICH_DATABASE)(after_restore)
 cli.command("deploy")(deploy)
+cli.command("import", epilog=WHICH_DATABASE)(import_files)
+cli.command("reconcile", epilog=WHICH_DATABASE)(reconcile)
 
 
 def run() -> None:
@@ -243,113 +240,3 @@ def agi() -> None:
     """Print a script for Asterisk that asks about callers (AGI)."""
     script = files("app.connectors").joinpath("asterisk.py").read_bytes()
     sys.stdout.buffer.write(script)
-
-
-def _kinds() -> list[str]:
-    from app import importing
-
-    return importing.kinds()
-
-
-@cli.command("import", epilog=WHICH_DATABASE)
-def import_command(
-    files: Annotated[
-        list[Path] | None,
-        # `readable`: whether they are is told of all files together.
-        typer.Argument(
-            help="CSV files, in any order. - is standard input.", show_default=False, readable=False
-        ),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KIND",
-            help="Print the columns of a kind of file: customers, licences, contracts or"
-            " ticket-packs.",
-            autocompletion=_kinds,
-        ),
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="HEADER=COLUMN",
-            help="Read a header of another system as this column. Repeat the option for more.",
-        ),
-    ] = None,
-    ignore_unknown: Annotated[
-        bool, typer.Option("--ignore-unknown", help="Ignore columns that the import does not know.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and write nothing.")
-    ] = False,
-    batches: Annotated[
-        bool,
-        typer.Option(
-            "--batches",
-            help="Check each file as a whole, then commit it 500 customers at a time. To run it"
-            " again after an interruption imports the rest.",
-        ),
-    ] = False,
-) -> None:
-    """Import customers, licences, contracts and ticket packs from CSV files.
-
-    The header of a file tells what it contains. A file is imported completely or not at all: if it
-    has bad rows, each is listed with its line and the exit code is 1. Importing a file again
-    changes nothing. Meanwhile writes of its customers wait: see --batches.
-    """
-    from app import importing
-
-    try:
-        if columns is not None:
-            print(importing.columns_of(columns))
-            return
-        if not files:
-            raise typer.BadParameter("name a file, or - for standard input", param_hint="files")
-        with operator_errors():
-            most_bytes = Settings().import_max_bytes
-        sources = importing.prepare(files, mapping or [], ignore_unknown, most_bytes)
-    except importing.FileRefused as refused:
-        raise failure(str(refused)) from refused
-    # Beside a service it takes what processor's time requests leave.
-    os.nice(10)
-    with database_settings() as settings:
-        work = importing.run(settings, sources, dry_run=dry_run, batches=batches)
-        if not asyncio.run(work):
-            raise typer.Exit(1)
-
-
-@cli.command("reconcile", epilog=WHICH_DATABASE)
-def reconcile_command() -> None:
-    """Compare every balance with the ledger, every standing with the rules; change nothing.
-
-    Exits with 1 on a difference, and with 2 if it could not compare.
-    """
-
-    async def compare(settings: Settings) -> tuple[dict[str, int], list[reconcile.Difference]]:
-        async with (
-            Database(settings, long_statements=True) as database,
-            reconcile.snapshot(database) as snapshot,
-        ):
-            found = [difference async for difference in snapshot.differences()]
-            policies, compared = load(settings.policy_dir), 0
-            async for one in standings.differences(snapshot.connection, policies, clock.now()):
-                compared += 1
-                found += [] if one is None else [one]
-            now = clock.now()
-            found += [
-                one async for one in usage_reports.differences(snapshot.connection, policies, now)
-            ]
-            return await snapshot.checked() | {"standings": compared}, found
-
-    with database_settings(code=2) as settings:
-        checked, differences = asyncio.run(compare(settings))
-    if differences:
-        table = Table("check", "customer", "what", "field", "kept", "ledger", box=None)
-        for one in differences:
-            table.add_row(*("" if cell is None else escape(cell) for cell in one))
-        printer().print(table)
-    rows = ", ".join(f"{count} {check}" for check, count in checked.items())
-    screen.print(f"Checked {rows}. Differences: {len(differences)}.")
-    if differences:
-        raise typer.Exit(1)

@@ -94,19 +94,15 @@ class LockedCase:
 
         Everything else that a step writes comes before, because the case shows its sums.
         """
-        work, customer_id = self.work, self.row.customer_id
-        event = events.row(
+        event = self.work.event(
             event_type,
-            work.caller.actor,
-            work.now,
-            customer_id=customer_id,
+            self._told(fields, details),
+            customer_id=self.row.customer_id,
             subject_id=self.id,
             case_id=self.id,
-            data=self._told(fields, details),
         )
-        work.concerned.add(customer_id)
-        changed = {**fields, "changed_case": self.id, "updated_at": work.now}
-        return await _UPDATE.one(work.connection, {**changed, **events.recorded(event)})
+        values = {**fields, "changed_case": self.id, "updated_at": self.work.now, **event}
+        return await _UPDATE.one(self.work.connection, values)
 
     async def record(self, event_type: EventType, details: CaseDetails) -> None:
         """Record the event of a step that changes no field of the case."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -73,6 +73,30 @@ class UnitOfWork:
         self.concerned.add(customer_id)
         await events.record(
             self.connection,
+            event_type,
+            self.caller.actor,
+            self.now,
+            customer_id=customer_id,
+            subject_id=subject_id,
+            case_id=case_id,
+            data=data,
+        )
+
+    def event(
+        self,
+        event_type: EventType,
+        data: EventData,
+        *,
+        customer_id: UUID,
+        subject_id: UUID,
+        case_id: UUID | None,
+    ) -> dict[str, Any]:
+        """An event, done by the caller at this moment, for a statement that appends it.
+
+        The parameters of a statement that is `events.recording`.
+        """
+        self.concerned.add(customer_id)
+        return events.recorded(
             event_type,
             self.caller.actor,
             self.now,

@@ -187,7 +187,8 @@ async def lock_owner(
 ) -> UUID | None:
     """Lock the customer to whom a row with this id or name belongs, and return its id.
 
-    None if there is no such row, or it does not belong to the customer `own`. Raises RecordMerged.
+    Returns None if no row has it, or if the row belongs to another customer than `own`. Raises
+    RecordMerged.
     """
     identity = _identity(key)
     whose = _owner_by_key(table, identity is not None, own is not None)

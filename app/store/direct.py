@@ -56,11 +56,9 @@ class DirectStatement:
         sync = connection.sync_connection
         driver: Any = sync and sync.connection.driver_connection
         compiled = self.compiled_for(tuple(parameters))
-        if (
-            compiled is None
-            or not isinstance(driver, DriverConnection)
-            or not driver.is_in_transaction()
-        ):
+        # By its very type: asyncpg makes `isinstance` true for every connection of its own.
+        ours = type(driver) is DriverConnection
+        if compiled is None or not ours or not driver.is_in_transaction():
             result = await connection.execute(self._statement, parameters)
             return result.all() if result.returns_rows else ()
         if compiled.constants:

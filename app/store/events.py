@@ -27,29 +27,6 @@ _INSERT = DirectStatement(insert(events).returning(events.c.id))
 _OF_EVENT = "event_"
 
 
-def row(
-    event_type: EventType,
-    actor: Actor,
-    now: datetime,
-    *,
-    customer_id: UUID | None,
-    subject_id: UUID | None,
-    case_id: UUID | None,
-    data: EventData,
-) -> dict[str, Any]:
-    """An event of a type, with `data` in its shape, as a row of the table."""
-    return {
-        "type": event_type,
-        "actor": actor.name,
-        "actor_id": actor.id,
-        "occurred_at": now,
-        "customer_id": customer_id,
-        "subject_id": subject_id,
-        "case_id": case_id,
-        "data": data,
-    }
-
-
 async def record(
     connection: AsyncConnection,
     event_type: EventType,
@@ -61,31 +38,57 @@ async def record(
     case_id: UUID | None = None,
     data: EventData,
 ) -> int:
-    """Append an event, made as by `row`, in the transaction of the change. Returns its id."""
-    event = row(
-        event_type,
-        actor,
-        now,
-        customer_id=customer_id,
-        subject_id=subject_id,
-        case_id=case_id,
-        data=data,
-    )
+    """Append an event of a type, with `data` in its shape, in the transaction of the change.
+
+    Returns the event's id.
+    """
+    event = _row(event_type, actor, now, customer_id, subject_id, case_id, data)
     return int((await _INSERT.one(connection, event)).id)
 
 
 def recording(statement: ReturningUpdate[Any]) -> ReturningUpdate[Any]:
     """A change that appends its event too, which saves a round trip to the database.
 
-    Its parameters are its own and those of `recorded`.
+    Its parameters are its own and those that `recorded` makes.
     """
     values = {name: bindparam(_OF_EVENT + name, type_=events.c[name].type) for name in _GIVEN}
     return statement.add_cte(insert(events).values(values).cte("recorded"))
 
 
-def recorded(event: dict[str, Any]) -> dict[str, Any]:
-    """A `row` as parameters of a statement that is `recording`."""
-    return {_OF_EVENT + name: event[name] for name in _GIVEN}
+def recorded(
+    event_type: EventType,
+    actor: Actor,
+    now: datetime,
+    *,
+    customer_id: UUID | None,
+    subject_id: UUID,
+    case_id: UUID | None,
+    data: EventData,
+) -> dict[str, Any]:
+    """The event of a statement that is `recording`, as its parameters."""
+    event = _row(event_type, actor, now, customer_id, subject_id, case_id, data)
+    return {_OF_EVENT + name: value for name, value in event.items()}
+
+
+def _row(
+    event_type: EventType,
+    actor: Actor,
+    now: datetime,
+    customer_id: UUID | None,
+    subject_id: UUID | None,
+    case_id: UUID | None,
+    data: EventData,
+) -> dict[str, Any]:
+    return {
+        "type": event_type,
+        "actor": actor.name,
+        "actor_id": actor.id,
+        "occurred_at": now,
+        "customer_id": customer_id,
+        "subject_id": subject_id,
+        "case_id": case_id,
+        "data": data,
+    }
 
 
 async def latest_data(

@@ -332,6 +332,23 @@ def test_patterns_repeat_nothing_without_a_bound() -> None:
             assert form.pattern.search("a" + run * (9_990 // len(run)) + "b") is None
 
 
+async def test_the_stored_answer_of_a_case_s_step_is_its_customer_s(
+    client: httpx.AsyncClient, service: Service, today: date
+) -> None:
+    customer = await Customer.new(client, today)
+    await customer.licence()
+    case = await customer.open()
+    key = fresh()
+    closure = f"/v1/cases/{case['id']}/closure"
+    await made(await client.post(closure, json={"resolution": "Solved."}, headers=key), 200)
+    ((whose,),) = await service.server.run_in(
+        service.database_name,
+        "SELECT customer_id FROM idempotency_keys WHERE key = $1",
+        key["Idempotency-Key"],
+    )
+    assert str(whose) == customer.id
+
+
 async def test_another_customer_s_stored_answers_stay(
     client: httpx.AsyncClient, service: Service, today: date
 ) -> None:

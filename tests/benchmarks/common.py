@@ -226,6 +226,17 @@ def service(
     )
 
 
+def bare_and_raw(directory: Path, database: Filled) -> AbstractContextManager[tuple[int, int]]:
+    """The routes that the service is compared with: a bare one, and its statement by asyncpg."""
+    return process(
+        directory,
+        "/bare",
+        *("-m", "tests.benchmarks.bare_and_raw"),
+        BENCHMARK_DATABASE_URL=database.app_url,
+        BENCHMARK_TOKEN_HASH=database.token_hash.hex(),
+    )
+
+
 def get(port: int, path: str, token: str | None = None) -> str:
     """A request, head only, as it goes over the wire; places like `{id}` are left for the load."""
     authorization = f"Authorization: Bearer {token}\r\n" if token else ""

@@ -35,13 +35,13 @@ from app.store.database import Database
 from tests.benchmarks import pgbench
 from tests.benchmarks.common import (
     Filled,
+    bare_and_raw,
     databases,
     get,
     loading,
     measure,
     middle,
     postgres,
-    process,
     say,
     scratch,
     service,
@@ -122,15 +122,7 @@ def _interleave(
         say("pgbench is absent here: the statement alone is not measured")
     with ExitStack() as servers:
         ours, our_pid = servers.enter_context(service(directory, database))
-        peers, peer_pid = servers.enter_context(
-            process(
-                directory,
-                "/bare",
-                *("-m", "tests.benchmarks.bare_and_raw"),
-                BENCHMARK_DATABASE_URL=database.app_url,
-                BENCHMARK_TOKEN_HASH=database.token_hash.hex(),
-            )
-        )
+        peers, peer_pid = servers.enter_context(bare_and_raw(directory, database))
         targets = {
             OURS: (ours, our_pid, get(ours, _PATH, database.token)),
             RAW: (peers, peer_pid, get(peers, "/raw?customer_id={id}")),
@@ -346,9 +338,9 @@ def _by_size(
             )
             return run(plan)
 
-        # Answers at one size come from warm caches, as they would in the long run. Otherwise the
-        # first answer about each of some ten thousand customers reads its pages from the disk where
-        # there are many more customers, and from PostgreSQL's buffers where there are no others.
+        # Ask about every customer once before measuring, so that both sizes answer from warm caches
+        # as they would in the long run. Without it the large database reads pages from the disk,
+        # while the small one has them all in PostgreSQL's buffers.
         started = monotonic()
         for question in questions:
             for place in places:

@@ -19,12 +19,12 @@ from rich.table import Table
 
 from tests.benchmarks.common import (
     Filled,
+    bare_and_raw,
     databases,
     get,
     measure,
     middle,
     postgres,
-    process,
     say,
     scratch,
     service,
@@ -59,15 +59,7 @@ def _interleave(
     samples: dict[str, list[Sample]] = {}
     with ExitStack() as servers:
         ours, our_pid = servers.enter_context(service(directory, database))
-        peer, peer_pid = servers.enter_context(
-            process(
-                directory,
-                "/bare",
-                *("-m", "tests.benchmarks.bare_and_raw"),
-                BENCHMARK_DATABASE_URL=database.app_url,
-                BENCHMARK_TOKEN_HASH=database.token_hash.hex(),
-            )
-        )
+        peer, peer_pid = servers.enter_context(bare_and_raw(directory, database))
 
         def plan(port: int, path: str, customers: int) -> Plan:
             token = database.token if port == ours else None

@@ -41,6 +41,7 @@ from tests.benchmarks import pgbench
 from tests.benchmarks.busy import add_busy
 from tests.benchmarks.common import (
     Filled,
+    bare_and_raw,
     cpu_seconds,
     databases,
     get,
@@ -48,7 +49,6 @@ from tests.benchmarks.common import (
     middle,
     postgres,
     postmaster,
-    process,
     say,
     scratch,
     service,
@@ -185,15 +185,7 @@ def _start(bench: Bench, servers: ExitStack, options: Options, token: str, urls:
     credentials = f"Authorization: Bearer {token}"
     bench.answering[_OURS] = plan(port, get(port, _ENTITLEMENTS, database.token)), pid
     bench.trackers.append(Tracker(_OURS, port, pid, credentials, OURS, "/v1/cases/{value}"))
-    port, pid = servers.enter_context(
-        process(
-            directory,
-            "/bare",
-            *("-m", "tests.benchmarks.bare_and_raw"),
-            BENCHMARK_DATABASE_URL=database.app_url,
-            BENCHMARK_TOKEN_HASH=database.token_hash.hex(),
-        )
-    )
+    port, pid = servers.enter_context(bare_and_raw(directory, database))
     bench.answering["FastAPI + asyncpg"] = plan(port, get(port, "/raw?customer_id={id}")), pid
     bench.answering["bare FastAPI"] = plan(port, get(port, "/bare")), pid
     try:

@@ -132,7 +132,7 @@ def importing(directory: Path, database: Filled, customers: int) -> Iterator[Non
 
 
 def _busy_seconds() -> float:
-    """The processors' time that was used since the machine's start, by whatever runs."""
+    """Seconds of processor time since the machine started, of all programs together."""
     times = psutil.cpu_times()._asdict()
     return float(
         sum(times[name] for name in ("user", "nice", "system", "irq", "softirq") if name in times)

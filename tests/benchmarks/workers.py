@@ -12,7 +12,7 @@ before any request and after the load.
 import argparse
 import asyncio
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -56,7 +56,8 @@ class Turn(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Bytes of all processes of a service, and how many processes."""
+    """Bytes that the processes of a service have for themselves alone, and that they map in all;
+    how many processes."""
 
     own: int
     mapped: int
@@ -65,7 +66,10 @@ class Memory(NamedTuple):
 
 def memory(pid: int) -> Memory:
     whole = psutil.Process(pid)
-    each = [one.memory_full_info() for one in (whole, *whole.children(recursive=True))]
+    each = []
+    for one in (whole, *whole.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            each.append(one.memory_full_info())
     return Memory(sum(one.uss for one in each), sum(one.rss for one in each), len(each))
 
 

@@ -112,6 +112,16 @@ async def test_any_call_is_answered_the_same(
     assert short == long
 
 
+async def test_below_a_root_path_a_call_is_not_looked_for(service: Service, token: str) -> None:
+    """There `/v1/cases` is the path `/cases`."""
+    transport = httpx.ASGITransport(service.app, root_path="/v1")
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://test", headers=headers
+    ) as client:
+        assert (await client.get("/v1/customers")).status_code == 404
+
+
 _ODD = ("x", "by-code", "by-key", "summary", "a b", "a\n", "", "é", "x/y")
 
 

@@ -7,10 +7,8 @@ grow by what the allocator keeps, and by next to nothing for each request.
 
 import asyncio
 import os
-from contextlib import suppress
 from statistics import median
 
-import psutil
 import pytest
 
 from app import clock
@@ -19,6 +17,7 @@ from app.policy.document import load
 from tests.benchmarks.busy import add_busy
 from tests.benchmarks.common import databases, postgres, scratch, service, token_for
 from tests.benchmarks.mixed import Mix, mixed
+from tests.benchmarks.workers import memory
 
 pytestmark = pytest.mark.long
 _SECONDS = float(os.environ.get("ASSISTENZA_LONG_SECONDS", "30"))
@@ -27,16 +26,6 @@ _AT_ONCE = 2.0
 # Half of what a leak of 2 kB for each request would add in ten seconds at 400 requests a second.
 _ALLOCATOR = 4 * 2**20
 _FOR_A_REQUEST = 50
-
-
-def memory(pid: int) -> int:
-    """Bytes that the processes of a service have for themselves alone."""
-    whole = psutil.Process(pid)
-    own = 0
-    for one in (whole, *whole.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            own += one.memory_full_info().uss
-    return own
 
 
 async def test_memory_does_not_grow(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,11 +48,11 @@ async def test_memory_does_not_grow(capsys: pytest.CaptureFixture[str]) -> None:
                     seconds=_AT_ONCE,
                     warm_up=0,
                 )
-                seen = [(0, memory(pid))]
+                seen = [(0, memory(pid).own)]
                 for _ in range(max(9, round(_SECONDS / _AT_ONCE))):
                     done = await asyncio.to_thread(mixed, mix)
                     requests = sum(map(len, done.times.values()))
-                    seen.append((seen[-1][0] + requests, memory(pid)))
+                    seen.append((seen[-1][0] + requests, memory(pid).own))
     third = len(seen) // 3
     before, after = seen[third : 2 * third], seen[-third:]
     requests = after[0][0] - before[0][0]

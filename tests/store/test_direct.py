@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import date
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -19,11 +20,12 @@ from app.ids import new_id
 from app.services import case_opening, case_steps, visibility
 from app.services import time_entries as time_entry_services
 from app.services.cases import WHOLE
+from app.store import direct, facts, lock
 from app.store import events as store_events
-from app.store import facts, lock
 from app.store import ledger as store_ledger
 from app.store.database import Database, statements
 from app.store.direct import DirectStatement
+from app.store.driver import create_engine
 from app.store.tables import cases, customers, events, ledger, time_entries, tokens
 from tests.api.build import Customer
 from tests.conftest import Service
@@ -157,6 +159,30 @@ async def test_it_is_counted_as_a_statement(connection: AsyncConnection) -> None
     assert counter == [1]
 
 
+async def test_it_notes_when_the_server_was_heard(connection: AsyncConnection) -> None:
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    driver.heard = 0.0
+    await DirectStatement(select(literal(1))).one(connection, {})
+    assert driver.heard > 0
+
+
+async def test_a_driver_that_is_not_the_pools_is_left_to_sqlalchemy(service: Service) -> None:
+    address = service.admin_url.replace("postgresql:", "postgresql+asyncpg:", 1)
+    engine = create_engine(address, {})
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT 1"))
+        assert (await DirectStatement(select(literal(1).label("one"))).one(connection, {})).one == 1
+    await engine.dispose()
+
+
+def test_a_client_that_changes_any_columns_cannot_fill_the_memory() -> None:
+    statement = DirectStatement(update(cases))
+    names = [column.name for column in cases.c]
+    for chosen in list(combinations(names, 3))[: 3 * direct._MOST_SETS]:
+        assert statement.compiled_for(chosen) is not None
+    assert len(statement._compiled) == direct._MOST_SETS
+
+
 async def test_an_error_rolls_back_and_leaves_a_good_connection(service: Service) -> None:
     wrong = DirectStatement(insert(ledger))
     async with service.database.writing.connect() as connection:
@@ -186,6 +212,8 @@ async def test_a_silent_server_is_noticed(service: Service) -> None:
         for one in (connection, other):
             await one.execute(text("SELECT 1"))
             await one.execute(text("SET statement_timeout = 0"))
+            # Otherwise the server ends them by itself.
+            await one.execute(text("SET idle_in_transaction_session_timeout = 0"))
         with pytest.raises(TimeoutError):
             await DirectStatement(text("SELECT pg_sleep(30)")).rows(connection, {})
         assert connection.invalidated

@@ -27,7 +27,7 @@ def usable_memory(groups: Path = _CONTROL_GROUPS, own: Path = _OWN_GROUP) -> int
     """
     sizes = [psutil.virtual_memory().total]
     for file in _limits(groups, own):
-        # It says "max" where there is no limit, and is absent in the topmost group of version 2.
+        # A group without a limit has "max" in this file; the topmost group has no such file.
         with suppress(OSError, ValueError):
             sizes.append(int(file.read_text()))
     return min(sizes)
