@@ -54,7 +54,10 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
     """
     standing = stand(policies, facts, on)
     answer = _answer(policies, facts, standing)
+    ends = _ends(standing)
     for day in changing_days(policies, facts, on):
+        if day in ends:
+            return Decision(on, answer, standing, day)
         later = stand(policies, facts, day)
         # If the standings differ, so do the answers. They are compared first because the rest costs
         # more.
@@ -67,6 +70,16 @@ def decide(policies: Policies, facts: Facts, on: date) -> Decision:
         ):
             return Decision(on, answer, standing, day)
     return Decision(on, answer, standing, None)
+
+
+def _ends(standing: Standing) -> list[date]:
+    """Days on which something that the answer shows has ended, whatever else happens by then."""
+    ends = [contract.closes_on for contract in standing.contracts]
+    # A held ticket counts after its end (R5), and a lengthened one ends later (R19).
+    ends += [one.expires_on for one in standing.packs if not (one.held or one.lengthened)]
+    if standing.service_year is not None:
+        ends.append(standing.service_year.ends_on)
+    return ends
 
 
 def _differs(policies: Policies, facts: Facts, later: Standing, answer: Answer) -> bool:

@@ -7,6 +7,7 @@ from there.
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
+from functools import lru_cache
 
 from app.policy.civil import add_months
 from app.policy.document import Policies
@@ -45,6 +46,7 @@ def latest_anchor(policies: Policies, licences: Iterable[Licence], on: date) -> 
     return latest
 
 
+@lru_cache(maxsize=16384)
 def period(policies: Policies, anchor: date, on: date) -> tuple[date, date]:
     """First day and end of the year, counted from an anchoring purchase, in which a date lies."""
     months = policies.year_months

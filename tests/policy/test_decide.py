@@ -295,6 +295,17 @@ def test_tickets_that_are_cancelled_later_change_the_answer_then() -> None:
     assert decide(PUBLISHED, facts, ON).valid_until == pack.expires_on
 
 
+def test_a_pack_whose_tickets_count_after_its_end_changes_nothing_on_that_day() -> None:
+    """R5, R13, R19: a held ticket counts while its case is open, a lengthened one until its own
+    end.
+    """
+    longer = PACK.expires_on + 30 * _DAY
+    held = PACK._replace(quantity=1, held=1)
+    lengthened = PACK._replace(quantity=2, consumed=1, lengthened=(LengthenedTicket(1, longer),))
+    assert decide(PUBLISHED, Facts(packs=(held,)), ON).valid_until is None
+    assert decide(PUBLISHED, Facts(packs=(lengthened,)), ON).valid_until == longer
+
+
 def test_a_year_that_sleeps_ends_as_its_own_purchase_says() -> None:
     """R13, R14: not on the day that an earlier purchase gave it when it was recorded. With years
     longer than DEV a purchase's first year can sleep.
