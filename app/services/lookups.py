@@ -192,7 +192,7 @@ def _facts_alone(when: _When) -> str:
     return f"CASE WHEN c.among = 1 THEN {_FACTS[when].removesuffix(' AS facts')} END"
 
 
-_SINGLE: dict[tuple[bool, str, _When], PreparedQuery] = {
+SINGLE: dict[tuple[bool, str, _When], PreparedQuery] = {
     (bound, name, when): prepare(
         single_statement(
             when,
@@ -206,6 +206,7 @@ _SINGLE: dict[tuple[bool, str, _When], PreparedQuery] = {
     for when in _FACTS
     for bound in (False, True)
 }
+"""The statement of a lookup: whether the token is bound to a customer, the lookup, and when."""
 _ASKED = " UNION ".join(kind.batch(name) for name, kind in _KINDS.items())
 # One row for each customer that is found, whichever lookups find it, so that a batch of a thousand
 # lookups of one customer reads its facts once. OFFSET 0 keeps the planner from joining all
@@ -279,7 +280,7 @@ async def find(
     parameters = {"token_hash": hash_of(token), "now": now, "key": lookup.key, "at": at, "on": on}
     count_statement()
     pool = database.bound_raw if bound else database.raw
-    rows = await pool.fetch(_SINGLE[bound, lookup.kind, _when(at, now)], parameters)
+    rows = await pool.fetch(SINGLE[bound, lookup.kind, _when(at, now)], parameters)
     caller = admitted(rows[0] if rows else None, scope)
     contact = rows[0]["contact"]
     return caller, Found(

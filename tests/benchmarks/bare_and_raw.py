@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from app.services.lookups import single_statement
+from app.services.lookups import SINGLE, single_statement
 from tests.benchmarks.load import HOST
 
 _STATEMENT = single_statement("now", "c.id = :key")
@@ -63,6 +63,22 @@ async def bare() -> Response:
 async def raw(request: Request, customer_id: UUID) -> Response:
     async with request.app.state.pool.acquire() as connection:
         row = await connection.fetchrow(_TEXT, _TOKEN_HASH, datetime.now(UTC), customer_id)
+    return Response(row["facts"], media_type="application/json")
+
+
+@app.get("/raw/{lookup}")
+async def raw_lookup(request: Request, lookup: str, key: str) -> Response:
+    """The statement of any lookup; `key` is what the service makes of the caller's value."""
+    query, now = SINGLE[False, lookup, "now"], datetime.now(UTC)
+    given = {
+        "token_hash": _TOKEN_HASH,
+        "now": now,
+        "at": now,
+        "on": now.date(),
+        "key": UUID(key) if lookup == "customer_id" else key,
+    }
+    async with request.app.state.pool.acquire() as connection:
+        row = await connection.fetchrow(query.text, *(given[name] for name in query.names))
     return Response(row["facts"], media_type="application/json")
 
 
