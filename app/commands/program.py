@@ -9,7 +9,8 @@ import gc
 import os
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib import import_module
 from importlib.resources import files
 from io import TextIOWrapper
 from pathlib import Path
@@ -150,13 +151,31 @@ def serve(
             asyncio.run(check_schema(settings))
             _serve(settings, demo, sockets)
             return
+        loading = _load_application()
         with embedded(settings).serve() as server:
             settings = on_embedded(settings, server)
+            loading.join()
             asyncio.run(migrations.upgrade_or_accept(settings.migration_database_url))
             threading.Thread(
                 target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
             ).start()
             _serve(settings, demo, sockets)
+
+
+def _load_application() -> threading.Thread:
+    """Load the application in a thread, while the database starts in its own processes.
+
+    What goes wrong is told when `_serve` imports it.
+    """
+
+    def load_it() -> None:
+        with suppress(Exception):
+            import_module("app.serving.server")
+
+    pause_collection()
+    thread = threading.Thread(target=load_it, name="load-application")
+    thread.start()
+    return thread
 
 
 def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:
