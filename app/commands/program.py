@@ -9,7 +9,8 @@ import gc
 import os
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from importlib.resources import files
 from io import TextIOWrapper
@@ -151,10 +152,10 @@ def serve(
             asyncio.run(check_schema(settings))
             _serve(settings, demo, sockets)
             return
-        loading = _load_application()
-        with embedded(settings).serve() as server:
+        with ExitStack() as stack:
+            with _loading_application():
+                server = stack.enter_context(embedded(settings).serve())
             settings = on_embedded(settings, server)
-            loading.join()
             asyncio.run(migrations.upgrade_or_accept(settings.migration_database_url))
             threading.Thread(
                 target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
@@ -162,11 +163,9 @@ def serve(
             _serve(settings, demo, sockets)
 
 
-def _load_application() -> threading.Thread:
-    """Load the application in a thread, while the database starts in its own processes.
-
-    What goes wrong is told when `_serve` imports it.
-    """
+@contextmanager
+def _loading_application() -> Iterator[None]:
+    """Load the application in a thread meanwhile. `_serve` reports what goes wrong with that."""
 
     def load_it() -> None:
         with suppress(Exception):
@@ -175,7 +174,11 @@ def _load_application() -> threading.Thread:
     pause_collection()
     thread = threading.Thread(target=load_it, name="load-application")
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        thread.join()
+        gc.enable()
 
 
 def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:

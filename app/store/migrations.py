@@ -130,6 +130,8 @@ async def upgrade(url: str | None, revision: str = "head") -> None:
         current = MigrationContext.configure(connection).get_current_revision()
         if current is not None and not _is_known(current):
             raise NewerSchema(current, connection.execute(_LOWEST).scalar_one())
+        if revision == "head" and current == head():
+            return
         # Inside of a transaction that has begun, Alembic would run all migrations in that one, and
         # keep the locks of the first until the last is done.
         connection.rollback()
