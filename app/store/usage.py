@@ -114,17 +114,22 @@ class Opening(NamedTuple):
 
 
 _SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed), sum(cancelled)"
+# A ticket can be cancelled as of a day on which a case had it, or before one did (R45). It is gone
+# from the day on which a case gave it back last, so that no sum exceeds what the pack has.
+_SHOWN_ON = """CASE WHEN l.kind = 'cancellation' THEN greatest(l.counts_on,
+            max(l.counts_on) FILTER (WHERE l.held + l.consumed < 0)
+                OVER (PARTITION BY l.allowance_id, l.ticket_position)) ELSE l.counts_on END"""
 # The numbers change by a merge alone: entries are only added, under the customer's lock (R49).
 _STATEMENT = text(f"""
     WITH entries AS MATERIALIZED (
-        SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry,
+        SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry, {_SHOWN_ON} AS shown_on,
             coalesce(y.starts_on::text, l.allowance_id::text) AS allowance
         FROM ledger l LEFT JOIN service_years y ON y.id = l.allowance_id
         WHERE l.customer_id = :id)
     SELECT {CUSTOMER}, {FACTS_NOW}, json_build_array(
         ARRAY(SELECT json_build_array(allowance, {_SUMS})
-            FROM entries WHERE counts_on < :from GROUP BY allowance),
-        ARRAY(SELECT json_build_array(e.allowance, e.entry, r.entry, e.counts_on, e.recorded_at,
+            FROM entries WHERE shown_on < :from GROUP BY allowance),
+        ARRAY(SELECT json_build_array(e.allowance, e.entry, r.entry, e.shown_on, e.recorded_at,
                 e.kind, k.number, b.number, t.technician, t.worked_at, e.ticket_position,
                 e.used_minutes, e.overrun_minutes, e.held, e.consumed, e.cancelled)
             FROM entries e
@@ -132,8 +137,8 @@ _STATEMENT = text(f"""
             LEFT JOIN entries r ON r.id = e.reverses
             LEFT JOIN cases b ON b.id = e.cause_case_id
             LEFT JOIN time_entries t ON t.id = e.time_entry_id
-            WHERE e.counts_on >= :from AND e.counts_on < :to
-            ORDER BY e.counts_on, e.id LIMIT :most)
+            WHERE e.shown_on >= :from AND e.shown_on < :to
+            ORDER BY e.shown_on, e.id LIMIT :most)
         )::text AS entries
     FROM customers c WHERE c.id = :id""")
 

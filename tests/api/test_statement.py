@@ -215,6 +215,30 @@ async def test_ten_years_are_not_too_long(client: httpx.AsyncClient, today: date
     assert (await statement(customer, date(2015, 1, 1), date(2025, 1, 1)))["groups"] == []
 
 
+async def test_a_ticket_is_cancelled_once_no_case_has_it(
+    client: httpx.AsyncClient, travel: Travel
+) -> None:
+    """R45: also as of a day on which a case had it. What is used and cancelled is never more than
+    the pack has."""
+    travel(FIRST)
+    customer = await Customer.new(client, FIRST)
+    pack = await customer.pack(1, days=0)
+    case = await customer.open(channel="phone")
+    travel(FIRST + 20 * DAY)
+    await customer.step(case, "cancellation", reason="Not needed.")
+    travel(FIRST + 30 * DAY)
+    body = {"cancelled_on": str(FIRST + 10 * DAY), "reason": "Entered wrong."}
+    await made(await client.post(f"/v1/ticket-packs/{pack['id']}/cancellation", json=body), 200)
+
+    for days, held, cancelled in ((15, 1, 0), (20, 1, 0), (21, 0, 1), (31, 0, 1)):
+        group = named(await statement(customer, FIRST, FIRST + days * DAY))["ticket_pack"]
+        assert [group["closing"][part] for part in ("held", "cancelled")] == [held, cancelled], days
+        left = [group["allowance"][part] for part in ("remaining", "lapsed")]
+        assert left == [0, 0], days
+    last = group["movements"][-1]
+    assert (last["kind"], last["counts_on"]) == ("cancellation", str(FIRST + 20 * DAY))
+
+
 # --- it always sums -------------------------------------------------------------------------
 
 

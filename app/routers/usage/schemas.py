@@ -190,7 +190,10 @@ class StatementMovement(Output):
             "taken out of its pack unused."
         )
     )
-    counts_on: date = Field(description="A reversal counts on the day of what it reverses.")
+    counts_on: date = Field(
+        description="A reversal counts on the day of what it reverses, the cancellation of a ticket"
+        " not before the last case gave that ticket back."
+    )
     recorded_at: datetime
     case_number: str | None = Field(
         description="The case that used the minutes or the ticket. Null for a cancelled ticket."
