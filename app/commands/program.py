@@ -9,9 +9,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from importlib import import_module
+from contextlib import ExitStack
 from importlib.resources import files
 from io import TextIOWrapper
 from pathlib import Path
@@ -152,33 +150,13 @@ def serve(
             asyncio.run(check_schema(settings))
             _serve(settings, demo, sockets)
             return
-        with ExitStack() as stack:
-            with _loading_application():
-                server = stack.enter_context(embedded(settings).serve())
+        with embedded(settings).serve() as server:
             settings = on_embedded(settings, server)
             asyncio.run(migrations.upgrade_or_accept(settings.migration_database_url))
             threading.Thread(
                 target=lambda: asyncio.run(server.watch()), name="database-watch", daemon=True
             ).start()
             _serve(settings, demo, sockets)
-
-
-@contextmanager
-def _loading_application() -> Iterator[None]:
-    """Load the application in a thread meanwhile. `_serve` reports what goes wrong with that."""
-
-    def load_it() -> None:
-        with suppress(Exception):
-            import_module("app.serving.server")
-
-    pause_collection()
-    thread = threading.Thread(target=load_it, name="load-application")
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-        gc.enable()
 
 
 def _serve(settings: Settings, demo: bool, sockets: list[socket]) -> None:
