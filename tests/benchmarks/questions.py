@@ -30,6 +30,7 @@ from tests.benchmarks.common import (
     say,
     scratch,
     service,
+    wait_until_idle,
 )
 from tests.benchmarks.load import HOST, Plan, customer_id
 from tests.benchmarks.seen import count, watched
@@ -167,11 +168,14 @@ def _everybody(port: int, pid: int, token: str) -> None:
 
 def _measure(directory: Path, database: Filled, seconds: float, statements: int) -> None:
     # A service for each: one that has built batches holds memory that the export would reuse.
-    with service(directory, database) as (port, _):
+    with service(directory, database) as (port, pid):
+        # After the fill it first looks at what each customer may use.
+        wait_until_idle(pid)
         _batch(port, database, seconds, statements)
     with service(directory, database) as (port, pid):
         # What is idle has answered something already.
         measure(_singly(port, database, 1))
+        wait_until_idle(pid)
         _everybody(port, pid, database.token)
 
 

@@ -25,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -211,6 +212,16 @@ def _show(phases: dict[str, Seen]) -> None:
         say(f"{name}: of {os.cpu_count()} cores {used}{more}")
 
 
+async def _settle(url: str) -> None:
+    """What PostgreSQL has to do after a fill, which it would do in the first phases otherwise."""
+    owner = await asyncpg.connect(url)
+    try:
+        await owner.execute("VACUUM ANALYZE")
+        await owner.execute("CHECKPOINT")
+    finally:
+        await owner.close()
+
+
 async def run(options: argparse.Namespace) -> None:
     now = clock.now()
     with scratch() as directory, postgres(directory) as server:
@@ -220,6 +231,7 @@ async def run(options: argparse.Namespace) -> None:
             token = await token_for(database.owner_url, now, *_SCOPES)
             with service(directory, database) as (port, pid):
                 wait_until_idle(pid)
+                await _settle(database.owner_url)
                 phases = await asyncio.to_thread(
                     _measure, directory, database, port, pid, token, options
                 )
