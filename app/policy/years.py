@@ -46,7 +46,7 @@ def latest_anchor(policies: Policies, licences: Iterable[Licence], on: date) -> 
     return latest
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=4096)
 def period(policies: Policies, anchor: date, on: date) -> tuple[date, date]:
     """First day and end of the year, counted from an anchoring purchase, in which a date lies."""
     months = policies.year_months

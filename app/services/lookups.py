@@ -206,7 +206,7 @@ SINGLE: dict[tuple[bool, str, _When], PreparedQuery] = {
     for when in _FACTS
     for bound in (False, True)
 }
-"""The statement of a lookup: whether the token is bound to a customer, the lookup, and when."""
+"""The statement of each lookup, by whether the token is bound to a customer, its name, and when."""
 _ASKED = " UNION ".join(kind.batch(name) for name, kind in _KINDS.items())
 # One row for each customer that is found, whichever lookups find it, so that a batch of a thousand
 # lookups of one customer reads its facts once. OFFSET 0 keeps the planner from joining all

@@ -114,17 +114,26 @@ class Opening(NamedTuple):
 
 
 _SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed), sum(cancelled)"
-# A ticket can be cancelled as of a day on which a case had it, or before one did (R45). It is gone
-# from the day on which a case gave it back last, so that no sum exceeds what the pack has.
-_SHOWN_ON = """CASE WHEN l.kind = 'cancellation' THEN greatest(l.counts_on,
-            max(l.counts_on) FILTER (WHERE l.held + l.consumed < 0)
-                OVER (PARTITION BY l.allowance_id, l.ticket_position)) ELSE l.counts_on END"""
 # The numbers change by a merge alone: entries are only added, under the customer's lock (R49).
+# A ticket can be cancelled as of a day on which a case had it, or before one took it (R45). If a
+# case gave it back later than that, its cancellation is shown on that day, so that no more tickets
+# are used and cancelled than the pack has. What a case did that was moved away does not count.
 _STATEMENT = text(f"""
-    WITH entries AS MATERIALIZED (
-        SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry, {_SHOWN_ON} AS shown_on,
+    WITH given_back AS (
+        SELECT allowance_id, ticket_position, max(day) AS day FROM (
+            SELECT allowance_id, ticket_position, max(counts_on) AS day FROM ledger
+            WHERE customer_id = :id AND ticket_position IS NOT NULL
+            GROUP BY allowance_id, ticket_position, coalesce(as_of, recorded_at)
+            HAVING sum(held + consumed) < 0) each
+        GROUP BY allowance_id, ticket_position),
+    entries AS MATERIALIZED (
+        SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry,
+            CASE WHEN l.kind = 'cancellation' THEN greatest(l.counts_on, g.day)
+                ELSE l.counts_on END AS shown_on,
             coalesce(y.starts_on::text, l.allowance_id::text) AS allowance
         FROM ledger l LEFT JOIN service_years y ON y.id = l.allowance_id
+        LEFT JOIN given_back g
+            ON g.allowance_id = l.allowance_id AND g.ticket_position = l.ticket_position
         WHERE l.customer_id = :id)
     SELECT {CUSTOMER}, {FACTS_NOW}, json_build_array(
         ARRAY(SELECT json_build_array(allowance, {_SUMS})

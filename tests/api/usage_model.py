@@ -88,16 +88,25 @@ async def figures(client: httpx.AsyncClient, customer: str, today: date) -> list
     )
     for group in answer.json()["groups"]:
         found += _of_group(group, by_number, of)
-    query: dict[str, Any] = {"customer_id": customer, "type": "case.refused"}
+    for one in await _events(client, customer, "case.refused"):
+        channel = {"channel": one["data"]["channel"]}
+        found.append(Figure("cases_refused", civil(one["time"]), 1, of | channel))
+    for one in await _events(client, customer, "tickets.cancelled"):
+        # A statement may show it later: when a case gave the ticket back.
+        day = date.fromisoformat(one["data"]["cancelled_on"])
+        paid_by = {"paid_by": "ticket"}
+        found.append(Figure("tickets_cancelled", day, one["data"]["quantity"], of | paid_by))
+    return found
+
+
+async def _events(client: httpx.AsyncClient, customer: str, kind: str) -> list[dict[str, Any]]:
+    query: dict[str, Any] = {"customer_id": customer, "type": kind}
+    found: list[dict[str, Any]] = []
     more = True
     while more:
         page = (await client.get("/v1/events", params=query)).json()
         more, query["after"] = page["has_more"], page["next_cursor"]
-        found += [
-            Figure("cases_refused", civil(one["time"]), 1,
-                   of | {"channel": one["data"]["channel"]})
-            for one in page["items"]
-        ]  # fmt: skip
+        found += page["items"]
     return found
 
 
@@ -217,7 +226,6 @@ def _of_group(
         "used_minutes": "charged_minutes",
         "overrun_minutes": "overrun_minutes",
         "consumed": "tickets_consumed",
-        "cancelled": "tickets_cancelled",
     }
     for one in group["movements"]:
         case = cases.get(one["case_number"])

@@ -78,7 +78,9 @@ async def raw_lookup(request: Request, lookup: str, key: str) -> Response:
         "key": UUID(key) if lookup == "customer_id" else key,
     }
     async with request.app.state.pool.acquire() as connection:
-        row = await connection.fetchrow(query.text, *(given[name] for name in query.names))
+        (row,) = await connection.fetch(query.text, *(given[name] for name in query.names))
+    if row["facts"] is None:
+        raise LookupError(f"{lookup} {key} finds no one customer")
     return Response(row["facts"], media_type="application/json")
 
 

@@ -191,8 +191,9 @@ class StatementMovement(Output):
         )
     )
     counts_on: date = Field(
-        description="A reversal counts on the day of what it reverses, the cancellation of a ticket"
-        " not before the last case gave that ticket back."
+        description="A reversal counts on the day of what it reverses. The cancellation of a ticket"
+        " counts on the day as of which it was cancelled, or on that on which a case last gave the"
+        " ticket back if that is later."
     )
     recorded_at: datetime
     case_number: str | None = Field(
