@@ -42,7 +42,8 @@ class Allowance(NamedTuple):
     def lapsed(self) -> int:
         """What was never used and no longer can be (R14, R19)."""
         ended = self.state in ("expired", "cancelled")
-        return self._unused if ended else self.expired_before
+        # On a past day, a ticket that has expired since may still have been in use.
+        return self._unused if ended else min(self.expired_before, self._unused)
 
     @property
     def left(self) -> int:

@@ -57,13 +57,23 @@ TICKET = text("""
         WHERE l.allowance_id = u.pack_id AND l.ticket_position = u.position
             AND l.case_id = u.case_id AND l.kind = 'hold') AS taken_on
     FROM ticket_uses u WHERE u.pack_id = :pack AND u.position = :position""")
-# The last instant at which a case gave a ticket back, and the day on which that counts. What a case
-# did that was moved away does not count: each step has a reverse step at the same instant.
-LAST_GIVEN_BACK = text("""
-    SELECT coalesce(l.as_of, l.recorded_at) AS at, max(l.counts_on) AS day FROM ledger l
-    WHERE l.allowance_id = :pack AND l.ticket_position = :position
-    GROUP BY 1 HAVING sum(l.held + l.consumed) < 0
-    ORDER BY 1 DESC LIMIT 1""")
+
+
+def given_back(condition: str) -> str:
+    """SQL for the instants at which a case gave a ticket back, and the day on which that counts.
+
+    What a case did that was moved away does not count: each step has a reverse step at the same
+    instant. `condition` is trusted SQL on the `ledger`.
+    """
+    return f"""SELECT allowance_id, ticket_position, coalesce(as_of, recorded_at) AS at,
+            max(counts_on) AS day
+        FROM ledger WHERE {condition}
+        GROUP BY 1, 2, 3 HAVING sum(held + consumed) < 0"""
+
+
+LAST_GIVEN_BACK = text(f"""
+    {given_back("allowance_id = :pack AND ticket_position = :position")}
+    ORDER BY at DESC LIMIT 1""")
 
 # All that a case did to tickets, the last step first. `free`: no other case uses the ticket, and it
 # was not cancelled. `expires_on` is the ticket's own end.

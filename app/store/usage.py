@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.store.entries import given_back
 from app.store.facts import CASE_THEN, CUSTOMER, FACTS_NOW, FACTS_PAST, Known, known
 
 
@@ -117,14 +118,11 @@ _SUMS = "sum(used_minutes), sum(overrun_minutes), sum(held), sum(consumed), sum(
 # The numbers change by a merge alone: entries are only added, under the customer's lock (R49).
 # A ticket can be cancelled as of a day on which a case had it, or before one took it (R45). If a
 # case gave it back later than that, its cancellation is shown on that day, so that no more tickets
-# are used and cancelled than the pack has. What a case did that was moved away does not count.
+# are used and cancelled than the pack has.
 _STATEMENT = text(f"""
     WITH given_back AS (
-        SELECT allowance_id, ticket_position, max(day) AS day FROM (
-            SELECT allowance_id, ticket_position, max(counts_on) AS day FROM ledger
-            WHERE customer_id = :id AND ticket_position IS NOT NULL
-            GROUP BY allowance_id, ticket_position, coalesce(as_of, recorded_at)
-            HAVING sum(held + consumed) < 0) each
+        SELECT allowance_id, ticket_position, max(day) AS day
+        FROM ({given_back("customer_id = :id AND ticket_position IS NOT NULL")}) each
         GROUP BY allowance_id, ticket_position),
     entries AS MATERIALIZED (
         SELECT l.*, row_number() OVER (ORDER BY l.id) AS entry,

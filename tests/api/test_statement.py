@@ -239,6 +239,49 @@ async def test_a_ticket_is_cancelled_once_no_case_has_it(
     assert (last["kind"], last["counts_on"]) == ("cancellation", str(FIRST + 20 * DAY))
 
 
+async def test_a_case_that_was_moved_away_never_had_its_ticket(
+    client: httpx.AsyncClient, travel: Travel
+) -> None:
+    """R45, R47: the ticket is cancelled as of the day that was asked for."""
+    travel(FIRST)
+    customer, other = [await Customer.new(client, FIRST) for _ in range(2)]
+    pack = await customer.pack(1, days=0)
+    await other.pack(1, days=0)
+    travel(FIRST + 10 * DAY)
+    case = await customer.open(channel="phone")
+    travel(FIRST + 20 * DAY)
+    body = {"customer_id": other.id, "reason": "It was the other customer."}
+    await made(await client.post(f"/v1/cases/{case['id']}/move", json=body), 200)
+    travel(FIRST + 30 * DAY)
+    body = {"cancelled_on": str(FIRST + 5 * DAY), "reason": "Entered wrong."}
+    await made(await client.post(f"/v1/ticket-packs/{pack['id']}/cancellation", json=body), 200)
+
+    group = named(await statement(customer, FIRST, FIRST + 31 * DAY))["ticket_pack"]
+    days = [one["counts_on"] for one in group["movements"] if one["kind"] == "cancellation"]
+    assert days == [body["cancelled_on"]]
+
+
+async def test_a_ticket_that_was_in_use_had_not_lapsed(
+    client: httpx.AsyncClient, travel: Travel
+) -> None:
+    """R19: of two tickets one was lengthened later, and the other has expired since."""
+    travel(FIRST)
+    customer = await Customer.new(client, FIRST)
+    await customer.pack(2, days=0)
+    travel(FIRST + 100 * DAY)
+    first = await customer.open(channel="phone")
+    travel(FIRST + 300 * DAY)
+    second = await customer.open(channel="phone")
+    travel(FIRST + 375 * DAY)
+    await customer.step(first, "cancellation", reason="Not needed.")
+    travel(FIRST + 380 * DAY)
+    await customer.patch(second, category="bug")
+
+    group = named(await statement(customer, FIRST, FIRST + 371 * DAY))["ticket_pack"]
+    assert group["closing"]["held"] == 2
+    assert [group["allowance"][part] for part in ("remaining", "lapsed")] == [0, 0]
+
+
 # --- it always sums -------------------------------------------------------------------------
 
 
